@@ -1,0 +1,59 @@
+# The project's commands. A bare `make` lists them.
+#
+# An installation is made once: .venv/.demo and .venv/.dev are stamps that are
+# older than pyproject.toml or constraints.txt when it has to be repeated.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+WORKERS ?= 2
+TEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal
+
+.DEFAULT_GOAL := list
+.PHONY: list demo test lint format types floors laws bench clean
+
+list: ## list these targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+
+demo: .venv/.demo ## train two adapters on the demo's data and print how good they are
+	@$(BIN)/tenon demo
+
+test: .venv/.dev ## run the tests
+	@$(TEST)
+
+lint: .venv/.dev ## check style and form
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+
+format: .venv/.dev ## put every file into the project's form
+	@$(BIN)/ruff check --fix
+	@$(BIN)/ruff format
+
+types: .venv/.dev ## check types
+	@$(BIN)/pyright
+
+floors: .venv/.dev ## check that a floor imports only from floors below it
+	@$(BIN)/lint-imports
+
+laws: .venv/.dev ## run the laws only: what must hold for every kind of adapter on every architecture
+	@$(TEST) tests/laws tests/upstream
+
+bench: .venv/.dev ## measure speed against transformers' Trainer (minutes; use a quiet machine)
+	@$(BIN)/python benchmarks/train_vs_trainer.py
+
+clean: ## remove .venv, caches and the demo's output
+	@rm -rf .venv tenon-demo build dist .hypothesis .import_linter_cache .pytest_cache .ruff_cache
+	@find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Tenon needs Python 3.11 or later, $(PYTHON) is $$($(PYTHON) --version 2>&1); try: make PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+
+.venv/.demo: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) install --quiet -c constraints.txt -e ".[demo,report,trackers]"
+	@touch $@
+
+.venv/.dev: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) install --quiet -c constraints.txt -e ".[dev]"
+	@touch $@ .venv/.demo

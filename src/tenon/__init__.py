@@ -1,0 +1,76 @@
+"""Tenon: from a labelled file to a proven adapter of a frozen language model.
+
+Every verb is a function here and a command of the same name. Nothing heavy is
+imported until a verb is called.
+
+`train` and `plan` are at once verbs and floors: the packages `tenon.train` and
+`tenon.plan` hold the code, and calling one of them is the verb.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tenon.verbs.check import check as check
+    from tenon.verbs.demo import demo as demo
+    from tenon.verbs.eval import evaluate as eval  # noqa: A004
+    from tenon.verbs.init import init as init
+    from tenon.verbs.plan import plan as plan
+    from tenon.verbs.predict import load_adapter as load_adapter
+    from tenon.verbs.predict import predict as predict
+    from tenon.verbs.show import show as show
+    from tenon.verbs.train import train as train
+
+__version__ = "0.1.0"
+
+HOMES = {
+    "check": "tenon.verbs.check:check",
+    "demo": "tenon.verbs.demo:demo",
+    "eval": "tenon.verbs.eval:evaluate",
+    "init": "tenon.verbs.init:init",
+    "load_adapter": "tenon.verbs.predict:load_adapter",
+    "plan": "tenon.verbs.plan:plan",
+    "predict": "tenon.verbs.predict:predict",
+    "show": "tenon.verbs.show:show",
+    "train": "tenon.verbs.train:train",
+}
+
+
+def _verb(name: str) -> Callable[..., Any]:
+    module, _, function = HOMES[name].partition(":")
+    return getattr(importlib.import_module(module), function)
+
+
+class _Floor(ModuleType):
+    """A floor that has the name of a verb: calling the package is the verb."""
+
+    @property
+    def __call__(self) -> Callable[..., Any]:
+        return _verb(self.__name__.removeprefix("tenon."))
+
+
+class _House(ModuleType):
+    """This package: makes a floor callable when the import system binds it to its verb's name."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name in HOMES and isinstance(value, ModuleType):
+            value.__class__ = _Floor
+        super().__setattr__(name, value)
+
+
+def __getattr__(name: str) -> Callable[..., Any]:
+    if name not in HOMES:
+        raise AttributeError(f"module 'tenon' has no attribute {name!r}")
+    return _verb(name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *HOMES})
+
+
+sys.modules[__name__].__class__ = _House

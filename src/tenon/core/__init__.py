@@ -1,0 +1,1 @@
+"""Core: errors, files and registries. Imports nothing of Tenon."""

@@ -1,0 +1,176 @@
+"""Files: whole or absent. Everything Tenon writes goes through here.
+
+A file or folder is written aside, flushed to the disk, and renamed over its
+name; a reader sees the old content or the new, never a part.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from tenon.core.errors import FileError, RunError
+
+CHUNK_BYTES = 1 << 20
+
+
+def digest(path: Path) -> str:
+    """Give the sha256 of a file's bytes, in hex."""
+    with reading(path), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_of(value: object) -> str:
+    """Give the sha256 of a JSON-able value in canonical form, in hex."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()
+
+
+def canonical(value: object) -> str:
+    """Give `value` as JSON with sorted keys and no blanks."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn an OSError met while reading `path` into a FileError that names it."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise FileError(f"{path}: no such file or folder; check the path") from error
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn an OSError met while writing `path` into a FileError that names it and its cause."""
+    try:
+        yield
+    except FileError:
+        raise
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        remedy = "free some space; what was there before is untouched" if full else "check the path"
+        raise FileError(f"{path}: cannot be written ({error.strerror}); {remedy}") from error
+
+
+@contextlib.contextmanager
+def aside(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success flush it and rename it to `path`.
+
+    Raises:
+        FileError: the disk refused. `path` is as it was, and nothing is left beside it.
+    """
+    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield beside
+            flush(beside)
+            beside.replace(path)
+            flush(path.parent)
+        finally:
+            beside.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def folder_aside(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside `path`; on success flush all of it and rename it to `path`.
+
+    A folder that is already at `path` is replaced: it is moved out of the way
+    first and removed last.
+
+    Raises:
+        FileError: the disk refused. What was at `path` is as it was.
+    """
+    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+    old = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.old")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside.mkdir()
+        try:
+            yield beside
+            for file in sorted(beside.rglob("*")):
+                flush(file)
+            flush(beside)
+            _swap(beside, path, old)
+            flush(path.parent)
+            shutil.rmtree(old, ignore_errors=True)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+
+
+def _swap(beside: Path, path: Path, old: Path) -> None:
+    if path.exists():
+        path.rename(old)
+    try:
+        beside.rename(path)
+    except OSError:
+        if old.exists():
+            old.rename(path)
+        raise
+
+
+def flush(path: Path) -> None:
+    """Force a file's bytes, or a folder's entries, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` as UTF-8, whole or not at all."""
+    with aside(path) as beside:
+        beside.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write `value` as indented JSON, whole or not at all."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        FileError: the file is absent, unreadable, or not JSON.
+    """
+    with reading(path):
+        text = path.read_text(encoding="utf-8")
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise FileError(f"{path}:{error.lineno}: not JSON ({error.msg})") from error
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold `path` as a lock of this process; the system frees it when the process ends.
+
+    Raises:
+        RunError: another process holds it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise RunError(
+            f"{path.parent}: another process is writing this run; wait for it or choose another --out"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()

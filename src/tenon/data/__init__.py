@@ -1,0 +1,1 @@
+"""Data: from a file to Examples, with the line of every fault."""

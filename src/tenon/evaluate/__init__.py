@@ -1,0 +1,1 @@
+"""Evaluate: predictions, scores with intervals, baselines and the report."""

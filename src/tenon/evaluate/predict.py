@@ -1,0 +1,95 @@
+"""Predict: the only way from tokens to answers."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from tenon.core.progress import Progress
+from tenon.evaluate.prediction import Predictions
+from tenon.model.classifier import Classifier
+from tenon.text.batch import batch
+from tenon.text.order import micro_batches
+from tenon.text.tokens import Tokens
+
+NOT_FINITE = "the base and adapter gave a score that is not finite"
+
+
+def predict(
+    model: Classifier,
+    tokens: Tokens,
+    labels: Sequence[str],
+    *,
+    batch_tokens: int,
+    progress: Progress | None = None,
+) -> Predictions:
+    """Answer every row; weights, mode and random state of the model stay as they are.
+
+    Args:
+        labels: the L label names, in the order of the head's classes.
+        batch_tokens: real tokens computed at once.
+    """
+    log_probs_RL = np.empty((len(tokens), len(labels)), np.float32)
+    with inference(model):
+        for rows in _by_length(tokens, batch_tokens):
+            logits_BL = model.logits_BL(batch(tokens, rows))
+            log_probs_RL[rows] = torch.log_softmax(logits_BL, -1).cpu().numpy()
+            if progress:
+                progress.advance(len(rows))
+    return _predictions(tokens, labels, log_probs_RL)
+
+
+def features(
+    model: Classifier, tokens: Tokens, *, batch_tokens: int, progress: Progress | None = None
+) -> npt.NDArray[np.float32]:
+    """Give what the head reads of every row: float32 of shape [R, D]."""
+    width = model.head.linear.in_features
+    features_RD = np.empty((len(tokens), width), np.float32)
+    with inference(model):
+        for rows in _by_length(tokens, batch_tokens):
+            features_RD[rows] = model.features_BD(batch(tokens, rows)).cpu().numpy()
+            if progress:
+                progress.advance(len(rows))
+    return features_RD
+
+
+@contextlib.contextmanager
+def inference(model: Classifier) -> Iterator[None]:
+    """Hold the model in evaluation mode without gradients, and give back its mode."""
+    training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        model.train(training)
+
+
+def _by_length(tokens: Tokens, batch_tokens: int) -> list[npt.NDArray[np.int64]]:
+    if not len(tokens):
+        return []
+    rows = np.argsort(tokens.lengths_R, kind="stable")
+    return micro_batches(rows, tokens.lengths_R, batch_tokens)
+
+
+def _predictions(
+    tokens: Tokens, labels: Sequence[str], log_probs_RL: npt.NDArray[np.float32]
+) -> Predictions:
+    finite_R = np.isfinite(log_probs_RL).all(1)
+    kept = finite_R.nonzero()[0]
+    ids, origins, texts, pairs = (tokens.column(n) for n in ("id", "origin", "text", "pair"))
+    paired = bool(pairs) and pairs[0] is not None
+    return Predictions(
+        labels=tuple(labels),
+        ids=[ids[row] for row in kept],
+        origins=[origins[row] for row in kept],
+        texts=[texts[row] for row in kept],
+        pairs=[pairs[row] for row in kept] if paired else None,
+        gold_R=tokens.labels_R[kept],
+        log_probs_RL=log_probs_RL[kept],
+        failed={origins[row]: NOT_FINITE for row in (~finite_R).nonzero()[0]},
+    )

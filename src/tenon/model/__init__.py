@@ -1,0 +1,1 @@
+"""Model: a frozen base with adapters and a head, and its forward pass over packed rows."""

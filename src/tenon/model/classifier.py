@@ -1,0 +1,139 @@
+"""Classifier: a frozen trunk with an adapter, a pooling and a head.
+
+Legend: B rows, P tokens of the longest row, T real tokens, D hidden, L labels.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from peft import PeftModel
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers.modeling_outputs import SequenceClassifierOutput
+
+from tenon.model.head import Head, pool
+from tenon.model.settings import Pooling
+from tenon.model.trunk import Trunk
+from tenon.text.batch import Batch
+
+IGNORED = -1
+
+
+class Classifier(nn.Module):
+    """Class scores for packed or padded rows.
+
+    In training mode the frozen trunk runs without its own dropout unless
+    `trunk_dropout` is set; adapters keep theirs. `forward` takes what
+    `transformers.Trainer` gives, so that the model can be handed to it.
+
+    Args:
+        trunk: the base; its parameters are frozen.
+        peft: the PEFT model around the trunk's modules, or None for the bare base.
+        head: pooled vectors to scores.
+        pooling: hidden states to a pooled vector.
+        trunk_dropout: keep the trunk's own dropout on in training mode.
+    """
+
+    def __init__(
+        self,
+        trunk: Trunk,
+        peft: PeftModel | None,
+        head: Head,
+        pooling: Pooling,
+        *,
+        trunk_dropout: bool = False,
+    ) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.base: nn.Module = peft if peft is not None else trunk.model
+        self.head = head.to(trunk.device)
+        self.pooling: Pooling = pooling
+        self.trunk_dropout = trunk_dropout
+
+    @property
+    def peft(self) -> PeftModel | None:
+        """The PEFT model, or None for the bare base."""
+        return self.base if isinstance(self.base, PeftModel) else None
+
+    def logits_BL(self, batch: Batch) -> Tensor:
+        """Give the class scores of the rows of a batch, in float32."""
+        return self.head(self.pooled_BD(batch))
+
+    def features_BD(self, batch: Batch) -> Tensor:
+        """Give what the head's linear layer reads of each row, in float32."""
+        return self.head.features(self.pooled_BD(batch))
+
+    def pooled_BD(self, batch: Batch) -> Tensor:
+        """Give the pooled vector of each row, in float32."""
+        on_device = batch.to(self.trunk.device)
+        return self._pooled_BD(self.trunk.hidden_TD(on_device), batch.lengths)
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        token_type_ids: Tensor | None = None,
+        labels: Tensor | None = None,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> SequenceClassifierOutput:
+        """Score padded rows, as `transformers.Trainer` calls a model.
+
+        Args:
+            input_ids: [B, P], padded on the right.
+            attention_mask: [B, P], 1 on real tokens.
+            token_type_ids: [B, P], where the base has token types.
+            labels: [B] class of each row, -1 without one.
+            num_items_in_batch: rows of the whole step; their mean is the loss.
+        """
+        kinds = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
+        states = self.trunk.model(input_ids=input_ids, attention_mask=attention_mask, **kinds)
+        hidden_TD = states.last_hidden_state[attention_mask.bool()]
+        lengths = tuple(int(length) for length in attention_mask.sum(1).tolist())
+        logits_BL = self.head(self._pooled_BD(hidden_TD, lengths))
+        if labels is None:
+            return SequenceClassifierOutput(logits=logits_BL)
+        nats, rows = loss_sum(logits_BL, labels)
+        count = rows if num_items_in_batch is None else num_items_in_batch
+        return SequenceClassifierOutput(loss=nats / count, logits=logits_BL)
+
+    def train(self, mode: bool = True) -> Classifier:  # noqa: FBT001, FBT002 - torch's signature
+        """Set the mode; the trunk's own modules stay in evaluation mode, their dropout off."""
+        super().train(mode)
+        if mode and not self.trunk_dropout:
+            adapters = _adapter_modules(self.base)
+            for module in self.base.modules():
+                module.training = module in adapters
+        return self
+
+    def trainable(self) -> dict[str, nn.Parameter]:
+        """Give the parameters that training changes, by name, in the model's order."""
+        return {name: p for name, p in self.named_parameters() if p.requires_grad}
+
+    def _pooled_BD(self, hidden_TD: Tensor, lengths: tuple[int, ...]) -> Tensor:
+        pooled_BD = pool(hidden_TD, lengths, self.pooling)
+        if self.pooling != "pooler":
+            return pooled_BD
+        pooler: Any = self.trunk.model.pooler
+        return pooler(pooled_BD[:, None].to(self.trunk.model.dtype)).float()
+
+
+def loss_sum(logits_BL: Tensor, labels_B: Tensor) -> tuple[Tensor, int]:
+    """Give the summed cross-entropy in nats, and the rows that have a label."""
+    labels_B = labels_B.to(logits_BL.device)
+    nats = functional.cross_entropy(logits_BL, labels_B, ignore_index=IGNORED, reduction="sum")
+    return nats, int((labels_B != IGNORED).sum())
+
+
+def _adapter_modules(base: nn.Module) -> set[nn.Module]:
+    """Give the modules that hold the adapters' own layers and dropout, and all inside them."""
+    found: set[nn.Module] = set()
+    for module in base.modules():
+        names: tuple[str, ...] = getattr(module, "adapter_layer_names", ())
+        others: tuple[str, ...] = getattr(module, "other_param_names", ())
+        for name in (*names, *others):
+            part = getattr(module, name, None)
+            if isinstance(part, nn.Module):
+                found.update(part.modules())
+    return found

@@ -1,0 +1,64 @@
+"""Head: a row's hidden states to one vector, and the vector to class scores.
+
+Legend: B rows, T tokens, D hidden, L labels.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tenon.model.settings import Pooling
+
+
+def pool(hidden_TD: Tensor, lengths: tuple[int, ...], pooling: Pooling) -> Tensor:
+    """Give one vector a row, in float32, of shape [B, D].
+
+    Args:
+        hidden_TD: hidden states of the real tokens, row after row.
+        lengths: tokens of each row; they sum to T.
+        pooling: `mean` over the row's tokens, `cls` its first, `last` its last; `pooler` takes
+            the first, which the base's own pooler then reads.
+    """
+    lengths_B = torch.tensor(lengths, device=hidden_TD.device)
+    ends_B = lengths_B.cumsum(0)
+    if pooling == "last":
+        return hidden_TD[ends_B - 1].float()
+    if pooling in ("cls", "pooler"):
+        return hidden_TD[ends_B - lengths_B].float()
+    rows_T = torch.repeat_interleave(torch.arange(len(lengths), device=ends_B.device), lengths_B)
+    sums_BD = hidden_TD.new_zeros(len(lengths), hidden_TD.shape[1], dtype=torch.float32)
+    return sums_BD.index_add(0, rows_T, hidden_TD.float()) / lengths_B[:, None]
+
+
+class Head(nn.Module):
+    """Class scores from pooled vectors: `W v + b`, in float32.
+
+    Args:
+        hidden_size: D.
+        labels: L.
+        normalize: scale v to length 1 first, as the base was trained.
+        bias: whether there is a b; decoders' heads in transformers have none.
+    """
+
+    def __init__(self, hidden_size: int, labels: int, *, normalize: bool, bias: bool) -> None:
+        super().__init__()
+        self.normalize = normalize
+        self.linear = nn.Linear(hidden_size, labels, bias=bias)
+        nn.init.normal_(self.linear.weight, std=0.02)
+
+    def features(self, pooled_BD: Tensor) -> Tensor:
+        """Give what the linear layer reads."""
+        return functional.normalize(pooled_BD, dim=-1) if self.normalize else pooled_BD
+
+    def forward(self, pooled_BD: Tensor) -> Tensor:
+        """Give logits_BL."""
+        return self.linear(self.features(pooled_BD))
+
+    def start_from(self, weight_LD: Tensor, bias_L: Tensor) -> None:
+        """Copy the weights of a linear probe on the same features; a head without b ignores bias_L."""
+        with torch.no_grad():
+            self.linear.weight.copy_(weight_LD)
+            if self.linear.bias is not None:
+                self.linear.bias.copy_(bias_L)

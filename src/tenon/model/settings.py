@@ -1,0 +1,29 @@
+"""ModelSettings: how the base is loaded and read."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from tenon.core.settings import Settings
+
+Pooling = Literal["mean", "cls", "pooler", "last"]
+
+
+class ModelSettings(Settings):
+    """The base's revision, number format, device and pooling.
+
+    Args:
+        revision: commit, tag or branch of a hub base.
+        dtype: number format of the frozen base; adapters and head stay in float32.
+        device: where the run takes place; "auto" takes CUDA where there is one.
+        pooling: how a row's hidden states become one vector; "auto" follows the base's own training.
+        batches: "auto" packs rows where the base is proved to allow it.
+        trunk_dropout: keep the frozen base's own dropout on while training.
+    """
+
+    revision: str = ""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    device: str = "auto"
+    pooling: Literal["auto", "mean", "cls", "pooler", "last"] = "auto"
+    batches: Literal["auto", "packed", "padded"] = "auto"
+    trunk_dropout: bool = False

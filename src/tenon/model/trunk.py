@@ -1,0 +1,278 @@
+"""Trunk: the frozen base without its head, and its forward pass over a Batch.
+
+Legend: B rows, T real tokens, P tokens of the longest row, D hidden.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoConfig, AutoModel, PreTrainedModel, T5EncoderModel
+from transformers.utils import logging as transformers_logging
+
+from tenon.core.errors import FileError, PlanError
+from tenon.model.base import Base
+from tenon.model.packing import ATTENTION, Borders
+from tenon.model.settings import ModelSettings
+from tenon.text.batch import Batch, of_ids
+
+PROOF_LENGTHS = (3, 7, 5)
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+TOLERANCE = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
+POOLERS = {"bert", "roberta", "xlm-roberta", "camembert", "mpnet"}
+OFFSET_POSITIONS = {"roberta", "xlm-roberta", "camembert", "mpnet", "longformer"}
+
+
+@dataclass(frozen=True)
+class Trunk:
+    """A frozen base and how it is fed.
+
+    Args:
+        model: the transformers model without a head; every parameter frozen.
+        decoder: whether a token sees only what is before it.
+        packed: whether rows are laid end to end.
+        why: why rows are packed or padded, in one clause.
+        offset: position of a row's first token.
+        pad: token id that fills padded rows.
+        parameters: of the base, adapters and head not counted.
+    """
+
+    model: PreTrainedModel
+    decoder: bool
+    packed: bool
+    why: str
+    offset: int
+    pad: int
+    parameters: int
+
+    @property
+    def hidden_size(self) -> int:
+        """Channels D of a hidden state."""
+        config = self.model.config
+        return int(getattr(config, "hidden_size", 0) or config.d_model)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the base lies."""
+        return self.model.device
+
+    def hidden_TD(self, batch: Batch) -> Tensor:
+        """Give the last hidden state of every real token, row after row.
+
+        Args:
+            batch: on the trunk's device.
+        """
+        if not self.packed:
+            return self._padded_TD(batch)
+        return self.packed_TD(batch, Borders(batch.lengths, batch.ids_T.device))
+
+    def packed_TD(self, batch: Batch, borders: Borders) -> Tensor:
+        """Give the last hidden state of every token, attention kept within `borders`."""
+        with attention(self.model, ATTENTION):
+            states = self.model(
+                input_ids=batch.ids_T[None],
+                position_ids=batch.positions_T[None] + self.offset,
+                borders=borders,
+                **_types(batch.types_T),
+                **self._no_cache,
+            )
+        return states.last_hidden_state[0]
+
+    def _padded_TD(self, batch: Batch) -> Tensor:
+        ids_BP, mask_BP, types_BP = padded(batch, self.pad)
+        states = self.model(
+            input_ids=ids_BP, attention_mask=mask_BP, **_types(types_BP), **self._no_cache
+        )
+        return states.last_hidden_state[mask_BP.bool()]
+
+    @property
+    def _no_cache(self) -> dict[str, bool]:
+        return {"use_cache": False} if self.decoder else {}
+
+
+def padded(batch: Batch, pad: int) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Give ids_BP, mask_BP (1 on real tokens) and types_BP (or None), padded on the right."""
+    rows = torch.split(batch.ids_T, list(batch.lengths))
+    ids_BP = torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True, padding_value=pad)
+    lengths_B = torch.tensor(batch.lengths, device=ids_BP.device)
+    mask_BP = (torch.arange(ids_BP.shape[1], device=ids_BP.device) < lengths_B[:, None]).long()
+    if batch.types_T is None:
+        return ids_BP, mask_BP, None
+    kinds = torch.split(batch.types_T, list(batch.lengths))
+    return ids_BP, mask_BP, torch.nn.utils.rnn.pad_sequence(list(kinds), batch_first=True)
+
+
+@contextlib.contextmanager
+def attention(model: PreTrainedModel, name: str) -> Iterator[None]:
+    """Let the model attend by `name`, and as before when done."""
+    before = model.config._attn_implementation  # noqa: SLF001 - pinned in tests/upstream
+    if before != name:
+        model.set_attn_implementation(name)
+    try:
+        yield
+    finally:
+        if before != name:
+            model.set_attn_implementation(before)
+
+
+def load(base: Base, settings: ModelSettings, *, pooler: bool = False) -> Trunk:
+    """Load a base, freeze it, and prove whether rows can be packed.
+
+    Args:
+        pooler: load the base's trained pooler as well.
+
+    Raises:
+        FileError: the folder is not a model that transformers can load whole.
+        PlanError: a setting that this base or machine cannot follow.
+    """
+    device = pick_device(settings.device)
+    model, decoder = _load(base, _dtype(settings, device), pooler=pooler)
+    model.requires_grad_(requires_grad=False)
+    model = model.to(device).eval()
+    stated = model.config.pad_token_id
+    pad = stated if isinstance(stated, int) and stated >= 0 else 0
+    offset = pad + 1 if model.config.model_type in OFFSET_POSITIONS else 0
+    count = sum(parameter.numel() for parameter in model.parameters())
+    trunk = Trunk(model, decoder, packed=False, why="", offset=offset, pad=pad, parameters=count)
+    return _with_batches(trunk, settings.batches)
+
+
+def pick_device(name: str) -> torch.device:
+    """Give the device that `name` means; "auto" is CUDA where there is one.
+
+    Raises:
+        PlanError: there is no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise PlanError(
+            f"model.device = {name!r}: not usable here ({str(error).splitlines()[0]}); "
+            'use "auto" or "cpu"'
+        ) from error
+    return device
+
+
+def positions(trunk: Trunk) -> int:
+    """Give how many positions the base can tell apart; 0 where it has no limit."""
+    config = trunk.model.config
+    limit = int(getattr(config, "max_position_embeddings", 0) or 0)
+    return max(0, limit - trunk.offset)
+
+
+def _dtype(settings: ModelSettings, device: torch.device) -> torch.dtype:
+    if settings.dtype != "auto":
+        return DTYPES[settings.dtype]
+    return torch.bfloat16 if device.type == "cuda" else torch.float32
+
+
+def _load(base: Base, dtype: torch.dtype, *, pooler: bool) -> tuple[PreTrainedModel, bool]:
+    transformers_logging.disable_progress_bar()
+    try:
+        config = AutoConfig.from_pretrained(
+            base.folder, local_files_only=True, trust_remote_code=False
+        )
+        factory: Any = T5EncoderModel if config.model_type == "t5" else AutoModel
+        options: dict[str, Any] = {} if pooler else _without_pooler(config.model_type)
+        with _quiet():
+            model, report = factory.from_pretrained(
+                base.folder,
+                config=config,
+                dtype=dtype,
+                local_files_only=True,
+                use_safetensors=True,
+                output_loading_info=True,
+                **options,
+            )
+    except (OSError, ValueError, ImportError, RuntimeError) as error:
+        raise FileError(
+            f"base {base.name}: transformers cannot load it ({str(error).strip().splitlines()[0]})"
+        ) from error
+    if config.is_encoder_decoder and config.model_type != "t5":
+        raise PlanError(
+            f"base {base.name}: {config.model_type} is an encoder-decoder, which text-classification "
+            "does not take; use an encoder, a decoder, or t5 (its encoder)"
+        )
+    _refuse_missing(base, report, pooler=pooler)
+    return model, _is_decoder(model)
+
+
+def _without_pooler(model_type: str) -> dict[str, Any]:
+    return {"add_pooling_layer": False} if model_type in POOLERS else {}
+
+
+def _refuse_missing(base: Base, report: dict[str, Any], *, pooler: bool) -> None:
+    missing = sorted(report.get("missing_keys", ()))
+    if not missing:
+        return
+    if pooler and all("pooler" in name for name in missing):
+        raise PlanError(
+            f'model.pooling = "pooler": base {base.name} has no trained pooler '
+            f'({", ".join(missing)} are not in its weights); use "mean" or "cls"'
+        )
+    shown = ", ".join(missing[:3])
+    raise FileError(
+        f"base {base.name}: {len(missing)} tensors of the model are not in its weights "
+        f"({shown}); is the download whole, and is it this architecture?"
+    )
+
+
+def _is_decoder(model: PreTrainedModel) -> bool:
+    return any(getattr(module, "is_causal", False) is True for module in model.modules())
+
+
+def _with_batches(trunk: Trunk, wanted: str) -> Trunk:
+    if wanted == "padded":
+        return replace(trunk, why="asked for")
+    candidate = replace(trunk, packed=True)
+    why = _packing_fault(candidate)
+    if not why:
+        return replace(candidate, why="proved equal to padded on this base")
+    if wanted == "packed":
+        raise PlanError(f'model.batches = "packed": this base cannot be packed: {why}; use "auto"')
+    return replace(trunk, why=f"this base cannot be packed: {why}")
+
+
+def _packing_fault(trunk: Trunk) -> str:
+    """Say why packing fails on this base; empty where packed equals padded."""
+    vocabulary = int(trunk.model.config.vocab_size)
+    rows = [[(7 * i + n) % (vocabulary - 1) + 1 for i in range(n)] for n in PROOF_LENGTHS]
+    rows = [[token if token != trunk.pad else token - 1 for token in row] for row in rows]
+    batch = of_ids(rows).to(trunk.device)
+    borders = Borders(batch.lengths, trunk.device)
+    with torch.no_grad(), _quiet():
+        expected_TD = replace(trunk, packed=False).hidden_TD(batch).float()
+        try:
+            packed_TD = trunk.packed_TD(batch, borders).float()
+        except (TypeError, ValueError, IndexError, RuntimeError) as error:
+            return f"its forward pass does not take borders ({type(error).__name__})"
+    if not borders.used:
+        return "it has an attention of its own, which does not see borders"
+    error = float((packed_TD - expected_TD).abs().max() / expected_TD.abs().max())
+    if error <= TOLERANCE[trunk.model.dtype]:
+        return ""
+    return f"its hidden states differ by {error:.1e} from padded ones"
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    before = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(before)
+
+
+def _types(types: Tensor | None) -> dict[str, Tensor]:
+    if types is None:
+        return {}
+    return {"token_type_ids": types if types.dim() == 2 else types[None]}

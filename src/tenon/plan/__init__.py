@@ -1,0 +1,1 @@
+"""Plan: the settings of all floors in one value, resolved and explained."""

@@ -1,0 +1,81 @@
+"""Manual: what each setting means, its type and its default, read from where it is defined."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic_core import PydanticUndefined
+
+from tenon.core.settings import Settings
+from tenon.plan.table import settings_class
+
+ENTRY = re.compile(r"^ {4}([a-z_]+(?:, [a-z_]+)*): (.*)$")
+SECTION = re.compile(r"^[A-Z][a-z]+:$")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting, as a reader wants to know it.
+
+    Args:
+        name: its dotted name.
+        default: its value where it is left out; None where it must be given or is found out.
+        choices: the values it may have, if they are few.
+        meaning: one sentence.
+        required: whether it must be given.
+    """
+
+    name: str
+    default: Any
+    choices: tuple[str, ...]
+    meaning: str
+    required: bool
+
+
+def manual(settings: type[Settings], prefix: str = "") -> Iterator[Setting]:
+    """Yield the settings of a floor or kind, in the order in which they are defined."""
+    meanings = _meanings(inspect.getdoc(settings) or "")
+    for name, field in settings.model_fields.items():
+        inner = settings_class(field.annotation)
+        if inner:
+            yield from manual(inner, f"{prefix}{name}.")
+            continue
+        default = field.get_default(call_default_factory=True, validated_data={})
+        required = default is PydanticUndefined
+        yield Setting(
+            f"{prefix}{name}",
+            None if required else default,
+            _choices(field.annotation),
+            meanings.get(name, ""),
+            required,
+        )
+
+
+def _choices(annotation: object) -> tuple[str, ...]:
+    if get_origin(annotation) is Literal:
+        return tuple(str(choice) for choice in get_args(annotation))
+    if annotation is bool:
+        return ("true", "false")
+    inner = [_choices(part) for part in get_args(annotation)]
+    return next((choices for choices in inner if choices), ())
+
+
+def _meanings(docstring: str) -> dict[str, str]:
+    """Read the `Args:` section: name to sentence, its lines joined."""
+    _, _, section = docstring.partition("Args:\n")
+    found: dict[str, str] = {}
+    names: list[str] = []
+    for line in section.splitlines():
+        if SECTION.match(line):
+            break
+        entry = ENTRY.match(line)
+        if entry:
+            names = entry[1].split(", ")
+            found |= dict.fromkeys(names, entry[2])
+        elif line.strip():
+            found |= {name: f"{found[name]} {line.strip()}" for name in names}
+    return found

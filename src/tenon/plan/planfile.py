@@ -1,0 +1,96 @@
+"""Plan file: a Plan written as a commented run.toml, which resolves to the same Plan."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tenon.adapters.kind import KINDS
+from tenon.core.settings import Settings
+from tenon.plan.manual import Setting, manual
+from tenon.plan.plan import SOURCES, Plan
+from tenon.plan.resolve import FLOORS, HUB, Top
+
+COMMENT_COLUMN = 44
+HIGHEST_CLIMB = 3
+
+
+def written(plan: Plan, folder: Path, title: str) -> str:
+    """Give the text of a run.toml.
+
+    A setting that was left to its default stands there as a comment, so that
+    the file shows all there is to set.
+
+    Args:
+        plan: what the file shall say.
+        folder: where the file will lie; paths are written relative to it.
+        title: the file's first line, without `#`.
+    """
+    values = {name: (value, origin != "default") for name, value, origin in plan.settings()}
+    for name in ("base", *(f"data.{source}" for source in SOURCES)):
+        value, given = values[name]
+        if isinstance(value, str):
+            values[name] = (near(value, folder), given)
+    lines = [f"# {title}", "# A line such as `# epochs = 3` shows a default: remove the # to change it."]
+    lines += ["", *_table(Top, "", values)]
+    lines += _adapter(plan, values)
+    for name, settings in FLOORS.items():
+        lines += ["", f"[{name}]", *_table(settings, f"{name}.", values)]
+    return "\n".join(lines) + "\n"
+
+
+def near(path: str, folder: Path) -> str:
+    """Give an absolute path relative to `folder`, unless that climbs high; others as they are."""
+    if path.startswith(HUB) or not os.path.isabs(path):
+        return path
+    relative = os.path.relpath(path, folder.absolute())
+    climbs = Path(relative).parts.count("..")
+    if climbs > HIGHEST_CLIMB:
+        return path
+    return relative
+
+
+def _adapter(plan: Plan, values: dict[str, tuple[Any, bool]]) -> list[str]:
+    adapter = plan.adapter
+    kind = KINDS.get(adapter.kind)
+    prefix = f"adapters.{adapter.name}."
+    sites = Setting("sites", None, (), "where it sits: names of sites, or patterns of modules", False)
+    lines = ["", f"[adapters.{adapter.name}]", _line("kind", adapter.kind, kind.title, given=True)]
+    for setting in (sites, *manual(kind.settings)):
+        value, given = values[prefix + setting.name]
+        lines.append(_line(setting.name, value, setting.meaning, given=given))
+    return lines
+
+
+def _table(
+    settings: type[Settings], prefix: str, values: dict[str, tuple[Any, bool]]
+) -> Iterator[str]:
+    for setting in manual(settings):
+        value, given = values.get(prefix + setting.name, (None, False))
+        meaning = setting.meaning
+        if setting.choices and setting.choices != ("true", "false"):
+            meaning = f"{meaning.rstrip('.')}: {', '.join(setting.choices)}"
+        if value is None:
+            value = "" if setting.required else setting.default
+        yield _line(setting.name, value, meaning, given=given)
+
+
+def _line(name: str, value: Any, meaning: str, *, given: bool) -> str:
+    setting = f"{name} = {toml(value)}"
+    setting = setting if given else f"# {setting}"
+    comment = meaning.rstrip(".")
+    return f"{setting:<{COMMENT_COLUMN}}  # {comment}" if comment else setting
+
+
+def toml(value: Any) -> str:
+    """Give a value in TOML."""
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(toml(each) for each in value)}]"
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10_000:
+        return f"{value:_}"
+    return json.dumps(value)

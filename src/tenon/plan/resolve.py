@@ -1,0 +1,221 @@
+"""Resolve: run.toml and `key=value` arguments become a Plan."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from tenon.adapters.kind import KINDS, OF_A_TABLE, settle
+from tenon.adapters.settings import AdapterSettings
+from tenon.core.errors import Faults, PlanError
+from tenon.core.files import reading
+from tenon.core.settings import Settings
+from tenon.data.settings import DataSettings
+from tenon.evaluate.settings import EvaluateSettings
+from tenon.model.settings import ModelSettings
+from tenon.plan import override, table
+from tenon.plan.effect import tell_idle
+from tenon.plan.override import Override
+from tenon.plan.plan import SOURCES, Origin, Plan
+from tenon.plan.table import Told
+from tenon.text.settings import TextSettings
+from tenon.train.settings import TrainSettings
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+HUB = "hub:"
+PATH_FORMS = (".", "~", "/")
+
+FLOORS: Mapping[str, type[Settings]] = {
+    "data": DataSettings,
+    "text": TextSettings,
+    "model": ModelSettings,
+    "train": TrainSettings,
+    "evaluate": EvaluateSettings,
+}
+
+
+class Top(Settings):
+    """The settings that stand above all tables.
+
+    Args:
+        base: the pretrained model: a folder, an installed package, or a hub id.
+        seed: from which every random choice follows.
+    """
+
+    base: str = Field(min_length=1)
+    seed: int = Field(default=0, ge=0, lt=2**63)
+
+
+def resolve(path: Path, arguments: Sequence[str] = ()) -> Plan:
+    """Read a plan file.
+
+    Args:
+        path: run.toml; relative paths in it are relative to its folder.
+        arguments: `key=value` overrides; relative paths in them are relative to that folder, too.
+
+    Raises:
+        FileError: the file is absent or unreadable.
+        PlanError: everything that is wrong with its settings, one fault a line.
+    """
+    with reading(path):
+        content = path.read_bytes()
+    return resolve_table(parse_toml(content, str(path)), path, arguments)
+
+
+def parse_toml(content: bytes, name: str) -> dict[str, Any]:
+    """Read TOML.
+
+    Raises:
+        PlanError: it is not UTF-8, or not TOML; the message has the line.
+    """
+    try:
+        return tomllib.loads(content.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise PlanError(
+            f"{name}:{line}: byte 0x{content[error.start]:02x} is not UTF-8; save the file as UTF-8"
+        ) from error
+    except tomllib.TOMLDecodeError as error:
+        found = re.search(r"(.*) \(at line (\d+), column (\d+)\)", str(error))
+        place, what = (f":{found[2]}", found[1]) if found else ("", str(error))
+        raise PlanError(
+            f"{name}{place}: is not TOML ({what}); texts need quotes: key = \"value\""
+        ) from error
+
+
+def resolve_table(
+    given: Mapping[str, Any], path: Path, arguments: Sequence[str] = ()
+) -> Plan:
+    """Resolve what a plan file holds.
+
+    Args:
+        given: the file's content.
+        path: where it lies, or would lie.
+        arguments: `key=value` overrides.
+
+    Raises:
+        PlanError: everything that is wrong, one fault a line.
+    """
+    overrides = {each.key: each for each in override.parse(arguments)}
+    merged = override.merge(dict(given), tuple(overrides.values()))
+    told = Told(path.name, overrides, Faults())
+    table.unknown_names(merged, _known(), told)
+    top = table.read(Top, {k: v for k, v in merged.items() if k in Top.model_fields}, "", told)
+    floors = {
+        name: table.read(settings, merged.get(name, {}), name, told)
+        for name, settings in FLOORS.items()
+    }
+    adapter = _adapter(merged.get("adapters"), given.get("adapters"), told)
+    told.faults.raise_if_any(PlanError)
+    if top is None or adapter is None:
+        raise AssertionError("a fault was not told")
+    plan = _placed(Plan(**dict(top), adapters=(adapter,), **floors), path.parent)  # pyright: ignore[reportArgumentType]
+    plan = plan.model_copy(update={"origins": _origins(plan, merged, overrides)})
+    tell_idle(plan, {name for name, origin in plan.origins.items() if origin != "default"}, told)
+    told.faults.raise_if_any(PlanError)
+    return plan
+
+
+def _known() -> dict[str, Callable[[], list[str]]]:
+    def names(settings: type[Settings]) -> Callable[[], list[str]]:
+        return lambda: list(settings.model_fields)
+
+    nothing: Callable[[], list[str]] = list
+    known = dict.fromkeys([*Top.model_fields, "adapters"], nothing)
+    return known | {name: names(settings) for name, settings in FLOORS.items()}
+
+
+def _adapter(tables: object, in_file: object, told: Told) -> AdapterSettings | None:
+    if not isinstance(tables, dict) or not tables:
+        told.add("adapters", "is missing", 'add [adapters.NAME] with kind = "lora.v1"')
+        return None
+    strangers = [name for name in tables if isinstance(in_file, dict) and name not in in_file]
+    if in_file and strangers:
+        told.add(
+            f"adapters.{strangers[0]}", "is not an adapter of the file", f"it has {', '.join(in_file)}"
+        )
+        return None
+    if len(tables) > 1:
+        told.add("adapters", f"has {len(tables)} tables ({', '.join(tables)})", "give exactly one")
+        return None
+    (name, settings), *_ = tables.items()
+    return _settled(name, settings, told)
+
+
+def _settled(name: str, settings: object, told: Told) -> AdapterSettings | None:
+    if not isinstance(settings, dict):
+        told.add(f"adapters.{name}", "is not a table", f"write [adapters.{name}]")
+        return None
+    if not NAME.fullmatch(name):
+        told.add(f"adapters.{name}", "is no name", "use letters, digits, _ and -, at most 64")
+        return None
+    prefix = f"adapters.{name}"
+    try:
+        literal = _literal(settings, prefix, told)
+        settled = settle(name, literal)
+    except PlanError as error:
+        for line in str(error).splitlines():
+            dotted = line.split(" ", 1)[0].rstrip(":")
+            line = line if dotted.startswith("adapters") else f"{prefix}.kind: {line}"
+            told.faults.add(told.where(line.split(" ", 1)[0].rstrip(":")), line)
+        return None
+    own = {key: value for key, value in literal.items() if key not in OF_A_TABLE}
+    table.read(KINDS.get(settled.kind).settings, own, prefix, told)
+    sites = literal.get("sites", [])
+    if len(set(sites)) < len(sites):
+        told.add(f"{prefix}.sites", f"= {table.shown(sites)} names a site twice", "name it once")
+    return settled
+
+
+def _literal(settings: dict[str, Any], prefix: str, told: Told) -> dict[str, Any]:
+    kind = settings.get("kind")
+    if kind not in KINDS.names():
+        return settings
+    return table.with_bare_texts(KINDS.get(kind).settings, settings, prefix, told.overrides)
+
+
+def _placed(plan: Plan, folder: Path) -> Plan:
+    """Make the plan's paths absolute."""
+    absolute = Path(os.path.normpath(folder.absolute()))
+    data = {
+        name: place(value, absolute)
+        for name in SOURCES
+        if isinstance(value := getattr(plan.data, name), str) and value
+    }
+    base = plan.base
+    if base.startswith(PATH_FORMS) or (absolute / base).is_dir():
+        base = place(base, absolute)
+    changes = {"data": plan.data.model_copy(update=data), "base": base, "folder": str(absolute)}
+    return plan.model_copy(update=changes)
+
+
+def place(source: str, folder: Path) -> str:
+    """Give a source or path as an absolute one: relative ones are meant from `folder`."""
+    if source.startswith(HUB):
+        return source
+    path, mark, member = source.partition("#")
+    return os.path.normpath(folder / Path(path).expanduser()) + mark + member
+
+
+def _origins(
+    plan: Plan, merged: Mapping[str, Any], overrides: Mapping[str, Override]
+) -> dict[str, Origin]:
+    return {name: _origin(name, merged, overrides) for name, _, _ in plan.settings()}
+
+
+def _origin(name: str, merged: Mapping[str, Any], overrides: Mapping[str, Override]) -> Origin:
+    here: Any = merged
+    parts = name.split(".")
+    for length, part in enumerate(parts, 1):
+        if ".".join(parts[:length]) in overrides:
+            return "override"
+        if not isinstance(here, dict) or part not in here:
+            return "default"
+        here = here[part]
+    return "file"

@@ -1,0 +1,162 @@
+"""Table: one table of run.toml, read as one floor's settings with every fault told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from tenon.core.errors import Faults, did_you_mean, nearest
+from tenon.core.settings import Settings
+from tenon.plan.override import Override
+
+S = TypeVar("S", bound=Settings)
+
+
+@dataclass(frozen=True)
+class Told:
+    """Where faults are told, and in whose name.
+
+    Args:
+        file: name of the plan file.
+        overrides: dotted name to the argument that set it.
+        faults: where they are collected.
+    """
+
+    file: str
+    overrides: Mapping[str, Override]
+    faults: Faults
+
+    def where(self, dotted: str) -> str:
+        """Say who set `dotted`: the file, or an argument."""
+        parts = dotted.split(".")
+        for length in range(len(parts), 0, -1):
+            override = self.overrides.get(".".join(parts[:length]))
+            if override:
+                return f"argument {override.argument}"
+        return self.file
+
+    def add(self, dotted: str, what: str, remedy: str = "") -> None:
+        """Record that something about the setting `dotted` is wrong."""
+        self.faults.add(self.where(dotted), f"{dotted} {what}", remedy)
+
+
+def read(settings: type[S], table: object, prefix: str, told: Told) -> S | None:
+    """Read a table as `settings`; None where something is wrong, which is then in `told`.
+
+    Types are strict: a number in quotes is text, and `true` is not 1.
+    """
+    if not isinstance(table, dict):
+        told.add(prefix, f"= {shown(table)} is not a table", f"write [{prefix}]")
+        return None
+    values = with_bare_texts(settings, table, prefix, told.overrides)
+    try:
+        return _validated(settings, values)
+    except ValidationError as error:
+        for place, fault in _by_place(error, values).items():
+            _tell(settings, prefix, place, fault, told)
+        return None
+
+
+def _validated(settings: type[S], table: dict[str, Any]) -> S:
+    # JSON mode: strict about types, and yet a TOML list may become a tuple.
+    return settings.model_validate_json(json.dumps(table, default=_foreign), strict=True)
+
+
+def _foreign(value: object) -> object:
+    # A TOML date or time is no setting's type; a list in its place is refused by every field.
+    return [str(value)]
+
+
+def with_bare_texts(
+    settings: type[Settings], table: dict[str, Any], prefix: str, overrides: Mapping[str, Override]
+) -> dict[str, Any]:
+    """Take an argument literally where text is wanted: `data.columns.text=0` names a column."""
+    values = dict(table)
+    for name, value in table.items():
+        dotted = f"{prefix}.{name}"
+        wanted = settings.model_fields[name].annotation if name in settings.model_fields else None
+        inner = settings_class(wanted)
+        if inner and isinstance(value, dict):
+            values[name] = with_bare_texts(inner, value, dotted, overrides)
+        elif wanted is str and dotted in overrides and not isinstance(value, str):
+            values[name] = overrides[dotted].text
+    return values
+
+
+def settings_class(annotation: object) -> type[Settings] | None:
+    """Give the Settings class in an annotation such as `Columns | None`, if there is one."""
+    for candidate in (annotation, *get_args(annotation)):
+        if isinstance(candidate, type) and get_origin(candidate) is None:
+            if issubclass(candidate, BaseModel):
+                return candidate  # pyright: ignore[reportReturnType]
+    return None
+
+
+def _by_place(error: ValidationError, table: dict[str, Any]) -> dict[tuple[str, ...], ErrorDetails]:
+    """Give one fault for each place in the table: the alternatives of a union share theirs."""
+    found: dict[tuple[str, ...], ErrorDetails] = {}
+    for fault in error.errors(include_url=False):
+        missing = fault["type"] in ("missing", "extra_forbidden")
+        place = tuple(str(part) for part in fault["loc"]) if missing else _place(fault, table)
+        found.setdefault(place, fault)
+    return found
+
+
+def _place(fault: ErrorDetails, table: dict[str, Any]) -> tuple[str, ...]:
+    place: list[str] = []
+    here: Any = table
+    for part in fault["loc"]:
+        if not isinstance(here, dict) or part not in here:
+            break
+        place.append(str(part))
+        here = here[part]
+    return tuple(place)
+
+
+def _tell(
+    settings: type[Settings], prefix: str, place: tuple[str, ...], fault: ErrorDetails, told: Told
+) -> None:
+    dotted = ".".join((prefix, *place)) if prefix else ".".join(place)
+    owner: type[Settings] = settings
+    for part in place[:-1]:
+        owner = settings_class(owner.model_fields[part].annotation) or owner
+    known = list(owner.model_fields)
+    if fault["type"] == "extra_forbidden":
+        told.add(dotted, "is not a setting", did_you_mean(place[-1], known))
+    elif fault["type"] == "missing":
+        told.add(dotted, "is missing", f"add it to [{dotted.rpartition('.')[0]}]")
+    else:
+        told.add(dotted, *_wrong_value(fault))
+
+
+def _wrong_value(fault: ErrorDetails) -> tuple[str, str]:
+    what = f"= {shown(fault['input'])}"
+    if fault["type"] == "literal_error":
+        choices = fault.get("ctx", {}).get("expected", "").replace("'", "").replace(" or ", ", ")
+        near = nearest(str(fault["input"]), choices.split(", "))
+        remedy = f"did you mean {near[0]}?" if near else f"choose one of {choices}"
+        return f"{what} is not one of {choices}" if near else f"{what} is not known", remedy
+    return what, fault["msg"].replace("Input should be", "it should be")
+
+
+def shown(value: object) -> str:
+    """Give a value as one would write it in run.toml, shortened."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def unknown_names(
+    table: Mapping[str, Any], known: Mapping[str, Callable[[], list[str]]], told: Told
+) -> None:
+    """Tell each top-level name that is not known, with the place where it belongs if it has one."""
+    for name in table:
+        if name in known:
+            continue
+        homes = [f"{owner}.{name}" for owner, names in known.items() if name in names()]
+        remedy = f"did you mean {homes[0]}?" if homes else did_you_mean(name, known)
+        told.add(name, "is not a setting", remedy)

@@ -1,0 +1,78 @@
+"""Batch: rows laid end to end, with their borders; B rows, T real tokens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tenon.text.order import Rows
+from tenon.text.tokens import Tokens
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B rows as one run of T real tokens.
+
+    Args:
+        ids_T: int64 token ids, row after row.
+        types_T: int64 token types, or None where all are 0.
+        lengths: tokens of each of the B rows; they sum to T.
+        labels_B: int64 class of each row; -1 without a label.
+        rows: place of each row in its Tokens.
+    """
+
+    ids_T: Tensor
+    types_T: Tensor | None
+    lengths: tuple[int, ...]
+    labels_B: Tensor
+    rows: Rows
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    @property
+    def tokens(self) -> int:
+        """Real tokens of the batch."""
+        return int(self.ids_T.shape[0])
+
+    def to(self, device: torch.device) -> Batch:
+        """Give the batch with its tensors on `device`."""
+        types = None if self.types_T is None else self.types_T.to(device)
+        ids, labels = self.ids_T.to(device), self.labels_B.to(device)
+        return Batch(ids, types, self.lengths, labels, self.rows)
+
+    @property
+    def positions_T(self) -> Tensor:
+        """Place of each token within its row, from 0."""
+        return torch.cat([torch.arange(length) for length in self.lengths]).to(self.ids_T.device)
+
+
+def batch(tokens: Tokens, rows: Rows) -> Batch:
+    """Lay `rows` of `tokens` end to end."""
+    places = rows.tolist()
+    ids = np.concatenate([tokens.ids(row) for row in places])
+    kinds = [tokens.types(row) for row in places]
+    typed = [kind for kind in kinds if kind is not None]
+    return Batch(
+        ids_T=torch.from_numpy(ids.astype(np.int64)),
+        types_T=torch.from_numpy(np.concatenate(typed).astype(np.int64)) if typed else None,
+        lengths=tuple(tokens.lengths_R[rows].tolist()),
+        labels_B=torch.from_numpy(tokens.labels_R[rows].astype(np.int64)),
+        rows=rows,
+    )
+
+
+def of_ids(ids: list[list[int]], types: list[list[int]] | None = None) -> Batch:
+    """Lay rows of token ids end to end, without labels."""
+    flat = [token for row in ids for token in row]
+    kinds = None if types is None else [kind for row in types for kind in row]
+    return Batch(
+        ids_T=torch.tensor(flat, dtype=torch.int64),
+        types_T=None if kinds is None else torch.tensor(kinds, dtype=torch.int64),
+        lengths=tuple(len(row) for row in ids),
+        labels_B=torch.full((len(ids),), -1),
+        rows=np.arange(len(ids)),
+    )

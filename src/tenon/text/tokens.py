@@ -1,0 +1,178 @@
+"""Tokens: the rows of one part as token ids, in a memory-mapped Arrow file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from tenon.core.errors import FileError
+from tenon.core.files import aside, reading
+from tenon.core.progress import Progress
+from tenon.data.example import Example
+from tenon.text.render import ClassRenderer
+from tenon.text.tokenizer import refuse_empty
+
+CHUNK_ROWS = 8192
+SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("origin", pa.string()),
+        ("text", pa.string()),
+        ("pair", pa.string()),
+        ("label", pa.int32()),
+        ("ids", pa.list_(pa.int32())),
+        ("types", pa.list_(pa.int8())),
+        ("cut", pa.int32()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Token ids, labels and texts of R rows, read from a memory-mapped file.
+
+    Args:
+        table: the Arrow table, columns as in `SCHEMA`.
+        limit: most tokens of a row.
+    """
+
+    table: pa.Table
+    limit: int
+
+    def __len__(self) -> int:
+        return self.table.num_rows
+
+    @cached_property
+    def lengths_R(self) -> npt.NDArray[np.int64]:
+        """Tokens of each row."""
+        offsets = [np.diff(chunk.offsets.to_numpy()) for chunk in self.table["ids"].chunks]
+        return np.concatenate(offsets).astype(np.int64) if offsets else np.zeros(0, np.int64)
+
+    @cached_property
+    def labels_R(self) -> npt.NDArray[np.int32]:
+        """Class index of each row; -1 for a row without a known label."""
+        return self.table["label"].to_numpy().astype(np.int32)
+
+    @cached_property
+    def rows_cut(self) -> int:
+        """How many rows lost tokens."""
+        return int((self.table["cut"].to_numpy() > 0).sum())
+
+    @cached_property
+    def tokens_cut(self) -> int:
+        """How many tokens were cut in all."""
+        return int(self.table["cut"].to_numpy().sum())
+
+    @cached_property
+    def total(self) -> int:
+        """Tokens of all rows."""
+        return int(self.lengths_R.sum())
+
+    def ids(self, row: int) -> npt.NDArray[np.int32]:
+        """Give the token ids of one row, without copying."""
+        return self._cells("ids", row)
+
+    def types(self, row: int) -> npt.NDArray[np.int8] | None:
+        """Give the token types of one row, or None where all are 0."""
+        if self._untyped:
+            return None
+        cells = self._cells("types", row)
+        return cells if len(cells) else np.zeros(int(self.lengths_R[row]), np.int8)
+
+    def column(self, name: str) -> list[Any]:
+        """Give one of the columns id, origin, text, pair as a list."""
+        return self.table[name].to_pylist()
+
+    @cached_property
+    def _untyped(self) -> bool:
+        return self.table["types"].null_count == len(self)
+
+    @cached_property
+    def _chunks(self) -> dict[str, list[tuple[Any, Any]]]:
+        return {
+            name: [
+                (chunk.values.to_numpy(zero_copy_only=True), chunk.offsets.to_numpy())
+                for chunk in self.table[name].chunks
+            ]
+            for name in ("ids", "types")
+        }
+
+    def _cells(self, name: str, row: int) -> npt.NDArray[Any]:
+        values, offsets = self._chunks[name][row // CHUNK_ROWS]
+        start = row % CHUNK_ROWS
+        return values[offsets[start] : offsets[start + 1]]
+
+
+def tokenize(
+    examples: Iterable[Example],
+    renderer: ClassRenderer,
+    path: Path,
+    progress: Progress | None = None,
+) -> Tokens:
+    """Write the tokens of `examples` to `path`, whole or not at all, and open them.
+
+    Memory is that of one chunk of rows, whatever the number of examples.
+
+    Args:
+        renderer: says what is read, what is answered, and where rows are cut.
+
+    Raises:
+        DataError: a text has no tokens. Nothing is written.
+        FileError: the disk refused. Nothing is written.
+    """
+    with aside(path) as beside, pa.OSFile(str(beside), "wb") as sink:
+        with pa.ipc.new_file(sink, SCHEMA, options=pa.ipc.IpcWriteOptions()) as writer:
+            for chunk in _chunked(examples):
+                writer.write_batch(_batch(chunk, renderer))
+                if progress:
+                    progress.advance(len(chunk))
+    return open_tokens(path, renderer.limit)
+
+
+def open_tokens(path: Path, limit: int) -> Tokens:
+    """Open tokens that were written before.
+
+    Raises:
+        FileError: the file is absent or is not an Arrow file with the columns of `SCHEMA`.
+    """
+    with reading(path):
+        try:
+            table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+        except pa.ArrowInvalid as error:
+            raise FileError(f"{path}: not a token file; remove it and run again") from error
+    if table.schema != SCHEMA:
+        raise FileError(f"{path}: a token file of another version; remove it and run again")
+    return Tokens(table, limit)
+
+
+def _chunked(examples: Iterable[Example]) -> Iterator[list[Example]]:
+    source = iter(examples)
+    while chunk := list(islice(source, CHUNK_ROWS)):
+        yield chunk
+
+
+def _batch(chunk: list[Example], renderer: ClassRenderer) -> pa.RecordBatch:
+    pieces = [renderer.train_pieces(example) for example in chunk]
+    encoded = renderer.encode(pieces)
+    origins = [example.origin for example in chunk]
+    refuse_empty(encoded.ids, origins)
+    columns = [
+        [example.id for example in chunk],
+        origins,
+        [example.text for example in chunk],
+        [example.pair for example in chunk],
+        [piece.target for piece in pieces],
+        encoded.ids,
+        encoded.types or [None] * len(chunk),
+        encoded.cut,
+    ]
+    arrays = [pa.array(cells, field.type) for cells, field in zip(columns, SCHEMA, strict=True)]
+    return pa.record_batch(arrays, schema=SCHEMA)

@@ -1,0 +1,1 @@
+"""Train: the step, the optimizer, checkpoints and the loop."""

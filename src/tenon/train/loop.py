@@ -1,0 +1,261 @@
+"""Loop: steps, evaluations on dev, checkpoints; resumed exactly where it stopped."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+
+from tenon.core.errors import RunError
+from tenon.core.files import digest_of
+from tenon.core.progress import Progress
+from tenon.model.classifier import Classifier
+from tenon.text.batch import Batch, batch
+from tenon.text.order import Order, micro_batches
+from tenon.text.tokens import Tokens
+from tenon.train import checkpoint, optim, steplog
+from tenon.train.checkpoint import Best, Checkpoint
+from tenon.train.interrupt import Interrupt
+from tenon.train.settings import TrainSettings
+from tenon.train.step import StepResult, step
+from tenon.train.tracker import Tracker
+
+Score = Callable[[Classifier], dict[str, float]]
+LOWER_IS_BETTER = {"log_loss", "calibration_error"}
+
+
+@dataclass(frozen=True)
+class Course:
+    """What a run is made of.
+
+    Args:
+        run: folder of checkpoints and log.
+        plan: digest of the plan; a checkpoint of another plan is refused.
+        seed: of order and dropout.
+        settings: of training.
+        score: gives the metrics on dev, or None without a dev part.
+        progress: told of every step.
+    """
+
+    run: Path
+    plan: str
+    seed: int
+    settings: TrainSettings
+    score: Score | None = None
+    progress: Progress | None = None
+
+
+@dataclass(frozen=True)
+class Trained:
+    """How a run ended; the model holds the weights of the best step.
+
+    Args:
+        steps: taken in all.
+        best: the best evaluation, or None without a dev part.
+        stopped_early: whether patience ended the run before its last step.
+        seconds: of stepping in this process.
+        tokens: stepped over in this process.
+        notes: what happened on the way, in sentences.
+    """
+
+    steps: int
+    best: Best | None
+    stopped_early: bool
+    seconds: float
+    tokens: int
+    notes: list[str] = field(default_factory=list[str])
+
+
+class Loop:
+    """One run over one model.
+
+    Args:
+        model: its trainable parameters are changed.
+        tokens: of the train part.
+        course: where, how long, how.
+    """
+
+    def __init__(self, model: Classifier, tokens: Tokens, course: Course) -> None:
+        settings = course.settings
+        self.model = model
+        self.tokens = tokens
+        self.course = course
+        self.order = Order(tokens.lengths_R, course.seed, settings.tokens_per_step)
+        self.steps = settings.epochs * self.order.steps_per_epoch
+        self.evaluate_every = settings.evaluate_every or self.order.steps_per_epoch
+        self.parameters = model.trainable()
+        self.optimizer = optim.adamw(self.parameters, settings)
+        self.accelerator = Accelerator(cpu=model.trunk.device.type == "cpu")
+        self.tracker = Tracker(self.accelerator, course.run, settings)
+        self.position = 0
+        self.best: Best | None = None
+        self.notes: list[str] = []
+
+    def resume(self) -> None:
+        """Go to the newest whole checkpoint of the run folder, if there is one.
+
+        Raises:
+            RunError: the checkpoint is of another plan, or none is whole.
+        """
+        found, damaged = checkpoint.newest(self.course.run)
+        self.notes += [f"passed over a damaged checkpoint: {note}" for note in damaged]
+        if found is None:
+            return
+        if found.plan != self.course.plan:
+            raise RunError(
+                f"{self.course.run}: its checkpoints are of another plan; choose another --out, "
+                "or start anew with --resume never"
+            )
+        self.put(found.weights)
+        optim.load_state(self.optimizer, self.parameters, found.optimizer)
+        self.position, self.best = found.position, found.best
+        self.notes.append(f"resumed at step {found.position:,} of {self.steps:,}")
+
+    def run(self) -> Trained:
+        """Train to the end, or to the end of patience, and leave the best weights in the model.
+
+        Raises:
+            KeyboardInterrupt: on Ctrl-C or SIGTERM, after a checkpoint of the last whole step.
+            RunError: a loss is not finite. The last checkpoint holds the steps before.
+            FileError: the disk refused. The last checkpoint is whole.
+        """
+        log = steplog.StepLog(self.course.run, self.position)
+        started, tokens = time.perf_counter(), 0
+        if self.course.progress:
+            self.course.progress.start("train", self.steps, done=self.position)
+        self.model.train()
+        with Interrupt() as interrupt:
+            for batches in self.batches():
+                if self.out_of_patience:
+                    break
+                begun = time.perf_counter()
+                result = self.step(batches)
+                tokens += result.tokens
+                self.note(log, result, time.perf_counter() - begun)
+                self.after_step(log)
+                if interrupt.wished:
+                    self.save()
+                    raise KeyboardInterrupt
+        self.tracker.end()
+        seconds = time.perf_counter() - started
+        return self.finish(seconds, tokens)
+
+    def batches(self) -> Iterator[list[Batch]]:
+        """Give the micro-batches of each step from the position on."""
+        per_epoch = self.order.steps_per_epoch
+        for epoch in range(self.position // per_epoch, self.course.settings.epochs):
+            steps = self.order.epoch(epoch)
+            for rows in steps[self.position % per_epoch :]:
+                tokens = self.course.settings.micro_batch_tokens
+                parts = micro_batches(rows, self.tokens.lengths_R, tokens)
+                yield [batch(self.tokens, part) for part in parts]
+
+    def step(self, batches: list[Batch]) -> StepResult:
+        """Take the step at the position; the dropout's randomness depends on the position alone."""
+        torch.manual_seed(step_seed(self.course.seed, self.position))
+        settings = self.course.settings
+        optim.set_rate(self.optimizer, optim.rate(self.position, self.steps, settings))
+        result = step(self.model, batches, self.optimizer, self.accelerator, settings.clip)
+        self.position += 1
+        return result
+
+    def note(self, log: steplog.StepLog, result: StepResult, seconds: float) -> None:
+        """Write the step to the log, the tracker and the progress bar."""
+        entry = {
+            "step": self.position - 1,
+            "epoch": round(self.position / self.order.steps_per_epoch, 4),
+            "loss": result.loss,
+            "rows": result.rows,
+            "tokens": result.tokens,
+            "norm": result.norm,
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "seconds": round(seconds, 6),
+        }
+        log.add(entry)
+        self.tracker.log({"train/loss": result.loss, "train/norm": result.norm}, self.position)
+        if self.course.progress:
+            pace = result.tokens / max(seconds, 1e-9)
+            self.course.progress.advance(1, loss=result.loss, tokens_per_second=pace)
+
+    def after_step(self, log: steplog.StepLog) -> None:
+        """Evaluate and save where the settings say so."""
+        last = self.position == self.steps
+        if self.course.score and (last or self.position % self.evaluate_every == 0):
+            self.evaluate(log, self.course.score)
+            self.save()
+        elif last or self._save_due():
+            self.save()
+
+    def _save_due(self) -> bool:
+        every = self.course.settings.save_every
+        if every:
+            return self.position % every == 0
+        return self.course.score is None and self.position % self.evaluate_every == 0
+
+    def evaluate(self, log: steplog.StepLog, score: Score) -> None:
+        """Score dev and remember the best step."""
+        metrics = score(self.model)
+        value = metrics[self.course.settings.metric]
+        lower = self.course.settings.metric in LOWER_IS_BETTER
+        gain = self.best is None or (value < self.best.value if lower else value > self.best.value)
+        if gain:
+            self.best = Best(self.position, value)
+        elif self.best is not None:
+            self.best = Best(self.best.step, self.best.value, self.best.since + 1)
+        log.add({"step": self.position - 1, "dev": metrics})
+        self.tracker.log({f"dev/{name}": number for name, number in metrics.items()}, self.position)
+        if self.course.progress:
+            self.course.progress.advance(0, dev=value)
+
+    @property
+    def out_of_patience(self) -> bool:
+        """Whether as many evaluations as patience allows brought no gain."""
+        patience = self.course.settings.patience
+        return bool(patience and self.best and self.best.since >= patience)
+
+    def save(self) -> None:
+        """Write a checkpoint of the position."""
+        weights = {
+            name: parameter.detach().cpu().contiguous()
+            for name, parameter in self.parameters.items()
+        }
+        state = optim.state_tensors(self.optimizer, self.parameters)
+        checkpoint.save(
+            self.course.run, Checkpoint(self.position, self.course.plan, weights, state, self.best)
+        )
+
+    def put(self, weights: dict[str, torch.Tensor]) -> None:
+        """Copy weights into the trainable parameters.
+
+        Raises:
+            RunError: the names or shapes are not those of the model. Nothing is changed.
+        """
+        shapes = {name: tuple(p.shape) for name, p in self.parameters.items()}
+        if shapes != {name: tuple(tensor.shape) for name, tensor in weights.items()}:
+            raise RunError(f"{self.course.run}: the checkpoint holds other parameters than the plan")
+        with torch.no_grad():
+            for name, parameter in self.parameters.items():
+                parameter.copy_(weights[name])
+
+    def finish(self, seconds: float, tokens: int) -> Trained:
+        """Put the best weights into the model and say how it went."""
+        early = self.position < self.steps
+        if early:
+            self.notes.append(
+                f"stopped at step {self.position:,} of {self.steps:,}: no gain on dev in "
+                f"{self.course.settings.patience} evaluations"
+            )
+        if self.best is not None and self.best.step != self.position:
+            folder = checkpoint.path_of(self.course.run, self.best.step)
+            self.put(checkpoint.load(folder).weights)
+        self.model.eval()
+        return Trained(self.position, self.best, early, seconds, tokens, self.notes)
+
+
+def step_seed(seed: int, position: int) -> int:
+    """Give the seed of torch's generator at a step, so that no generator state need be kept."""
+    return int(digest_of(["step", seed, position])[:15], 16)

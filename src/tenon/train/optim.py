@@ -1,0 +1,105 @@
+"""Optim: AdamW over adapter and head, and the learning rate as a function of the step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+from torch.optim import AdamW, Optimizer
+
+from tenon.core.errors import RunError
+from tenon.train.settings import TrainSettings
+
+HEAD = "head."
+
+
+def adamw(parameters: Mapping[str, nn.Parameter], settings: TrainSettings) -> AdamW:
+    """Give AdamW with a group for each (part, decay), its peak rate in `peak`.
+
+    Vectors (biases, scales, norms) are not decayed.
+
+    Args:
+        parameters: what is trained, by name; those under `head.` take the head's rate.
+    """
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, parameter in parameters.items():
+        key = (name.startswith(HEAD), parameter.dim() > 1)
+        groups.setdefault(key, []).append(parameter)
+    return AdamW(
+        [
+            {
+                "params": members,
+                "lr": _peak(settings, head=head),
+                "peak": _peak(settings, head=head),
+                "weight_decay": settings.weight_decay if matrix else 0.0,
+            }
+            for (head, matrix), members in groups.items()
+        ]
+    )
+
+
+def _peak(settings: TrainSettings, *, head: bool) -> float:
+    return settings.head_learning_rate if head else settings.learning_rate
+
+
+def rate(step: int, steps: int, settings: TrainSettings) -> float:
+    """Give the factor on the peak learning rate at a step, in [0, 1].
+
+    It rises linearly over the warm-up and then follows the schedule down to 0,
+    which it would reach at the step after the last.
+
+    Args:
+        step: from 0.
+        steps: of the whole run.
+    """
+    warm = math.ceil(settings.warmup * steps)
+    if step < warm:
+        return (step + 1) / warm
+    done = (step - warm) / max(1, steps - warm)
+    match settings.schedule:
+        case "constant":
+            return 1.0
+        case "linear":
+            return 1.0 - done
+        case "cosine":
+            return 0.5 * (1.0 + math.cos(math.pi * done))
+
+
+def set_rate(optimizer: Optimizer, factor: float) -> None:
+    """Set each group's rate to its peak times `factor`."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["peak"] * factor
+
+
+def state_tensors(
+    optimizer: Optimizer, parameters: Mapping[str, nn.Parameter]
+) -> dict[str, torch.Tensor]:
+    """Give the optimizer's tensors as `parameter|quantity`; parameters without state are left out."""
+    return {
+        f"{name}|{quantity}": value.detach().cpu().contiguous()
+        for name, parameter in parameters.items()
+        for quantity, value in optimizer.state.get(parameter, {}).items()
+    }
+
+
+def load_state(
+    optimizer: Optimizer,
+    parameters: Mapping[str, nn.Parameter],
+    tensors: Mapping[str, torch.Tensor],
+) -> None:
+    """Put back what `state_tensors` gave.
+
+    Raises:
+        RunError: the tensors are not those of these parameters. The optimizer is unchanged.
+    """
+    names = {key.rsplit("|", 1)[0] for key in tensors}
+    if names and names != set(parameters):
+        odd = sorted(names ^ set(parameters))
+        raise RunError(f"optimizer state: holds other parameters ({odd[0]}, {len(odd)} in all)")
+    for key, tensor in tensors.items():
+        name, quantity = key.rsplit("|", 1)
+        parameter = parameters[name]
+        where = torch.device("cpu") if quantity == "step" else parameter.device
+        optimizer.state[parameter][quantity] = tensor.to(where).clone()

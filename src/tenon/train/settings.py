@@ -1,0 +1,47 @@
+"""TrainSettings: how an adapter is trained."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from tenon.core.settings import Settings
+
+
+class TrainSettings(Settings):
+    """Length, size of a step, optimizer, stopping and checkpoints.
+
+    Args:
+        epochs: passes over the train part.
+        tokens_per_step: real tokens from which one optimizer step is made; 0 lets the data decide.
+        micro_batch_tokens: real tokens computed at once; larger steps are made of several.
+        learning_rate: peak rate of the adapter's weights; 0 takes the kind's default.
+        head_learning_rate: peak rate of the head; 0 takes the default.
+        schedule: form of the learning rate after the warm-up.
+        warmup: share of all steps over which the rate rises from 0.
+        weight_decay: AdamW's decoupled decay, on matrices only.
+        clip: largest gradient norm; larger gradients are scaled down to it.
+        head_start: where the head's weights begin.
+        patience: evaluations without gain on dev after which training stops; 0 never stops early.
+        evaluate_every: steps between evaluations on dev; 0 means once an epoch.
+        save_every: steps between checkpoints; 0 means at every evaluation.
+        metric: the dev metric that chooses the best checkpoint.
+        trackers: where the numbers of each step go besides `steps.jsonl`.
+    """
+
+    epochs: int = Field(default=3, ge=1)
+    tokens_per_step: int = Field(default=0, ge=0)
+    micro_batch_tokens: int = Field(default=8192, ge=1)
+    learning_rate: float = Field(default=0.0, ge=0)
+    head_learning_rate: float = Field(default=0.0, ge=0)
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    warmup: float = Field(default=0.1, ge=0, lt=1)
+    weight_decay: float = Field(default=0.01, ge=0)
+    clip: float = Field(default=1.0, gt=0)
+    head_start: Literal["probe", "random"] = "probe"
+    patience: int = Field(default=0, ge=0)
+    evaluate_every: int = Field(default=0, ge=0)
+    save_every: int = Field(default=0, ge=0)
+    metric: Literal["accuracy", "macro_f1", "mcc", "log_loss"] = "accuracy"
+    trackers: tuple[Literal["tensorboard"], ...] = ()

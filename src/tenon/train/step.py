@@ -1,0 +1,70 @@
+"""Step: one update of the weights from the rows of one step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+from torch.optim import Optimizer
+
+from tenon.core.errors import RunError
+from tenon.model.classifier import IGNORED, Classifier, loss_sum
+from tenon.text.batch import Batch
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one step did.
+
+    Args:
+        loss: nats per row, before the update.
+        rows: rows with a label.
+        tokens: real tokens.
+        norm: of the gradient, before clipping.
+    """
+
+    loss: float
+    rows: int
+    tokens: int
+    norm: float
+
+
+def step(
+    model: Classifier,
+    batches: Sequence[Batch],
+    optimizer: Optimizer,
+    accelerator: Accelerator,
+    clip: float,
+) -> StepResult:
+    """Take one optimizer step from gradients summed over `batches`.
+
+    Args:
+        batches: micro-batches of this step; together at least one row has a label.
+        clip: largest gradient norm; a larger gradient is scaled down to it.
+
+    Raises:
+        RunError: the loss or the norm is not finite. Nothing has been updated, and the
+            gradients are cleared.
+    Source: mean over the whole step, not a mean of means (transformers' `num_items_in_batch`).
+    """
+    rows = sum(int((batch.labels_B != IGNORED).sum()) for batch in batches)
+    losses: list[torch.Tensor] = []
+    for batch in batches:
+        nats, _ = loss_sum(model.logits_BL(batch), batch.labels_B)
+        loss = nats / rows
+        accelerator.backward(loss)
+        losses.append(loss.detach())
+    norm = nn.utils.clip_grad_norm_(model.parameters(), clip)
+    mean = torch.stack(losses).sum()
+    if not bool(torch.isfinite(mean) & torch.isfinite(norm)):
+        optimizer.zero_grad(set_to_none=True)
+        raise RunError(
+            f"loss {float(mean):.4g} nats, gradient norm {float(norm):.4g}: not finite; nothing was "
+            "updated. Lower train.learning_rate, or use model.dtype = float32 or bfloat16"
+        )
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return StepResult(float(mean), rows, sum(batch.tokens for batch in batches), float(norm))

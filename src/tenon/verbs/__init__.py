@@ -1,0 +1,1 @@
+"""Verbs: what Tenon does, each a short function."""

@@ -1,0 +1,23 @@
+"""Fixtures of every floor's tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+# No test reaches a hub: what is not in a folder or a package is not there.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TRANSFORMERS_OFFLINE"] = "1"
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with the public data: TENON_SHARED, or `shared` beside the checkout."""
+    folder = Path(os.environ.get("TENON_SHARED") or ROOT.parent / "shared")
+    if not (folder / "data").is_dir():
+        pytest.skip(f"no public data in {folder.name}; set TENON_SHARED to the folder that holds data/")
+    return folder
