@@ -87,7 +87,12 @@ def _t5() -> PreTrainedConfig:
 
 def _modernbert() -> PreTrainedConfig:
     return _bert_like(
-        ModernBertConfig, pad_token_id=0, bos_token_id=1, eos_token_id=2, cls_token_id=1, sep_token_id=2
+        ModernBertConfig,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+        cls_token_id=1,
+        sep_token_id=2,
     )
 
 

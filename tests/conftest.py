@@ -6,10 +6,15 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 # No test reaches a hub: what is not in a folder or a package is not there.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_OFFLINE"] = "1"
+
+# A law is tried on the same cases every time, and slow machines are no fault of it.
+settings.register_profile("tenon", deadline=None, derandomize=True, database=None, max_examples=60)
+settings.load_profile("tenon")
 
 ROOT = Path(__file__).parents[1]
 
@@ -19,5 +24,7 @@ def shared() -> Path:
     """The folder with the public data: TENON_SHARED, or `shared` beside the checkout."""
     folder = Path(os.environ.get("TENON_SHARED") or ROOT.parent / "shared")
     if not (folder / "data").is_dir():
-        pytest.skip(f"no public data in {folder.name}; set TENON_SHARED to the folder that holds data/")
+        pytest.skip(
+            f"no public data in {folder.name}; set TENON_SHARED to the folder that holds data/"
+        )
     return folder

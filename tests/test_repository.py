@@ -81,8 +81,11 @@ def test_constraints_pin_what_the_project_needs():
 def test_both_readmes_tell_the_same_commands():
     texts = [ROOT / name for name in ("README.md", "README.zh-CN.md")]
     commands = [
-        [line.split("  #")[0].strip() for line in path.read_text(encoding="utf-8").splitlines()
-         if line.startswith(("$ ", "make ", "tenon ", "pip ", "git "))]
+        [
+            line.split("  #")[0].strip()
+            for line in path.read_text(encoding="utf-8").splitlines()
+            if line.startswith(("$ ", "make ", "tenon ", "pip ", "git "))
+        ]
         for path in texts
     ]
     assert commands[0]

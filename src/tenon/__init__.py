@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tenon.verbs.check import check as check
     from tenon.verbs.demo import demo as demo
-    from tenon.verbs.eval import evaluate as eval  # noqa: A004
+    from tenon.verbs.eval import evaluate as eval  # noqa: F401 # pyright: ignore[reportUnusedImport]
     from tenon.verbs.init import init as init
     from tenon.verbs.plan import plan as plan
     from tenon.verbs.predict import load_adapter as load_adapter

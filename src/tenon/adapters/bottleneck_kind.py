@@ -1,4 +1,4 @@
-"""The kind `bottleneck.v1`: presets of the literature, and where each sits in which architecture."""
+"""The kind `bottleneck.v1`: presets of the literature, and their places in each architecture."""
 
 from __future__ import annotations
 
@@ -95,9 +95,10 @@ class BottleneckSettings(Settings):
     @model_validator(mode="after")
     def _check(self) -> BottleneckSettings:
         if (self.width is None) == (self.reduction is None):
-            raise ValueError(f"width is {self.width} and reduction is {self.reduction}; give one of them")
-        if self.preset == "parallel" and self.explicit_norms():
-            raise ValueError(f"{', '.join(self.explicit_norms())} has no effect with preset parallel")
+            raise ValueError(f"width is {self.width} and reduction is {self.reduction}; give one")
+        explicit = ", ".join(self.explicit_norms())
+        if self.preset == "parallel" and explicit:
+            raise ValueError(f"{explicit} has no effect with preset parallel; leave it out")
         return self
 
     def explicit_norms(self) -> list[str]:
@@ -182,7 +183,7 @@ def _mlps(names: tuple[str, ...], model_type: str) -> tuple[str, ...]:
 def _norms(
     settings: BottleneckSettings, names: tuple[str, ...], model_type: str
 ) -> tuple[tuple[str, ...], bool, bool, bool]:
-    """Give the norms that follow the linear layers `names`; before a norm, the layers themselves."""
+    """Give the norms that follow the linear layers `names`; in pre-norm models, the layers."""
     table = POST_NORM.get(model_type)
     if table is None:
         _refuse_without_norm(settings, model_type)
@@ -203,8 +204,8 @@ def _refuse_without_norm(settings: BottleneckSettings, model_type: str) -> None:
     explicit = settings.explicit_norms()
     if explicit:
         raise PlanError(
-            f"{', '.join(explicit)} has no effect on this {model_type} model, whose blocks do not end "
-            "in a norm; leave it out"
+            f"{', '.join(explicit)} has no effect on this {model_type} model, whose blocks do not "
+            "end in a norm; leave it out"
         )
     if model_type not in sites.SITES:
         raise PlanError(

@@ -46,6 +46,8 @@ class Kind:
         title: its name in prose.
         settings: class of its own settings.
         config: gives the PEFT config from those settings, the targets, and the base's config.
+            When an adapter is read it is asked again, without targets and with no more of the base
+            than `model_type` and `hidden_size`, and what it gives must be what was written.
         default_sites: where it sits when nothing is said.
         learning_rate: peak rate that suits its weights, for AdamW.
         mergeable: whether it can be folded into the base's weights.
@@ -130,7 +132,7 @@ def settle(name: str, table: Mapping[str, Any]) -> AdapterSettings:
     where = f"adapters.{name}"
     faults = _name_faults(name)
     if not isinstance(table.get("kind"), str):
-        faults.append(f'{where}.kind is missing; write kind = "lora.v1", or one of `tenon show kinds`')
+        faults.append(f'{where}.kind is missing; write kind = "{KINDS.names()[-1]}", for example')
         raise PlanError("\n".join(faults))
     chosen = KINDS.get(table["kind"])
     own = {key: value for key, value in table.items() if key not in OF_A_TABLE}
@@ -155,13 +157,12 @@ def _name_faults(name: str) -> list[str]:
     ]
 
 
-def _own(
-    chosen: Kind, own: Mapping[str, Any], where: str, faults: list[str]
-) -> Settings | None:
+def _own(chosen: Kind, own: Mapping[str, Any], where: str, faults: list[str]) -> Settings | None:
     known = chosen.settings.model_fields
     unknown = [key for key in own if key not in known]
+    choices = (*OF_A_TABLE, *known)
     faults += [
-        f"{where}.{key} is not a setting of {chosen.name}; {did_you_mean(key, known)}"
+        f"{where}.{key} is not a setting of {chosen.name}; {did_you_mean(key, choices)}"
         for key in unknown
     ]
     try:

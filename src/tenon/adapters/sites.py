@@ -130,7 +130,8 @@ class Places:
     Args:
         model_type: as its config says.
         source: "table" where `SITES` knows the model type, else "structure".
-        modules: site name to full module names, in the model's order; sites that it lacks are absent.
+        modules: site name to full module names, in the model's order; a site that it lacks is
+            absent.
     """
 
     model_type: str

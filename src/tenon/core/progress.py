@@ -26,6 +26,6 @@ class Progress(Protocol):
 
         Args:
             n: units since the last call.
-            fields: what can be said of the stage by now: `loss`, `tokens_per_second`, `seconds_left`.
+            fields: what can be said of the stage by now: `loss`, `dev`, `tokens_per_second`.
         """
         ...

@@ -14,7 +14,9 @@ Quoting = Literal["auto", "rfc4180", "none"]
 _RIVALS = ("\t", ";", "|")
 _NUMBER = re.compile(r"[+-]?\d+([.,]\d+)?([eE][+-]?\d+)?")
 _SENTENCE = re.compile(r"[.?!。？！，；]|\S\s+\S+\s+\S+\s+\S")
-_KNOWN = frozenset(TEXT_NAMES) | frozenset(LABEL_NAMES) | {name for pair in PAIR_NAMES for name in pair}
+_KNOWN = (
+    frozenset(TEXT_NAMES) | frozenset(LABEL_NAMES) | {name for pair in PAIR_NAMES for name in pair}
+)
 _LONGEST_NAME = 64
 
 
@@ -56,7 +58,10 @@ def _widths(sample: Sequence[str], delimiter: str, *, quoted: bool) -> set[int]:
     """Give the numbers of fields that the lines of `sample` have under `delimiter`."""
     mode = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
     lines = [line.rstrip("\r\n") for line in sample if line.strip()]
-    return {len(cells) for cells in csv.reader(lines, delimiter=delimiter, quoting=mode)}
+    try:
+        return {len(cells) for cells in csv.reader(lines, delimiter=delimiter, quoting=mode)}
+    except csv.Error:
+        return set()
 
 
 def has_header(records: Sequence[Sequence[str]]) -> bool:
@@ -70,12 +75,12 @@ def has_header(records: Sequence[Sequence[str]]) -> bool:
     if [str(place) for place in range(len(first))] == first:
         return True
     filled = [cell for cell in first if cell]
-    if not filled or len(set(filled)) < len(filled) or len(first) - len(filled) > 1:
-        return False
-    if any(_NUMBER.fullmatch(cell) for cell in filled):
+    if not filled or any(_NUMBER.fullmatch(cell) for cell in filled):
         return False
     if any(cell.casefold() in _KNOWN for cell in filled):
         return True
+    if len(set(filled)) < len(filled) or len(first) - len(filled) > 1:
+        return False
     if any(len(cell) > _LONGEST_NAME or _SENTENCE.search(cell) for cell in filled):
         return False
     return not _recurs(records)

@@ -48,7 +48,9 @@ def likely_encoding(raw: bytes) -> str:
     return "ISO-8859-1"
 
 
-def refuse_bytes(raw: bytes, error: UnicodeDecodeError, where: str, path: str, faults: Faults) -> None:
+def refuse_bytes(
+    raw: bytes, error: UnicodeDecodeError, where: str, path: str, faults: Faults
+) -> None:
     """Record that the line `raw` is not UTF-8: which byte, what it likely is, how to convert it.
 
     Args:
@@ -56,6 +58,7 @@ def refuse_bytes(raw: bytes, error: UnicodeDecodeError, where: str, path: str, f
         error: what decoding `raw` as UTF-8 raised.
         where: origin of the line, `file:line`.
         path: the file, for the remedy's command.
+        faults: where the fault goes.
     """
     byte = raw[error.start]
     body = raw.rstrip(b"\r\n")
@@ -79,7 +82,9 @@ def refuse_bytes(raw: bytes, error: UnicodeDecodeError, where: str, path: str, f
 def refuse_wide(name: str, where: str, path: str, faults: Faults) -> None:
     """Record that a whole file is in the 16- or 32-bit encoding `name`."""
     faults.add(
-        where, f"byte 1 begins a file in {name}, not UTF-8", f"save it as UTF-8: {conversion(name, path)}"
+        where,
+        f"byte 1 begins a file in {name}, not UTF-8",
+        f"save it as UTF-8: {conversion(name, path)}",
     )
 
 

@@ -37,20 +37,24 @@ def json_line_rows(lines: Lines) -> Iterator[Row]:
         try:
             value, end = decoder.decode(body)
         except json.JSONDecodeError as error:
+            decoder.taken()
             _refuse(body, error, origin, lines, ended=line.endswith("\n"))
         except Unreadable as error:
+            decoder.taken()
             faults.add(origin, *error.problem)
         else:
             columns = value if type(value) is dict else columns_of(value)
             if end == len(body) and not decoder.problems and columns is not None:
-                yield Row(columns, origin)  # pyright: ignore[reportUnknownArgumentType]
+                yield Row(columns, origin)
             else:
                 _judge(body, end, value, origin, decoder, faults)
     if blank:
         lines.notes.append(f"{where}: {blank:,} blank lines are passed over")
 
 
-def _judge(body: str, end: int, value: object, origin: str, decoder: Decoder, faults: Faults) -> None:
+def _judge(
+    body: str, end: int, value: object, origin: str, decoder: Decoder, faults: Faults
+) -> None:
     """Record why a line that begins with a JSON value is no row."""
     for problem in decoder.taken():
         faults.add(origin, *problem)
@@ -60,7 +64,9 @@ def _judge(body: str, end: int, value: object, origin: str, decoder: Decoder, fa
             faults.add(origin, "two values stand on one line", "put each row on its own line")
         else:
             faults.add(
-                origin, f"column {end + 1}: {excerpt(rest)} follows the row", "remove it; a line holds one row"
+                origin,
+                f"column {end + 1}: {excerpt(rest)} follows the row",
+                "remove it; a line holds one row",
             )
     elif columns_of(value) is None:
         faults.add(
@@ -70,7 +76,9 @@ def _judge(body: str, end: int, value: object, origin: str, decoder: Decoder, fa
         )
 
 
-def _refuse(body: str, error: json.JSONDecodeError, origin: str, lines: Lines, *, ended: bool) -> None:
+def _refuse(
+    body: str, error: json.JSONDecodeError, origin: str, lines: Lines, *, ended: bool
+) -> None:
     if not ended and error.pos >= len(body) - 1 or (not ended and "Unterminated" in error.msg):
         lines.faults.add(
             origin,

@@ -1,4 +1,4 @@
-"""Lines: the physical lines of a byte stream as text, each fault with its line, in bounded memory."""
+"""Lines: the physical lines of a byte stream as text, in bounded memory."""
 
 from __future__ import annotations
 
@@ -56,7 +56,9 @@ class Lines:
             self._returns += block.count(b"\r\n")
             yield from self._decoded(block)
         if self._returns:
-            self.notes.append(f"{self.where}: {self._returns:,} lines end in CR LF, which is accepted")
+            self.notes.append(
+                f"{self.where}: {self._returns:,} lines end in CR LF, which is accepted"
+            )
 
     def _blocks(self) -> Iterator[bytes | None]:
         """Give runs of whole lines; None stands for one line that is too long."""
@@ -73,7 +75,7 @@ class Lines:
                 rest = chunk[end:]
             else:
                 rest += chunk
-        if rest:
+        if rest and not self.stream.damaged:
             self.unended = not rest.endswith(b"\n")
             yield rest
 

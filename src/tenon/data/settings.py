@@ -36,6 +36,7 @@ class DataSettings(Settings):
         overlap: what happens to a train row whose inputs also occur in dev or test.
         quoting: how quotation marks in CSV and TSV are read; "auto" is RFC 4180 for CSV and
             none for TSV.
+        labels: the labels in the order of their classes; those of the data where left out.
     """
 
     task: Task = "text-classification"

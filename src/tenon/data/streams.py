@@ -9,9 +9,9 @@ import io
 import lzma
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, Protocol, cast
 
 import zstandard
 
@@ -19,9 +19,16 @@ from tenon.core.errors import DataError, Faults
 from tenon.core.files import reading
 
 HEAD_BYTES = 1 << 16
-ZSTD_BYTES = 1 << 13
-"""Packed bytes taken at once: small, because a hostile frame grows some 20,000-fold."""
-_BROKEN = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, zipfile.BadZipFile, zstandard.ZstdError)
+ZSTD_BYTES = 1 << 9
+"""Packed bytes taken at once: few, because a hostile frame grows some 30,000-fold."""
+_BROKEN = (
+    EOFError,
+    zlib.error,
+    lzma.LZMAError,
+    gzip.BadGzipFile,
+    zipfile.BadZipFile,
+    zstandard.ZstdError,
+)
 _GZIP, _XZ, _ZSTD, _BZIP2 = b"\x1f\x8b", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd", b"BZh"
 ZIP = b"PK\x03\x04"
 PARQUET = b"PAR1"
@@ -33,9 +40,25 @@ _FOREIGN = (
     (b"ARROW1", "an Arrow file", "save it as Parquet, or as a folder with datasets' save_to_disk"),
     (b"<!doctype", "a web page", "a download went wrong: fetch the file itself"),
     (b"<html", "a web page", "a download went wrong: fetch the file itself"),
-    (b"\x80\x04\x95", "a Python pickle", "Tenon reads none: write CSV or JSONL with the program that made it"),
-    (b"\x80\x05\x95", "a Python pickle", "Tenon reads none: write CSV or JSONL with the program that made it"),
+    (
+        b"\x80\x04\x95",
+        "a Python pickle",
+        "Tenon reads none: write CSV or JSONL with the program that made it",
+    ),
+    (
+        b"\x80\x05\x95",
+        "a Python pickle",
+        "Tenon reads none: write CSV or JSONL with the program that made it",
+    ),
 )
+
+
+class Readable(Protocol):
+    """A file that gives what it has without waiting for more."""
+
+    def read1(self, size: int, /) -> bytes:
+        """Give up to `size` bytes, fewer where more would need a further read."""
+        ...
 
 
 class Stream:
@@ -51,7 +74,7 @@ class Stream:
         faults: where damage goes.
     """
 
-    def __init__(self, raw: BinaryIO, path: str, where: str, faults: Faults) -> None:
+    def __init__(self, raw: Readable, path: str, where: str, faults: Faults) -> None:
         self.path = path
         self.where = where
         self.damaged = False
@@ -76,20 +99,22 @@ class Stream:
         if self.damaged:
             return b""
         try:
-            return self._raw.read(size)
+            return self._raw.read1(size)
         except _BROKEN as error:
             self.damaged = True
             short = isinstance(error, EOFError) or "end-of-stream" in str(error)
             self._faults.add(
                 self.where,
-                "the compressed file is cut short" if short else f"the compressed file is damaged ({error})",
+                "the compressed file is cut short"
+                if short
+                else f"the compressed file is damaged ({error})",
                 "fetch or write it again; rows before the damage were read",
             )
             return b""
 
 
 @contextlib.contextmanager
-def opened(path: str, where: str, faults: Faults, *, member: str = "") -> Iterator[Stream]:
+def opened(path: str, where: str, faults: Faults, *, member: str = "") -> Generator[Stream]:
     """Open a file, or the member of a zip file, and decompress it by its first bytes.
 
     Args:
@@ -108,7 +133,7 @@ def opened(path: str, where: str, faults: Faults, *, member: str = "") -> Iterat
         if member:
             raw = stack.enter_context(_zip_member(raw, path, member))
         head = raw.read(HEAD_BYTES)
-        joined = cast(BinaryIO, io.BufferedReader(_Joined(head, raw)))
+        joined = io.BufferedReader(_Joined(head, raw))
         plain = _decompressed(head, joined)
         stream = Stream(plain, path, where, faults)
         refuse_foreign(stream.peek(32), where)
@@ -116,18 +141,20 @@ def opened(path: str, where: str, faults: Faults, *, member: str = "") -> Iterat
 
 
 @contextlib.contextmanager
-def _zip_member(raw: BinaryIO, path: str, member: str) -> Iterator[BinaryIO]:
+def _zip_member(raw: BinaryIO, path: str, member: str) -> Generator[BinaryIO]:
     with zip_file(raw, path) as archive:
         try:
             opened_member = archive.open(member)
         except (RuntimeError, NotImplementedError, zipfile.BadZipFile) as error:
-            raise DataError(f"{path}#{member}: cannot be unpacked ({error}); unpack it by hand") from error
+            raise DataError(
+                f"{path}#{member}: cannot be unpacked ({error}); unpack it by hand"
+            ) from error
         with opened_member:
             yield cast(BinaryIO, opened_member)
 
 
 @contextlib.contextmanager
-def zip_file(raw: BinaryIO, path: str) -> Iterator[zipfile.ZipFile]:
+def zip_file(raw: BinaryIO, path: str) -> Generator[zipfile.ZipFile]:
     """Open `raw` as a zip file.
 
     Raises:
@@ -136,7 +163,9 @@ def zip_file(raw: BinaryIO, path: str) -> Iterator[zipfile.ZipFile]:
     try:
         archive = zipfile.ZipFile(raw)
     except zipfile.BadZipFile as error:
-        raise DataError(f"{path}: the zip file is damaged ({error}); fetch or write it again") from error
+        raise DataError(
+            f"{path}: the zip file is damaged ({error}); fetch or write it again"
+        ) from error
     with archive:
         if "[Content_Types].xml" in archive.namelist():
             raise DataError(f"{path}: is an Excel or Office file; save the sheet as CSV UTF-8")
@@ -196,15 +225,15 @@ class _Zstd(io.RawIOBase):
         return True
 
 
-def _decompressed(head: bytes, raw: BinaryIO) -> BinaryIO:
+def _decompressed(head: bytes, raw: io.BufferedReader[_Joined]) -> Readable:
     if head.startswith(_GZIP):
-        return cast(BinaryIO, gzip.GzipFile(fileobj=raw, mode="rb"))
+        return gzip.GzipFile(fileobj=raw, mode="rb")
     if head.startswith(_XZ):
-        return cast(BinaryIO, lzma.LZMAFile(raw))
+        return lzma.LZMAFile(raw)
     if head.startswith(_BZIP2):
-        return cast(BinaryIO, bz2.BZ2File(raw))
+        return bz2.BZ2File(raw)
     if head.startswith(_ZSTD):
-        return cast(BinaryIO, io.BufferedReader(_Zstd(raw)))
+        return io.BufferedReader(_Zstd(raw))
     return raw
 
 

@@ -1,4 +1,4 @@
-"""Strict JSON: values as the standard has them; what Python's reader would let pass is a problem."""
+"""Strict JSON: values as the standard has them; what Python would let pass is a problem."""
 
 from __future__ import annotations
 
@@ -65,7 +65,9 @@ class Decoder:
             keys = [key for key, _ in pairs]
             twice = sorted({key for key in keys if keys.count(key) > 1})
             self.problems.append(
-                Problem(f"the key {', '.join(map(repr, twice))} stands twice in one object", "keep one")
+                Problem(
+                    f"the key {', '.join(map(repr, twice))} stands twice in one object", "keep one"
+                )
             )
         return value
 
@@ -77,7 +79,9 @@ class Decoder:
         value = float(digits)
         if not math.isfinite(value):
             self.problems.append(
-                Problem(f"the number {digits} is beyond the range of float64", "write it as a string")
+                Problem(
+                    f"the number {digits} is beyond the range of float64", "write it as a string"
+                )
             )
         return value
 
@@ -109,11 +113,11 @@ DEEP = Problem(f"values are nested deeper than {DEPTH}", "write the row flat")
 
 
 def columns_of(value: object) -> dict[str, object] | None:
-    """Give a row's columns: an object's keys, a list's places "0", "1" ...; None where it is no row."""
+    """Give a row's columns: an object's keys, or a list's places "0", "1" ...; None for no row."""
     if isinstance(value, dict):
-        return {str(key): item for key, item in value.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+        return {str(key): item for key, item in value.items()}
     if isinstance(value, list):
-        return {str(place): item for place, item in enumerate(value)}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+        return {str(place): item for place, item in enumerate(value)}
     return None
 
 
@@ -127,4 +131,6 @@ def kind_of(value: object) -> str:
         return "a number"
     if isinstance(value, str):
         return "text"
-    return "a list" if isinstance(value, list) else "an object" if isinstance(value, dict) else type(value).__name__
+    if isinstance(value, list):
+        return "a list"
+    return "an object" if isinstance(value, dict) else type(value).__name__

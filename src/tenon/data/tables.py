@@ -15,7 +15,7 @@ from tenon.data.lines import LINE_BYTES, REFUSED, Lines
 
 SAMPLE_LINES = 200
 BROKEN_RECORDS = 1_000
-"""Broken quotations after which reading a file stops: each may cost up to `LINE_BYTES` of look ahead."""
+"""Broken quotations after which a file is given up: each may cost `LINE_BYTES` of look ahead."""
 
 Record = tuple[int, list[str]]
 
@@ -32,16 +32,32 @@ def table_rows(lines: Lines, suffix: str, quoting: Quoting) -> Iterator[Row]:
         Every row with as many fields as there are columns; every other one is a fault.
     """
     source = iter(lines)
-    head = list(itertools.islice(source, SAMPLE_LINES))
-    dialect = dialect_of(suffix, quoting, [line for line in head if line != REFUSED])
-    if suffix == "csv" and dialect.delimiter != ",":
-        lines.notes.append(f"{lines.where}: fields are separated by {dialect.delimiter!r}, not by commas")
-    trial = [cells for _, cells in Records(lines, iter(head), dialect, Faults())]
+    head, dialect, trial = _tried(lines, source, suffix, quoting)
     records = Records(lines, itertools.chain(head, source), dialect, lines.faults)
-    if trial and (names := _names(records, trial)):
+    if not trial:
+        deque(records, maxlen=0)
+    elif names := _names(records, trial):
         yield from _rows(records, names)
     if records.blank:
         lines.notes.append(f"{lines.where}: {records.blank:,} blank lines are passed over")
+
+
+def _tried(
+    lines: Lines, source: Iterator[str], suffix: str, quoting: Quoting
+) -> tuple[list[str], Dialect, list[list[str]]]:
+    """Read on until there are records; give the lines read, their dialect, and those records."""
+    head: list[str] = []
+    dialect = dialect_of(suffix, quoting, [])
+    while batch := list(itertools.islice(source, SAMPLE_LINES)):
+        head += batch
+        dialect = dialect_of(suffix, quoting, [line for line in batch if line != REFUSED])
+        trial = [cells for _, cells in Records(lines, iter(batch), dialect, Faults())]
+        if trial:
+            if suffix == "csv" and dialect.delimiter != ",":
+                told = f"fields are separated by {dialect.delimiter!r}, not by commas"
+                lines.notes.append(f"{lines.where}: {told}")
+            return head, dialect, trial
+    return head, dialect, []
 
 
 @dataclass(slots=True)
@@ -137,7 +153,7 @@ class Records:
             yield line
 
     def _misquoted(self, number: int, line: str, message: str) -> None:
-        where, delimiter = f"{self.lines.where}:{number}", self.dialect.delimiter
+        where = f"{self.lines.where}:{number}"
         if self.lines.unended and len(self._held) == 1 and self.at_end():
             what = f"the file ends within a quoted field: {excerpt(line)}"
             self.faults.add(where, what, "the file was cut short; fetch or write it again")
@@ -145,7 +161,7 @@ class Records:
         if "unexpected end" in message or "field larger" in message:
             what = f"a quotation mark opens here and is never closed: {excerpt(line)}"
         else:
-            what = f"a quotation mark is followed by neither {delimiter!r} nor a line end: {excerpt(line)}"
+            what = f"a quotation mark neither ends its field nor is doubled: {excerpt(line)}"
         self.faults.add(
             where,
             what,
@@ -186,7 +202,9 @@ def _rows(records: Records, names: list[str]) -> Iterator[Row]:
 
 def _numbered(width: int, lines: Lines) -> list[str]:
     names = [str(place) for place in range(width)]
-    lines.notes.append(f"{lines.where}: the first line is a row, not a header; columns are {', '.join(names)}")
+    lines.notes.append(
+        f"{lines.where}: the first line is a row, not a header; columns are {', '.join(names)}"
+    )
     return names
 
 
@@ -210,23 +228,25 @@ def _misfit(records: Records, number: int, values: Sequence[str], names: Sequenc
     """Record a row that has more or fewer fields than there are columns."""
     lines, delimiter = records.lines, records.dialect.delimiter
     where = f"{lines.where}:{number}"
+    shown = excerpt(delimiter.join(values))
     columns = f"{_counted(len(names), 'column')} ({', '.join(names)})"
     spread = records.number - number
     if len(values) < len(names) and lines.unended and records.at_end():
         lines.faults.add(
             where,
-            f"the last line ends after {len(values)} of {columns}: {excerpt(delimiter.join(values))}",
+            f"the last line ends after {len(values)} of {columns}: {shown}",
             "the file was cut short; fetch or write it again",
         )
         return
-    what = f"{_counted(len(values), 'field')}, but the file has {columns}: {excerpt(delimiter.join(values))}"
+    what = f"{_counted(len(values), 'field')}, but the file has {columns}: {shown}"
     if records.dialect.quoted and spread > 0:
         records.reread(number)
         remedy = f"its quotation mark closes only {_counted(spread, 'line')} further down; mend it"
     elif len(values) > len(names):
         remedy = _surplus(records.dialect, values)
     elif delimiter == "\t" and not records.dialect.quoted:
-        remedy = 'write line breaks in texts as blanks, or quote the fields and set data.quoting = "rfc4180"'
+        remedy = "write line breaks in texts as blanks; "
+        remedy += 'if the file quotes its fields, set data.quoting = "rfc4180"'
     else:
         remedy = "give the row all of its fields"
     lines.faults.add(where, what, remedy)
@@ -241,7 +261,8 @@ def _surplus(dialect: Dialect, values: Sequence[str]) -> str:
         return f"no field may hold {dialect.delimiter!r}; write it as a blank"
     if any(value.startswith(' "') for value in values):
         return f"remove the blank between {dialect.delimiter!r} and the quotation mark"
-    return f'put a field that holds {dialect.delimiter!r} within quotation marks: "one{dialect.delimiter} two"'
+    example = f'"one{dialect.delimiter} two"'
+    return f"put a field that holds {dialect.delimiter!r} within quotation marks: {example}"
 
 
 def excerpt(text: str) -> str:

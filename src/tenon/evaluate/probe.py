@@ -66,8 +66,8 @@ class _Scale:
         return (features_RD - self.mean_D) / self.spread_D
 
     def fold(self, weight_LD: Floats, bias_L: Floats) -> tuple[Floats, Floats]:
-        raw_LD = weight_LD / self.spread_D
-        return raw_LD, bias_L - raw_LD @ self.mean_D
+        raw_LD = (weight_LD / self.spread_D).astype(np.float32)
+        return raw_LD, (bias_L - raw_LD @ self.mean_D).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -171,9 +171,7 @@ def _scale(features_RD: Floats) -> _Scale:
     mean_D = features_RD.mean(axis=0, dtype=np.float64)
     spread_D = features_RD.std(axis=0, dtype=np.float64)
     constant_D = spread_D <= 1e-6 * max(float(spread_D.max()), 1e-30)
-    return _Scale(
-        mean_D.astype(np.float32), np.where(constant_D, 1.0, spread_D).astype(np.float32)
-    )
+    return _Scale(mean_D.astype(np.float32), np.where(constant_D, 1.0, spread_D).astype(np.float32))
 
 
 def _choose(
@@ -183,7 +181,7 @@ def _choose(
     dev_RD, dev_gold_R = dev
     best: tuple[float, _Fit, float] | None = None
     worse = 0
-    for candidate in _path(*train, classes, _penalties(train[0].shape[1])):
+    for candidate in _path(*train, classes, _penalties(train[0].shape[1], len(dev_gold_R))):
         temperature, nats = _temper(candidate.logits(dev_RD), dev_gold_R)
         worse = worse + 1 if best and nats >= best[0] else 0
         if not worse:
@@ -194,9 +192,9 @@ def _choose(
     return best[1], best[2]
 
 
-def _penalties(features: int) -> tuple[float, ...]:
-    """Give the grid of C: each spread is the prior variance of a logit, whatever D is."""
-    return tuple(spread / features for spread in SPREADS)
+def _penalties(features: int, dev_rows: int) -> tuple[float, ...]:
+    """Give the grid of C, as prior variances of a logit whatever D is; one where dev is empty."""
+    return tuple(spread / features for spread in (SPREADS if dev_rows else (1.0,)))
 
 
 def _path(
@@ -223,8 +221,8 @@ def _only(label: int, classes: int, features: int, penalty: float) -> _Fit:
 
 def _read(model: LogisticRegression, classes: int, penalty: float) -> _Fit:
     """Spread scikit-learn's weights over all L labels; it keeps one row for two labels."""
-    weight_PD = cast(Floats, np.asarray(model.coef_, np.float32))
-    bias_P = cast(Floats, np.asarray(model.intercept_, np.float32))
+    weight_PD = np.asarray(model.coef_, np.float32)
+    bias_P = np.asarray(model.intercept_, np.float32)
     if len(weight_PD) == 1:
         weight_PD = np.concatenate([-weight_PD, weight_PD]) / 2
         bias_P = np.concatenate([-bias_P, bias_P]) / 2

@@ -56,9 +56,16 @@ class Head(nn.Module):
         """Give logits_BL."""
         return self.linear(self.features(pooled_BD))
 
-    def start_from(self, weight_LD: Tensor, bias_L: Tensor) -> None:
-        """Copy the weights of a linear probe on the same features; a head without b ignores bias_L."""
+    def start_from(self, weight_LD: Tensor, bias_L: Tensor, unit_D: Tensor) -> None:
+        """Copy the weights of a linear probe on the same features.
+
+        Args:
+            unit_D: the vector whose product with a feature vector is nearest to 1; in a head
+                without b, it carries the probe's bias.
+        """
         with torch.no_grad():
-            self.linear.weight.copy_(weight_LD)
             if self.linear.bias is not None:
                 self.linear.bias.copy_(bias_L)
+            else:
+                weight_LD = weight_LD + bias_L[:, None] * unit_D
+            self.linear.weight.copy_(weight_LD)

@@ -26,7 +26,7 @@ from tenon.core.errors import RunError
 
 ATTENTION = "tenon_packed"
 SPREAD_TOKENS = 2
-SPREAD_SHARE = 0.15
+SPREAD_SHARE = 0.25
 
 
 @dataclass(frozen=True)

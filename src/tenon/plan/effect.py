@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Set
 from pathlib import Path, PurePath
 
+from tenon.core.errors import did_you_mean
+from tenon.evaluate.scorers import SCORERS
 from tenon.plan.plan import SOURCES, Plan
 from tenon.plan.table import Told
 
@@ -90,8 +92,12 @@ def _share(plan: Plan, given: Set[str]) -> Iterator[Finding]:
     dev = plan.data.dev
     if not isinstance(dev, str) and not 0 < dev <= 0.5:
         yield "data.dev", f"= {dev:g} is no share of train", "give a file, or a share in (0, 0.5]"
-    if dev == "":
-        yield "data.dev", '= "" names no source', "give a file, or a share in (0, 0.5]"
+
+
+def _undecided(plan: Plan, given: Set[str]) -> Iterator[Finding]:
+    if plan.data.dev == "":
+        for name in sorted({"train.patience", "train.metric"} & given):
+            yield name, 'has no effect: data.dev = "" leaves no dev part', "remove it, or give dev"
 
 
 def _twice(plan: Plan, given: Set[str]) -> Iterator[Finding]:
@@ -100,6 +106,14 @@ def _twice(plan: Plan, given: Set[str]) -> Iterator[Finding]:
         doubles = [value for value, count in Counter(values).items() if count > 1]
         if dotted in given and doubles:
             yield dotted, f"names {doubles[0]} twice", "name it once"
+
+
+def _scorers(plan: Plan, given: Set[str]) -> Iterator[Finding]:
+    del given
+    known = SCORERS.names()
+    for name in plan.evaluate.scorers:
+        if name not in known:
+            yield "evaluate.scorers", f"names {name}, which is no scorer", did_you_mean(name, known)
     if not plan.evaluate.scorers:
         yield "evaluate.scorers", "is empty: nothing would be measured", "name at least one"
 
@@ -121,6 +135,8 @@ RULES: tuple[Rule, ...] = (
     _revision,
     _same_source,
     _share,
+    _undecided,
     _twice,
+    _scorers,
     _room,
 )

@@ -60,8 +60,8 @@ def _choices(annotation: object) -> tuple[str, ...]:
         return tuple(str(choice) for choice in get_args(annotation))
     if annotation is bool:
         return ("true", "false")
-    inner = [_choices(part) for part in get_args(annotation)]
-    return next((choices for choices in inner if choices), ())
+    parts = [_choices(part) for part in get_args(annotation) if part is not type(None)]
+    return sum(parts, ()) if all(parts) else ()
 
 
 def _meanings(docstring: str) -> dict[str, str]:

@@ -46,7 +46,7 @@ def parse(arguments: Sequence[str]) -> tuple[Override, ...]:
     for argument in arguments:
         key, equals, text = argument.partition("=")
         if not equals or not KEY.fullmatch(key):
-            faults.add(f"argument {argument}", "is not key=value", "give train.epochs=5, for example")
+            faults.add(f"argument {argument}", "is not key=value", "write train.epochs=5")
             continue
         if key in found:
             faults.add(f"argument {argument}", f"{key} is given twice", "give it once")

@@ -112,7 +112,7 @@ class Plan(Settings):
         fields = dict(value)
         known, told = fields.pop("format", None), fields.pop("digest", None)
         if known != FORMAT:
-            raise PlanError(f"{where}: has format {known!r}, this Tenon reads {FORMAT}; update Tenon")
+            raise PlanError(f"{where}: has format {known!r}, this Tenon reads {FORMAT}; update it")
         try:
             plan = cls.model_validate(fields)
         except ValidationError as error:

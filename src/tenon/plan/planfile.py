@@ -10,10 +10,13 @@ from typing import Any
 
 from tenon.adapters.kind import KINDS
 from tenon.core.settings import Settings
+from tenon.data.sources import HUB
 from tenon.plan.manual import Setting, manual
 from tenon.plan.plan import SOURCES, Plan
-from tenon.plan.resolve import FLOORS, HUB, Top
+from tenon.plan.resolve import FLOORS, Top
 
+SITES_MEANING = "where it sits: names of sites, or patterns of modules"
+EXPLAINED = "A line such as `# epochs = 3` shows a default: remove the # to change it."
 COMMENT_COLUMN = 44
 HIGHEST_CLIMB = 3
 
@@ -34,17 +37,17 @@ def written(plan: Plan, folder: Path, title: str) -> str:
         value, given = values[name]
         if isinstance(value, str):
             values[name] = (near(value, folder), given)
-    lines = [f"# {title}", "# A line such as `# epochs = 3` shows a default: remove the # to change it."]
+    lines = [f"# {title}", f"# {EXPLAINED}"]
     lines += ["", *_table(Top, "", values)]
-    lines += _adapter(plan, values)
     for name, settings in FLOORS.items():
         lines += ["", f"[{name}]", *_table(settings, f"{name}.", values)]
+        lines += _adapter(plan, values) if name == "data" else []
     return "\n".join(lines) + "\n"
 
 
 def near(path: str, folder: Path) -> str:
     """Give an absolute path relative to `folder`, unless that climbs high; others as they are."""
-    if path.startswith(HUB) or not os.path.isabs(path):
+    if path.startswith(HUB) or not Path(path).is_absolute():
         return path
     relative = os.path.relpath(path, folder.absolute())
     climbs = Path(relative).parts.count("..")
@@ -57,7 +60,7 @@ def _adapter(plan: Plan, values: dict[str, tuple[Any, bool]]) -> list[str]:
     adapter = plan.adapter
     kind = KINDS.get(adapter.kind)
     prefix = f"adapters.{adapter.name}."
-    sites = Setting("sites", None, (), "where it sits: names of sites, or patterns of modules", False)
+    sites = Setting("sites", None, (), SITES_MEANING, required=False)
     lines = ["", f"[adapters.{adapter.name}]", _line("kind", adapter.kind, kind.title, given=True)]
     for setting in (sites, *manual(kind.settings)):
         value, given = values[prefix + setting.name]
@@ -79,7 +82,7 @@ def _table(
 
 
 def _line(name: str, value: Any, meaning: str, *, given: bool) -> str:
-    setting = f"{name} = {toml(value)}"
+    setting = name if value is None else f"{name} = {toml(value)}"
     setting = setting if given else f"# {setting}"
     comment = meaning.rstrip(".")
     return f"{setting:<{COMMENT_COLUMN}}  # {comment}" if comment else setting

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,11 @@ from pydantic import Field
 
 from tenon.adapters.kind import KINDS, OF_A_TABLE, settle
 from tenon.adapters.settings import AdapterSettings
-from tenon.core.errors import Faults, PlanError
+from tenon.core.errors import Faults, PlanError, did_you_mean
 from tenon.core.files import reading
 from tenon.core.settings import Settings
 from tenon.data.settings import DataSettings
+from tenon.data.sources import HUB
 from tenon.evaluate.settings import EvaluateSettings
 from tenon.model.settings import ModelSettings
 from tenon.plan import override, table
@@ -28,7 +29,6 @@ from tenon.text.settings import TextSettings
 from tenon.train.settings import TrainSettings
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-HUB = "hub:"
 PATH_FORMS = (".", "~", "/")
 
 FLOORS: Mapping[str, type[Settings]] = {
@@ -50,6 +50,12 @@ class Top(Settings):
 
     base: str = Field(min_length=1)
     seed: int = Field(default=0, ge=0, lt=2**63)
+
+
+KNOWN: Mapping[str, Collection[str]] = {
+    **dict.fromkeys((*Top.model_fields, "adapters"), ()),
+    **{name: tuple(settings.model_fields) for name, settings in FLOORS.items()},
+}
 
 
 def resolve(path: Path, arguments: Sequence[str] = ()) -> Plan:
@@ -82,16 +88,15 @@ def parse_toml(content: bytes, name: str) -> dict[str, Any]:
             f"{name}:{line}: byte 0x{content[error.start]:02x} is not UTF-8; save the file as UTF-8"
         ) from error
     except tomllib.TOMLDecodeError as error:
-        found = re.search(r"(.*) \(at line (\d+), column (\d+)\)", str(error))
-        place, what = (f":{found[2]}", found[1]) if found else ("", str(error))
+        found = re.search(r"^(.*) \(at line (\d+),", str(error))
+        what = found[1] if found else str(error).partition(" (at end")[0]
+        line = int(found[2]) if found else content.rstrip().count(b"\n") + 1
         raise PlanError(
-            f"{name}{place}: is not TOML ({what}); texts need quotes: key = \"value\""
+            f'{name}:{line}: is not TOML ({what}); texts need quotes: key = "value"'
         ) from error
 
 
-def resolve_table(
-    given: Mapping[str, Any], path: Path, arguments: Sequence[str] = ()
-) -> Plan:
+def resolve_table(given: Mapping[str, Any], path: Path, arguments: Sequence[str] = ()) -> Plan:
     """Resolve what a plan file holds.
 
     Args:
@@ -105,7 +110,7 @@ def resolve_table(
     overrides = {each.key: each for each in override.parse(arguments)}
     merged = override.merge(dict(given), tuple(overrides.values()))
     told = Told(path.name, overrides, Faults())
-    table.unknown_names(merged, _known(), told)
+    table.unknown_names(merged, KNOWN, told)
     top = table.read(Top, {k: v for k, v in merged.items() if k in Top.model_fields}, "", told)
     floors = {
         name: table.read(settings, merged.get(name, {}), name, told)
@@ -122,24 +127,15 @@ def resolve_table(
     return plan
 
 
-def _known() -> dict[str, Callable[[], list[str]]]:
-    def names(settings: type[Settings]) -> Callable[[], list[str]]:
-        return lambda: list(settings.model_fields)
-
-    nothing: Callable[[], list[str]] = list
-    known = dict.fromkeys([*Top.model_fields, "adapters"], nothing)
-    return known | {name: names(settings) for name, settings in FLOORS.items()}
-
-
 def _adapter(tables: object, in_file: object, told: Told) -> AdapterSettings | None:
     if not isinstance(tables, dict) or not tables:
         told.add("adapters", "is missing", 'add [adapters.NAME] with kind = "lora.v1"')
         return None
-    strangers = [name for name in tables if isinstance(in_file, dict) and name not in in_file]
-    if in_file and strangers:
-        told.add(
-            f"adapters.{strangers[0]}", "is not an adapter of the file", f"it has {', '.join(in_file)}"
-        )
+    known = list(in_file) if isinstance(in_file, dict) else []
+    strangers = [name for name in tables if known and name not in known]
+    if strangers:
+        stranger = f"adapters.{strangers[0]}"
+        told.add(stranger, "is not an adapter of the file", did_you_mean(strangers[0], known))
         return None
     if len(tables) > 1:
         told.add("adapters", f"has {len(tables)} tables ({', '.join(tables)})", "give exactly one")
@@ -199,6 +195,9 @@ def place(source: str, folder: Path) -> str:
     """Give a source or path as an absolute one: relative ones are meant from `folder`."""
     if source.startswith(HUB):
         return source
+    whole = folder / Path(source).expanduser()
+    if whole.exists():
+        return os.path.normpath(whole)
     path, mark, member = source.partition("#")
     return os.path.normpath(folder / Path(path).expanduser()) + mark + member
 

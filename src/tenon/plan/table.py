@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from tenon.core.errors import Faults, did_you_mean, nearest
@@ -38,7 +38,8 @@ class Told:
             override = self.overrides.get(".".join(parts[:length]))
             if override:
                 return f"argument {override.argument}"
-        return self.file
+        inside = [each for key, each in self.overrides.items() if key.startswith(f"{dotted}.")]
+        return f"argument {inside[0].argument}" if inside else self.file
 
     def add(self, dotted: str, what: str, remedy: str = "") -> None:
         """Record that something about the setting `dotted` is wrong."""
@@ -78,7 +79,7 @@ def with_bare_texts(
     """Take an argument literally where text is wanted: `data.columns.text=0` names a column."""
     values = dict(table)
     for name, value in table.items():
-        dotted = f"{prefix}.{name}"
+        dotted = f"{prefix}.{name}".lstrip(".")
         wanted = settings.model_fields[name].annotation if name in settings.model_fields else None
         inner = settings_class(wanted)
         if inner and isinstance(value, dict):
@@ -91,9 +92,9 @@ def with_bare_texts(
 def settings_class(annotation: object) -> type[Settings] | None:
     """Give the Settings class in an annotation such as `Columns | None`, if there is one."""
     for candidate in (annotation, *get_args(annotation)):
-        if isinstance(candidate, type) and get_origin(candidate) is None:
-            if issubclass(candidate, BaseModel):
-                return candidate  # pyright: ignore[reportReturnType]
+        plain = isinstance(candidate, type) and get_origin(candidate) is None
+        if plain and issubclass(candidate, Settings):
+            return candidate
     return None
 
 
@@ -151,12 +152,12 @@ def shown(value: object) -> str:
 
 
 def unknown_names(
-    table: Mapping[str, Any], known: Mapping[str, Callable[[], list[str]]], told: Told
+    table: Mapping[str, Any], known: Mapping[str, Collection[str]], told: Told
 ) -> None:
     """Tell each top-level name that is not known, with the place where it belongs if it has one."""
     for name in table:
         if name in known:
             continue
-        homes = [f"{owner}.{name}" for owner, names in known.items() if name in names()]
+        homes = [f"{owner}.{name}" for owner, names in known.items() if name in names]
         remedy = f"did you mean {homes[0]}?" if homes else did_you_mean(name, known)
         told.add(name, "is not a setting", remedy)

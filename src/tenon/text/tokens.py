@@ -91,6 +91,12 @@ class Tokens:
         """Give one of the columns id, origin, text, pair as a list."""
         return self.table[name].to_pylist()
 
+    def take(self, rows: npt.NDArray[np.int64]) -> Tokens:
+        """Give the named rows, in memory."""
+        taken = self.table.take(rows).combine_chunks()
+        batches = taken.to_batches(max_chunksize=CHUNK_ROWS)
+        return Tokens(pa.Table.from_batches(batches, schema=SCHEMA), self.limit)
+
     @cached_property
     def _untyped(self) -> bool:
         return self.table["types"].null_count == len(self)
@@ -135,6 +141,16 @@ def tokenize(
                 if progress:
                     progress.advance(len(chunk))
     return open_tokens(path, renderer.limit)
+
+
+def collect(examples: Iterable[Example], renderer: ClassRenderer) -> Tokens:
+    """Give the tokens of `examples` in memory.
+
+    Raises:
+        DataError: a text has no tokens.
+    """
+    batches = [_batch(chunk, renderer) for chunk in _chunked(examples)]
+    return Tokens(pa.Table.from_batches(batches, schema=SCHEMA), renderer.limit)
 
 
 def open_tokens(path: Path, limit: int) -> Tokens:

@@ -1,0 +1,143 @@
+"""Manifest: what `tenon.json` says about the adapter in whose directory it lies."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
+
+from tenon.adapters.fingerprint import Fingerprint
+from tenon.adapters.settings import AdapterSettings
+from tenon.core.settings import Settings
+
+FORMAT = 1
+Layout = Literal["trunk", "transformers"]
+PoolingMode = Literal["mean", "cls", "pooler", "last"]
+
+
+class Pooling(Settings):
+    """How a row's hidden states become one vector.
+
+    Args:
+        mode: which hidden states.
+        normalize: scale the vector to length 1 before the head.
+    """
+
+    mode: PoolingMode
+    normalize: bool = False
+
+
+class Lengths(Settings):
+    """How long texts are cut.
+
+    Args:
+        max_tokens: rows longer than this are cut.
+        cut: the side that loses tokens.
+    """
+
+    max_tokens: int
+    cut: Literal["right", "left"] = "right"
+
+
+class Probes(Settings):
+    """Inputs of ours and the logits that the adapter gave for them when it was written.
+
+    Args:
+        texts: a few short texts; no user's rows.
+        pairs: their second texts, or None for single texts.
+        logits: float32, one list of L numbers a text.
+    """
+
+    texts: tuple[str, ...] = ()
+    pairs: tuple[str, ...] | None = None
+    logits: tuple[tuple[float, ...], ...] = ()
+
+
+class TensorSpec(Settings):
+    """One tensor of the adapter.
+
+    Args:
+        dtype: as safetensors names it, `F32`.
+        shape: its sizes.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+
+
+class Manifest(Settings):
+    """All that is known of an adapter besides its weights.
+
+    Args:
+        format: of the directory; this is 1.
+        tenon: version that wrote it.
+        name, kind: of the adapter.
+        settings: the adapter's settings; `pack.write` fills it in.
+        task: what it was trained for.
+        labels: L label names; the index of one is its row in the head.
+        base: the base it belongs to.
+        pooling, text: how inputs reach the head.
+        columns: field of an example to the column that held it in the training rows.
+        plan_digest, data_digest: of what it was trained by and on.
+        probes: inputs with known logits, to prove an environment by.
+        report: summary of its report.
+        layout: "transformers" where AutoModelForSequenceClassification has this very head, under
+            whose names the tensors then lie; "trunk" where the head is a file of its own.
+        tensors: file to its tensors; `pack.write` fills it in.
+        files: every other file's sha256; `pack.write` fills it in.
+    """
+
+    format: Literal[1] = FORMAT
+    tenon: str
+    name: str
+    kind: str
+    settings: AdapterSettings | None = None
+    task: str = "text-classification"
+    labels: tuple[str, ...]
+    base: Fingerprint
+    pooling: Pooling
+    text: Lengths
+    columns: dict[str, str] = {}
+    plan_digest: str = ""
+    data_digest: str = ""
+    probes: Probes = Probes()
+    report: dict[str, Any] = {}
+    layout: Layout = "trunk"
+    tensors: dict[str, dict[str, TensorSpec]] = {}
+    files: dict[str, str] = {}
+
+
+class Head(NamedTuple):
+    """A head of transformers.
+
+    Args:
+        prefix: name of the trunk inside the model with the head.
+        name: name of the head's linear layer.
+        has_bias: whether it has a bias.
+    """
+
+    prefix: str
+    name: str
+    has_bias: bool
+
+
+HEADS: dict[tuple[str, PoolingMode], Head] = {
+    ("bert", "pooler"): Head("bert", "classifier", has_bias=True),
+    ("gpt2", "last"): Head("transformer", "score", has_bias=False),
+    **{
+        (decoder, "last"): Head("model", "score", has_bias=False)
+        for decoder in ("llama", "mistral", "qwen2", "qwen3")
+    },
+}
+"""Model type and pooling whose AutoModelForSequenceClassification is one linear layer, as ours."""
+
+
+def layout_for(model_type: str, pooling: Pooling, *, has_bias: bool) -> Layout:
+    """Choose the layout: "transformers" where its head class computes the same logits.
+
+    Args:
+        model_type: of the base.
+        pooling: as in the manifest.
+        has_bias: whether our head's bias is anything but 0.
+    """
+    head = HEADS.get((model_type, pooling.mode))
+    fits = head is not None and not pooling.normalize and (head.has_bias or not has_bias)
+    return "transformers" if fits else "trunk"

@@ -1,0 +1,286 @@
+"""Command line: argv to a verb, its value to the terminal. The only module that prints.
+
+Flags say how to run; settings are `key=value` arguments. Nothing heavy is
+imported before a command is known to be well-formed.
+
+Exit codes: 0 done, 1 our fault (with a traceback), 2 the user can mend it
+(with a message), 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json as js
+import os
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+import tenon
+from tenon.core.errors import TenonError
+from tenon.terminal.place import short
+
+if TYPE_CHECKING:
+    from tenon.core.progress import Progress
+
+USER, INTERRUPTED = 2, 130
+
+
+class Resume(StrEnum):
+    """What happens where the run folder holds this run already."""
+
+    auto = "auto"
+    never = "never"
+
+
+def complete(incomplete: str) -> list[str]:
+    """Offer the settings that begin with what was typed."""
+    from tenon.terminal.completion import settings
+
+    return settings(incomplete)
+
+
+Target = Annotated[str, typer.Argument(metavar="run.toml|DATA", show_default=False)]
+Given = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="key=value",
+        help="Settings, spelled as in run.toml: train.epochs=5",
+        show_default=False,
+        autocompletion=complete,
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
+Out = Annotated[
+    Path | None, typer.Option("--out", "-o", help="Where to write.", show_default=False)
+]
+
+Base = Annotated[
+    str, typer.Option("--base", help="Where the base is now, if elsewhere.", show_default=False)
+]
+
+app = typer.Typer(
+    name="tenon",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="From a labelled file to a proven adapter, in one command: tenon train reviews.csv",
+)
+
+
+def _version(wanted: object) -> None:
+    if wanted:
+        print(f"tenon {tenon.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    del version
+
+
+@app.command()
+def init(
+    data: Annotated[str, typer.Argument(metavar="DATA", help="A labelled file: path[#member]")],
+    settings: Given = None,
+    *,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The file to write.")] = Path("run.toml"),
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Look at a data file and write a commented run.toml."""
+    emit(tenon.init(data, out, settings or ()), json=json, quiet=quiet)
+
+
+@app.command()
+def check(
+    target: Target, settings: Given = None, *, json: Json = False, quiet: Quiet = False
+) -> None:
+    """Say what is in the data, and what is wrong with it."""
+    with bar(silent=json or quiet) as progress:
+        findings = tenon.check(target, settings or (), progress=progress)
+    emit(findings, json=json, quiet=quiet)
+
+
+@app.command()
+def plan(
+    target: Target, settings: Given = None, *, json: Json = False, quiet: Quiet = False
+) -> None:
+    """Show every setting and where it came from, and what would be trained."""
+    _plan(target, settings, json=json, quiet=quiet)
+
+
+@app.command()
+def train(
+    target: Target,
+    settings: Given = None,
+    *,
+    out: Out = None,
+    resume: Annotated[
+        Resume, typer.Option(help="auto goes on where the run stopped; never starts anew.")
+    ] = Resume.auto,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the plan and stop before anything is written.")
+    ] = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train an adapter, or go on with a run; ends with its report."""
+    if dry_run:
+        _plan(target, settings, json=json, quiet=quiet)
+        return
+    from tenon.verbs.target import order
+
+    wanted = order(target, settings or (), out)
+    with bar(silent=json or quiet) as progress, wanted.kept(anew=resume is Resume.never):
+        run = _verb("train")(wanted.plan, wanted.out, resume=resume.value, progress=progress)
+    emit(run, json=json, quiet=quiet)
+
+
+@app.command(name="eval")
+def evaluate(
+    target: Annotated[Path, typer.Argument(metavar="RUN|ADAPTER")],
+    data: Annotated[
+        str | None, typer.Argument(metavar="[DATA]", help="Other rows than the run's own.")
+    ] = None,
+    *,
+    out: Out = None,
+    base: Base = "",
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Report how good an adapter is, with intervals and against baselines."""
+    with bar(silent=json or quiet) as progress:
+        report = tenon.eval(target, data, out, base=base, progress=progress)
+    emit(report, json=json, quiet=quiet)
+
+
+@app.command()
+def predict(
+    adapter: Annotated[Path, typer.Argument(metavar="ADAPTER")],
+    rows: Annotated[str, typer.Argument(metavar="ROWS", help="path[#member]; - for stdin")],
+    *,
+    out: Out = None,
+    base: Base = "",
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Answer the rows of a file: JSONL to --out, or to standard output."""
+    with bar(silent=json or quiet) as progress:
+        answered = tenon.predict(adapter, rows, out, base=base, progress=progress)
+    if out is not None:
+        emit(answered, json=json, quiet=quiet)
+    elif answered.failed and not quiet:
+        print(f"tenon: {len(answered.failed)} rows could not be answered", file=sys.stderr)
+
+
+@app.command()
+def show(
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="WHAT", help="kinds, settings, scorers; or a plan, run, adapter or report"
+        ),
+    ],
+    *,
+    json: Json = False,
+) -> None:
+    """Show anything that Tenon knows or wrote."""
+    emit(tenon.show(what), json=json, quiet=False)
+
+
+@app.command()
+def demo(
+    *,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where to write.")] = Path("tenon-demo"),
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Check faulty data, then train and compare two adapters on the demo's data."""
+    with bar(silent=json or quiet) as progress:
+        result = tenon.demo(out, progress=progress)
+    emit(result, json=json, quiet=quiet)
+
+
+def _plan(target: str, settings: list[str] | None, *, json: bool, quiet: bool) -> None:
+    with bar(silent=json or quiet) as progress:
+        preview = _verb("plan")(target, settings or (), progress=progress)
+    emit(preview, json=json, quiet=quiet)
+
+
+def _verb(name: str) -> Any:
+    """Give a verb that shares its name with a floor."""
+    return getattr(tenon, name)
+
+
+def emit(value: object, *, json: bool, quiet: bool) -> None:
+    """Print a verb's value: as JSON, as a page, or not at all."""
+    if json:
+        from tenon.terminal.page import to_json
+
+        print(js.dumps(to_json(value), ensure_ascii=False, indent=2))
+    elif not quiet:
+        from rich.console import Console
+
+        from tenon.terminal.page import render
+
+        Console().print(render(value))
+
+
+@contextlib.contextmanager
+def bar(*, silent: bool) -> Iterator[Progress | None]:
+    """Yield what shows progress on standard error; None where nothing is to be shown."""
+    if silent:
+        yield None
+        return
+    from rich.console import Console
+
+    from tenon.terminal.bar import Bar
+
+    with Bar(Console(stderr=True)) as shown:
+        yield shown
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit; the exit code says how it ended.
+
+    Args:
+        arguments: those of the process unless given.
+    """
+    if not sys.warnoptions:
+        # What libraries below us tell their developers is nothing that a user can act on.
+        warnings.simplefilter("ignore", FutureWarning)
+    try:
+        app(arguments)
+    except TenonError as error:
+        print(f"tenon: {short(str(error))}", file=sys.stderr)
+        sys.exit(USER)
+    except KeyboardInterrupt:
+        sys.exit(_interrupted())
+    except BrokenPipeError:
+        # The reader of our output has gone; Python would complain once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            _interrupted()
+        raise
+
+
+def _interrupted() -> int:
+    print("tenon: interrupted; the same command goes on from here", file=sys.stderr)
+    return INTERRUPTED

@@ -1,0 +1,277 @@
+"""Check: read all sources, and report what is in them, without keeping their texts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from tenon.core.errors import DataError, Fault, Faults
+from tenon.data.class_findings import class_findings
+from tenon.data.columns import guess, require
+from tenon.data.example import Example, Row
+from tenon.data.fields import Refusal, judge
+from tenon.data.findings import EXAMPLES, Finding, Findings, Lengths, counted, share_of
+from tenon.data.ledger import LabelNames, Ledger
+from tenon.data.load import plan_route, sample_of
+from tenon.data.oddities import ODDITIES, oddities_of
+from tenon.data.parts import Route
+from tenon.data.places import in_order
+from tenon.data.repeats import conflicts, duplicates, leaks
+from tenon.data.sample import Sample
+from tenon.data.settings import Columns, DataSettings
+from tenon.data.survey import unused_parts
+
+Tokenizer = Callable[[Sequence[str]], list[int]]
+Progress = Callable[[str, int], None]
+PROGRESS_ROWS = 10_000
+_SEVERITIES = ("error", "warning", "note")
+_REFUSALS = {
+    "no_text_column": "rows lack the text column",
+    "no_pair_column": "rows lack the pair column",
+    "no_label_column": "rows lack the label column",
+    "null_text": "rows have null for text",
+    "null_pair": "rows have null for the second text",
+    "empty_text": "rows have an empty or blank text",
+    "empty_pair": "rows have an empty or blank second text",
+    "text_not_text": "rows hold something else than text in the text column",
+    "pair_not_text": "rows hold something else than text in the pair column",
+    "unsound_text": "texts hold characters that no UTF-8 can hold, or NUL",
+    "unsound_pair": "second texts hold characters that no UTF-8 can hold, or NUL",
+    "unsound_label": "labels hold characters that no UTF-8 can hold",
+    "missing_label": "rows have no label",
+    "label_not_class": "rows have a label that is no class",
+    "blanks_around_label": "labels have blanks around them",
+    "mixed_labels": "labels are of another type than the first one",
+}
+
+
+def check(
+    settings: DataSettings,
+    seed: int,
+    *,
+    tokenizer: Tokenizer | None = None,
+    max_tokens: int = 0,
+    progress: Progress | None = None,
+) -> Findings:
+    """Read every row of every source once, and report what is in them.
+
+    Nothing is refused because of what a row holds; 32 bytes are kept of each row.
+
+    Args:
+        settings: sources, columns, split.
+        seed: chooses the rows whose tokens are counted.
+        tokenizer: gives the number of tokens of each of some texts; without it none are counted.
+        max_tokens: rows with more tokens are counted as cut; 0 for no limit.
+        progress: called with a part and the rows read of it, every 10,000 rows.
+
+    Raises:
+        FileError: a source is not there.
+        PlanError: `settings.dev` is no share in (0, 0.5].
+    """
+    route = plan_route(settings, seed)
+    reading = _Reading(route, Sample(seed))
+    columns = _columns(route, reading)
+    for source in route.sources:
+        reading.read(source, columns if source not in reading.lacking else None, progress)
+    lengths, cut = _lengths(reading, tokenizer, max_tokens)
+    found = [*_gathered(reading, settings), *cut]
+    found.sort(key=lambda finding: _SEVERITIES.index(finding.severity))
+    return Findings(
+        sources=dict(route.sources),
+        share=route.share,
+        columns=columns,
+        rows={part: len(ledger) for part, ledger in reading.ledgers.items()},
+        refused=dict(reading.refused),
+        labels={part: ledger.label_counts() for part, ledger in reading.ledgers.items()},
+        lengths=tuple(lengths),
+        findings=tuple(found),
+        faults=tuple(map(str, in_order(reading.faults.kept)[: reading.faults.keep])),
+    )
+
+
+@dataclass(slots=True)
+class _Reading:
+    """What gathers while the sources are read.
+
+    Args:
+        route: sources and quoting.
+        sample: rows whose tokens are counted.
+        ledgers: source to its rows.
+        refused: source to its rows that cannot be used.
+        faults: all of them, in the order of reading.
+        problems: kind of problem to rows; `origins` has the first few of each.
+        oddities: kind of oddity to texts.
+        lacking: sources that lack a column.
+        notes: what readers met and accepted.
+        extra: findings about a source as a whole.
+    """
+
+    route: Route
+    sample: Sample
+    names: LabelNames = field(default_factory=LabelNames)
+    ledgers: dict[str, Ledger] = field(default_factory=dict[str, Ledger])
+    refused: Counter[str] = field(default_factory=Counter[str])
+    faults: Faults = field(default_factory=Faults)
+    problems: Counter[str] = field(default_factory=Counter[str])
+    oddities: Counter[str] = field(default_factory=Counter[str])
+    origins: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    lacking: set[str] = field(default_factory=set[str])
+    notes: list[str] = field(default_factory=list[str])
+    extra: list[Finding] = field(default_factory=list[Finding])
+
+    def read(self, source: str, columns: Columns | None, progress: Progress | None) -> None:
+        """Read one source; without `columns` only for its unreadable rows."""
+        ledger = self.ledgers[source] = Ledger(self.route.sources[source], self.names)
+        unreadable = Faults()
+        rows = self.route.rows(source, unreadable, self.notes)
+        try:
+            if columns is None:
+                for _ in rows:
+                    pass
+            else:
+                for number, item in enumerate(judge(rows, columns), 1):
+                    self._enter(source, ledger, item)
+                    if progress is not None and number % PROGRESS_ROWS == 0:
+                        progress(source, number)
+        except DataError as error:
+            where = self.route.sources[source]
+            what, _, remedy = str(error).removeprefix(f"{where}: ").rpartition("; ")
+            unreadable.add(where, what or remedy, remedy if what else "")
+        self._unreadable(source, unreadable)
+
+    def _enter(self, source: str, ledger: Ledger, item: Example | Refusal) -> None:
+        if isinstance(item, Refusal):
+            self.refused[source] += 1
+            for problem in item.problems:
+                self.faults.add(item.origin, problem.what, problem.remedy)
+                self._count(self.problems, problem.kind, item.origin)
+            return
+        ledger.add(item)
+        self.sample.offer(item.text, item.pair)
+        for kind in oddities_of(item.text):
+            self._count(self.oddities, kind, item.origin)
+
+    def _count(self, counter: Counter[str], kind: str, origin: str) -> None:
+        counter[kind] += 1
+        shown = self.origins.setdefault(kind, [])
+        if len(shown) < EXAMPLES:
+            shown.append(origin)
+
+    def _unreadable(self, source: str, faults: Faults) -> None:
+        self.faults.count += faults.count
+        self.faults.kept += faults.kept
+        if faults.count:
+            self.refused[source] += faults.count
+            self.extra.append(
+                Finding(
+                    "unreadable",
+                    "error",
+                    faults.count,
+                    f"{counted(faults.count, 'line')} of {source} cannot be read; "
+                    f"{_cause(faults.kept[0])}",
+                    faults.kept[0].remedy,
+                    tuple(fault.where for fault in faults.kept[:EXAMPLES]),
+                )
+            )
+
+
+def _cause(fault: Fault) -> str:
+    return f"{fault.where}: {fault.what}"
+
+
+def _sample(route: Route, source: str) -> list[Row]:
+    """Give the first rows of a source; none where it cannot be read, which is told later."""
+    try:
+        return sample_of(route, source, Faults())
+    except DataError:
+        return []
+
+
+def _columns(route: Route, reading: _Reading) -> Columns | None:
+    """Give the columns if they can be told; record the sources that lack one."""
+    samples = {source: _sample(route, source) for source in route.sources}
+    columns = route.settings.columns
+    if columns is None and samples["train"]:
+        try:
+            guessed = guess(samples["train"], route.settings.task)
+        except DataError as error:
+            reading.extra.append(Finding("columns", "error", 1, str(error)))
+        else:
+            columns = guessed.columns
+            reading.notes += guessed.why
+    for source, sample in samples.items():
+        faults = Faults()
+        if columns is not None and not require(sample, columns, faults):
+            reading.lacking.add(source)
+            reading.faults.kept += faults.kept
+            reading.faults.count += faults.count
+            for fault in faults.kept:
+                reading.extra.append(
+                    Finding("columns", "error", 1, _cause(fault), fault.remedy, (fault.where,))
+                )
+    return columns
+
+
+def _gathered(reading: _Reading, settings: DataSettings) -> Iterator[Finding]:
+    """Give the findings of all sorts."""
+    yield from reading.extra
+    for kind, count in reading.problems.items():
+        remedy = "training refuses them; mend or remove them"
+        what = f"{count:,} {_REFUSALS[kind]}"
+        yield Finding(kind, "error", count, what, remedy, tuple(reading.origins[kind]))
+    ledgers = reading.ledgers
+    counts = {part: ledger.label_counts() for part, ledger in ledgers.items()}
+    yield from class_findings(counts, ledgers)
+    yield from leaks(ledgers, settings.overlap)
+    yield from conflicts(ledgers)
+    for part, ledger in ledgers.items():
+        yield from duplicates(part, ledger)
+    for kind, count in reading.oddities.items():
+        severity, what, remedy = ODDITIES[kind]
+        shown = tuple(reading.origins[kind])
+        yield Finding(kind, severity, count, f"{count:,} {what}", remedy, shown)
+    for note in dict.fromkeys([*reading.notes, *unused_parts(reading.route)]):
+        yield Finding("reading", "note", 1, note)
+
+
+def _lengths(
+    reading: _Reading, tokenizer: Tokenizer | None, max_tokens: int
+) -> tuple[list[Lengths], list[Finding]]:
+    """Give how long the texts are, and how many will be cut."""
+    characters = np.concatenate([ledger.characters for ledger in reading.ledgers.values()])
+    if not len(characters):
+        return [], []
+    lengths = [_spread("characters", characters)]
+    if tokenizer is None:
+        return lengths, []
+    texts = reading.sample.texts
+    tokens = np.asarray(tokenizer([text for text, _ in texts]), dtype=np.uint32)
+    if any(pair for _, pair in texts):
+        tokens = tokens + np.asarray(tokenizer([pair for _, pair in texts]), dtype=np.uint32)
+    lengths.append(_spread("tokens", tokens))
+    cut = int(np.count_nonzero(tokens > max_tokens)) if max_tokens else 0
+    return lengths, [_cut(cut, len(tokens), reading.sample.seen, max_tokens)] if cut else []
+
+
+def _spread(unit: str, lengths: npt.NDArray[np.uint32]) -> Lengths:
+    median, p95, p99 = (
+        int(value) for value in np.percentile(lengths, [50, 95, 99], method="inverted_cdf")
+    )
+    return Lengths(unit, len(lengths), median, p95, p99, int(lengths.max()))
+
+
+def _cut(cut: int, sampled: int, rows: int, max_tokens: int) -> Finding:
+    what = f"{share_of(cut, sampled)} rows are longer than {max_tokens:,} tokens and will be cut"
+    if sampled < rows:
+        what += f"; seen in a sample, so about {round(cut / sampled * rows):,} of all {rows:,}"
+    return Finding(
+        "cut",
+        "warning",
+        round(cut / sampled * rows),
+        what,
+        "raise text.max_tokens if the base allows",
+    )

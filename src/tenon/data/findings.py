@@ -1,0 +1,119 @@
+"""Findings: what is in the data, and what is wrong with it, as values that a page or JSON shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from tenon.data.settings import Columns
+
+Severity = Literal["error", "warning", "note"]
+EXAMPLES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing found.
+
+    Args:
+        kind: a short name, the same at each check: "leak".
+        severity: an error stops training; a warning spoils a result; a note is worth knowing.
+        count: how many rows, texts or labels it is about.
+        what: what is there, in a sentence.
+        remedy: what to do, or what training does about it.
+        examples: up to five origins, or names of labels.
+    """
+
+    kind: str
+    severity: Severity
+    count: int
+    what: str
+    remedy: str = ""
+    examples: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Lengths:
+    """How long texts are, of a pair both together.
+
+    Args:
+        unit: "characters" or "tokens".
+        rows: rows that were measured.
+        median, p95, p99, longest: in `unit`.
+    """
+
+    unit: str
+    rows: int
+    median: int
+    p95: int
+    p99: int
+    longest: int
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """All that a check found.
+
+    Args:
+        sources: part to the source that feeds it.
+        share: share of train that becomes dev; 0 where dev has its own source, or there is none.
+        columns: meaning of the columns, or None where they could not be told.
+        rows: part to rows that can be used.
+        refused: part to rows that cannot.
+        labels: part to label to rows.
+        lengths: of all usable rows in characters; of a sample in tokens, if a tokenizer was given.
+        findings: errors first, then warnings, then notes.
+        faults: every unusable row with its origin, at most the first thousand.
+    """
+
+    sources: Mapping[str, str]
+    share: float
+    columns: Columns | None
+    rows: Mapping[str, int]
+    refused: Mapping[str, int]
+    labels: Mapping[str, Mapping[str, int]]
+    lengths: tuple[Lengths, ...]
+    findings: tuple[Finding, ...]
+    faults: tuple[str, ...]
+
+    @property
+    def errors(self) -> int:
+        """How many findings stop a training."""
+        return sum(finding.severity == "error" for finding in self.findings)
+
+    @property
+    def warnings(self) -> int:
+        """How many findings spoil a result."""
+        return sum(finding.severity == "warning" for finding in self.findings)
+
+    def of(self, kind: str) -> list[Finding]:
+        """Give the findings of one kind."""
+        return [finding for finding in self.findings if finding.kind == kind]
+
+    def to_json(self) -> dict[str, Any]:
+        """Give everything as values that JSON has."""
+        return {
+            "format": 1,
+            "sources": dict(self.sources),
+            "dev_share": self.share,
+            "columns": self.columns.model_dump() if self.columns else None,
+            "rows": dict(self.rows),
+            "refused": dict(self.refused),
+            "labels": {part: dict(counts) for part, counts in self.labels.items()},
+            "lengths": {lengths.unit: asdict(lengths) for lengths in self.lengths},
+            "findings": [
+                asdict(finding) | {"examples": list(finding.examples)} for finding in self.findings
+            ],
+            "faults": list(self.faults),
+        }
+
+
+def counted(count: int, noun: str) -> str:
+    """Give a number with its noun: "1 row", "2,000 rows"."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def share_of(count: int, total: int) -> str:
+    """Give "331 of 1,200 (27.6 %)"."""
+    return f"{count:,} of {total:,} ({100 * count / max(total, 1):.1f} %)"

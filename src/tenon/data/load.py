@@ -1,0 +1,207 @@
+"""Load: from DataSettings to Parts, with every reason against it told at once."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from dataclasses import replace
+from pathlib import Path
+
+from tenon.core.errors import DataError, Faults, FileError, PlanError
+from tenon.core.files import digest, digest_of
+from tenon.data.columns import SAMPLE_ROWS, Guess, guess, require, to_examples
+from tenon.data.example import Row
+from tenon.data.members import members
+from tenon.data.parts import Parts, Route
+from tenon.data.places import in_order
+from tenon.data.settings import Columns, DataSettings
+from tenon.data.sources import Source
+from tenon.data.survey import Survey, judge_labels, survey, unused_parts
+
+LARGEST_SHARE = 0.5
+
+
+def load(settings: DataSettings, seed: int) -> Parts:
+    """Read all sources once, count them, and say what is wrong with them, all at once.
+
+    A row of train whose inputs also stand in dev or test, and a row of dev whose inputs stand in
+    test, is left out of the first (`settings.overlap`). Where dev is a share of train, a label all
+    of whose rows would fall to dev keeps them in train.
+
+    Args:
+        settings: sources, columns, split.
+        seed: of the split.
+
+    Raises:
+        FileError: a source is not there.
+        PlanError: `settings.dev` is no share in (0, 0.5].
+        DataError: a row or column cannot be used; there is one label only, or none; there are
+            fewer rows than labels; dev or test has a label that train never has.
+    """
+    route = plan_route(settings, seed)
+    faults, notes = Faults(), list[str]()
+    columns = _columns(route, faults, notes)
+    found = survey(route, columns, faults, notes)
+    faults.kept = in_order(faults.kept)
+    if found.homeless and not faults.count:
+        route = replace(route, kept=frozenset[str]().union(*found.homeless.values()))
+        found = survey(route, columns, faults, [])
+        notes.append(
+            f"{len(route.kept):,} texts stay in train that the split gives to dev: "
+            "their labels have no other rows"
+        )
+    faults.raise_if_any(DataError)
+    labels = judge_labels(found, route, faults)
+    faults.raise_if_any(DataError)
+    return _parts(route, columns, found, labels, notes)
+
+
+def sniff(path: str) -> DataSettings:
+    """Give settings for a file or container: its parts train, dev and test where it has them.
+
+    Raises:
+        FileError: nothing is there.
+        DataError: a container holds no part that is named after train.
+    """
+    parts = members(path)
+    if not parts:
+        return DataSettings(train=path)
+    if "train" not in parts:
+        if len(parts) == 1:
+            return DataSettings(train=next(iter(parts.values())))
+        known = ", ".join(parts.values())
+        raise DataError(f"{path}: no part is named train; it has {known}; say which: data.train")
+    return DataSettings(train=parts["train"], dev=parts.get("dev", 0.1), test=parts.get("test", ""))
+
+
+def guess_columns(settings: DataSettings, seed: int = 0) -> Guess:
+    """Give the columns of `settings`, guessed from the first rows of train where left out.
+
+    Raises:
+        FileError: a source is not there.
+        DataError: there are no rows, or the columns cannot be told.
+    """
+    if settings.columns is not None:
+        return Guess(settings.columns, [])
+    faults = Faults()
+    sample = sample_of(plan_route(settings, seed), "train", faults)
+    if not sample:
+        faults.raise_if_any(DataError)
+    return guess(sample, settings.task)
+
+
+def plan_route(settings: DataSettings, seed: int) -> Route:
+    """Decide which source feeds which part, and that each source is there.
+
+    Raises:
+        FileError: sources that are not there, all at once.
+        PlanError: `settings.dev` is no share in (0, 0.5].
+    """
+    specs = {"train": settings.train, "dev": settings.dev, "test": settings.test}
+    share = 0.0
+    if isinstance(settings.dev, float):
+        share = settings.dev
+        if not 0 < share <= LARGEST_SHARE:
+            raise PlanError(
+                f"data.dev = {share}: is no share of train; give one in (0, {LARGEST_SHARE}], "
+                'a file, or "" for none'
+            )
+        specs["dev"] = ""
+    sources = {part: str(spec) for part, spec in specs.items() if spec or part == "train"}
+    absent: list[str] = []
+    for part, spec in sources.items():
+        try:
+            Source.parse(spec).require()
+        except FileError as error:
+            absent.append(f"data.{part}: {error}")
+    if absent:
+        raise FileError("\n".join(absent))
+    return Route(sources, share, seed, settings)
+
+
+def sample_of(route: Route, source: str, faults: Faults) -> list[Row]:
+    """Give the first rows of a source, by which columns are guessed."""
+    return list(itertools.islice(route.rows(source, faults), SAMPLE_ROWS))
+
+
+def _columns(route: Route, faults: Faults, notes: list[str]) -> Columns:
+    """Give the columns, and check that each source has them.
+
+    Raises:
+        DataError: they cannot be guessed, or a source lacks one.
+    """
+    samples = {source: sample_of(route, source, Faults()) for source in route.sources}
+    columns = route.settings.columns
+    if columns is None:
+        if not samples["train"]:
+            for _ in route.rows("train", faults):
+                pass
+            faults.raise_if_any(DataError)
+        guessed = guess(samples["train"], route.settings.task)
+        columns = guessed.columns
+        notes.extend(guessed.why)
+    for sample in samples.values():
+        require(sample, columns, faults)
+    if not columns.label:
+        faults.add("data.columns", "no label column is named", "set data.columns.label")
+    faults.raise_if_any(DataError)
+    return columns
+
+
+def _parts(
+    route: Route, columns: Columns, found: Survey, labels: tuple[str, ...], notes: list[str]
+) -> Parts:
+    taken = {source: frozenset(ids) for source, ids in found.taken.items()}
+    return Parts(
+        settings=route.settings,
+        seed=route.seed,
+        columns=columns,
+        labels=labels,
+        counts={part: counts.total() for part, counts in found.labels.items()},
+        label_counts={
+            part: {label: counts[label] for label in labels}
+            for part, counts in found.labels.items()
+        },
+        notes=tuple(dict.fromkeys([*notes, *unused_parts(route)])),
+        digest=_digest(route, columns, labels),
+        dropped=found.dropped["train"],
+        shared=found.shared,
+        shared_ids=found.shared_ids,
+        route=replace(route, taken=taken),
+    )
+
+
+def _digest(route: Route, columns: Columns, labels: tuple[str, ...]) -> str:
+    """Give the digest of what the parts are made of; where the files lie does not matter."""
+    files: dict[str, str] = {}
+    sources: dict[str, list[str]] = {}
+    for part, spec in route.sources.items():
+        source = Source.parse(spec)
+        if source.path not in files:
+            files[source.path] = _source_digest(route, part, columns)
+        sources[part] = [files[source.path], source.member]
+    settings = route.settings
+    return digest_of(
+        {
+            "sources": sources,
+            "split": [route.share, route.seed] if route.share else [],
+            "columns": columns.model_dump(),
+            "labels": labels,
+            "settings": [settings.task, settings.overlap, settings.quoting],
+        }
+    )
+
+
+def _source_digest(route: Route, part: str, columns: Columns) -> str:
+    """Give the digest of a file, of a folder's files, or of the rows of a hub data set."""
+    source = Source.parse(route.sources[part])
+    if source.hub:
+        rows = hashlib.sha256()
+        for example in to_examples(route.rows(part, Faults()), columns, Faults()):
+            rows.update(f"{example.id}{example.label}\n".encode())
+        return rows.hexdigest()
+    path = Path(source.path)
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        return digest_of([[str(file.relative_to(path)), digest(file)] for file in files])
+    return digest(path)

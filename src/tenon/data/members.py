@@ -1,0 +1,136 @@
+"""Members: the parts that a container of rows holds: train, dev, test and others."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from tenon.core.errors import DataError, Faults
+from tenon.data.json_document import document_lists
+from tenon.data.names import PART_NAMES
+from tenon.data.sources import (
+    HUB,
+    PACKED,
+    SUFFIXES,
+    Source,
+    format_of,
+    magic_of,
+    stem,
+    zip_member,
+    zip_names,
+)
+from tenon.data.streams import HEAD_BYTES, PARQUET, ZIP, opened
+
+_SHARD = re.compile(r"-00000-of-00001$")
+
+
+def members(spec: str) -> dict[str, str]:
+    """Give the parts found in a container, each with the spec that reads it.
+
+    A container is a zip file, a JSON object of lists, a folder with files named train, dev and
+    test, a folder that `datasets` saved, or a hub data set. The names dev, val, valid and
+    validation mean dev; a part of any other name keeps it.
+
+    Returns:
+        Part to spec; empty where `spec` is itself one list of rows.
+
+    Raises:
+        FileError: nothing is there.
+        DataError: two members claim one part, or the container is damaged.
+    """
+    source = Source.parse(spec)
+    source.require()
+    if source.hub:
+        return _hub_parts(source)
+    if Path(source.path).is_dir():
+        return folder_parts(source.path) if not source.member else {}
+    magic = magic_of(source.path)
+    if magic == ZIP:
+        return _zip_parts(source)
+    if magic == PARQUET or source.member:
+        return {}
+    return _json_parts(source.path, source.path, "")
+
+
+def _json_parts(path: str, spec: str, member: str) -> dict[str, str]:
+    """Give the lists of a JSON object, in the file `path` or its zip's `member`."""
+    faults = Faults()
+    with opened(path, spec, faults, member=member) as stream:
+        head = stream.peek(HEAD_BYTES)
+        if not head or format_of(member or path, head, spec) != "json":
+            return {}
+        names = document_lists(stream, spec, faults)
+    if faults.count:
+        faults.raise_if_any(DataError)
+    return _named(spec, {name: f"{spec}#{name}" for name in names if name})
+
+
+def _zip_parts(source: Source) -> dict[str, str]:
+    if source.member:
+        member, _, inner = source.member.partition("#")
+        name = zip_member(source.path, member)
+        return {} if inner else _json_parts(source.path, f"{source.path}#{name}", name)
+    names = [name for name in zip_names(source.path) if _may_hold_rows(name)]
+    if len(names) == 1:
+        inner_parts = _json_parts(source.path, f"{source.path}#{names[0]}", names[0])
+        return inner_parts or {}
+    return _named(source.path, {name: f"{source.path}#{name}" for name in names})
+
+
+def folder_parts(path: str) -> dict[str, str]:
+    """Give the data files, or saved parts, of a folder."""
+    from tenon.data.columnar import dataset_parts, is_dataset
+
+    folder = Path(path)
+    if is_dataset(folder):
+        return _named(path, {name: f"{path}#{name}" for name in dataset_parts(path)})
+    files = sorted(entry for entry in folder.iterdir() if entry.is_file())
+    return _named(path, {file.name: str(file) for file in files if _may_hold_rows(file.name)})
+
+
+def _hub_parts(source: Source) -> dict[str, str]:
+    if source.member:
+        return {}
+    from tenon.data.columnar import hub_parts
+
+    return _named(
+        str(source), {name: f"{HUB}{source.path}#{name}" for name in hub_parts(source.path)}
+    )
+
+
+def _may_hold_rows(name: str) -> bool:
+    lowered = name.lower()
+    for packed in PACKED:
+        lowered = lowered.removesuffix(packed)
+    return lowered.rsplit(".", 1)[-1] in (*SUFFIXES, "ndjson", "tab")
+
+
+def _named(where: str, specs: dict[str, str]) -> dict[str, str]:
+    """Key `specs` by part instead of by file name.
+
+    Raises:
+        DataError: two of them claim the same part.
+    """
+    parts: dict[str, str] = {}
+    for name, spec in specs.items():
+        part = part_name(name)
+        if part in parts:
+            raise DataError(
+                f"{where}: {parts[part]} and {spec} are both named {part}; "
+                f'say which: data.{part if part in PART_NAMES else "train"} = "{spec}"'
+            )
+        parts[part] = spec
+    return parts
+
+
+def part_name(name: str) -> str:
+    """Give the part that a file or list is named after: dev for "val.jsonl"; else its own name."""
+    bare = _SHARD.sub("", stem(name)) if "." in name or "/" in name else name
+    return PART_NAMES.get(bare.casefold(), bare)
+
+
+def others(parts: Iterable[str]) -> list[str]:
+    """Give those of `parts` that are neither train, dev nor test, in their order."""
+    known = set(PART_NAMES.values())
+    return [part for part in parts if part not in known]

@@ -1,0 +1,158 @@
+"""Repeats: rows that say the same, within a source, across sources, and with two labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import combinations
+
+import numpy as np
+
+from tenon.data.findings import EXAMPLES, Finding, counted, share_of
+from tenon.data.ledger import U64, Ledger
+from tenon.data.names import PARTS
+
+_LIKE = "but for case, width and blanks"
+_LEAK_REMEDY = {
+    "drop_from_train": "training leaves these rows out of {source}",
+    "keep": "training keeps them (data.overlap); a score on them measures memory",
+    "error": 'remove them; data.overlap = "error" refuses to train',
+}
+
+
+def duplicates(part: str, ledger: Ledger) -> Iterator[Finding]:
+    """Find rows of one source that repeat an earlier row, exactly or normalised."""
+    exact, first = _repeats(ledger.exact)
+    if exact:
+        yield Finding(
+            "duplicates",
+            "warning" if exact > 0.01 * len(ledger) else "note",
+            exact,
+            f"{share_of(exact, len(ledger))} rows of {part} repeat the inputs of an earlier row",
+            "they count twice; remove them if that is not meant",
+            tuple(ledger.origin(row) for row in first[:EXAMPLES]),
+        )
+    alike, first = _repeats(ledger.alike)
+    if alike > exact:
+        yield Finding(
+            "near_duplicates",
+            "note",
+            alike - exact,
+            f"{share_of(alike - exact, len(ledger))} rows of {part} repeat an earlier one {_LIKE}",
+            "look at them; they are kept",
+            tuple(ledger.origin(row) for row in _only_alike(ledger, first)),
+        )
+
+
+def _repeats(digests: U64) -> tuple[int, list[int]]:
+    """Count the rows that repeat an earlier one; give the first few such rows."""
+    order = np.argsort(digests, kind="stable")
+    again = order[1:][digests[order[1:]] == digests[order[:-1]]]
+    return len(again), [int(row) for row in np.sort(again)[: 20 * EXAMPLES]]
+
+
+def _only_alike(ledger: Ledger, rows: list[int]) -> list[int]:
+    """Give the first few of `rows` that repeat no row exactly."""
+    exact = ledger.exact
+    return [row for row in rows if np.count_nonzero(exact == exact[row]) == 1][:EXAMPLES]
+
+
+def leaks(ledgers: Mapping[str, Ledger], overlap: str) -> Iterator[Finding]:
+    """Find rows of dev and test whose inputs stand in train, and of test in dev."""
+    for source, later in combinations([part for part in PARTS if part in ledgers], 2):
+        yield from _leak(source, ledgers[source], later, ledgers[later], overlap)
+
+
+def _leak(
+    source: str, earlier: Ledger, later: str, ledger: Ledger, overlap: str
+) -> Iterator[Finding]:
+    exact = np.isin(ledger.exact, earlier.exact)
+    alike = np.isin(ledger.alike, earlier.alike) & ~exact
+    shared, near = int(exact.sum()), int(alike.sum())
+    if shared:
+        yield Finding(
+            "leak",
+            "error" if overlap == "error" else "warning",
+            shared,
+            f"{share_of(shared, len(ledger))} rows of {later} also stand in {source}",
+            _LEAK_REMEDY[overlap].format(source=source),
+            _pairs(np.flatnonzero(exact), ledger, ledger.exact, earlier, earlier.exact),
+        )
+    if near:
+        yield Finding(
+            "near_leak",
+            "warning" if near > 0.01 * len(ledger) else "note",
+            near,
+            f"{share_of(near, len(ledger))} rows of {later} stand in {source} {_LIKE}",
+            f"training keeps them; remove them from {source} if they are the same to you",
+            _pairs(np.flatnonzero(alike), ledger, ledger.alike, earlier, earlier.alike),
+        )
+
+
+def _pairs(
+    rows: np.ndarray, ledger: Ledger, digests: U64, earlier: Ledger, known: U64
+) -> tuple[str, ...]:
+    """Give the origins of the first few of `rows`, each with the row that it repeats."""
+    shown: list[str] = []
+    for row in rows[:EXAMPLES]:
+        same = int(np.flatnonzero(known == digests[row])[0])
+        shown.append(f"{ledger.origin(int(row))} = {earlier.origin(same)}")
+    return tuple(shown)
+
+
+def conflicts(ledgers: Mapping[str, Ledger]) -> Iterator[Finding]:
+    """Find inputs that stand with two labels, in one source or across sources."""
+    parts = [part for part in PARTS if part in ledgers and len(ledgers[part])]
+    if not parts:
+        return
+    labels = np.concatenate([ledgers[part].labels for part in parts])
+    exact = np.concatenate([ledgers[part].exact for part in parts])
+    alike = np.concatenate([ledgers[part].alike for part in parts])
+    names = list(ledgers[parts[0]].names.numbers)
+    count, rows = _torn(exact, labels)
+    if count:
+        yield Finding(
+            "conflicting_labels",
+            "warning",
+            count,
+            f"{counted(count, 'text')} stand with two or more labels",
+            "decide for one; no model can get both right",
+            _shown(rows, parts, ledgers, names),
+        )
+    near, rows = _torn(alike, labels)
+    if near > count:
+        yield Finding(
+            "near_conflicting_labels",
+            "note",
+            near - count,
+            f"{counted(near - count, 'further text')} stand with two labels {_LIKE}",
+            "look at them",
+            _shown(rows, parts, ledgers, names) if not count else (),
+        )
+
+
+def _torn(digests: U64, labels: np.ndarray) -> tuple[int, list[tuple[int, int]]]:
+    """Count the digests that have two labels; give the first few, each as two rows."""
+    order = np.lexsort((labels, digests))
+    same = digests[order[1:]] == digests[order[:-1]]
+    known = (labels[order[1:]] >= 0) & (labels[order[:-1]] >= 0)
+    torn = np.flatnonzero(same & known & (labels[order[1:]] != labels[order[:-1]]))
+    count = len(np.unique(digests[order[torn]]))
+    found = sorted((int(order[place]), int(order[place + 1])) for place in torn)
+    return count, found[:EXAMPLES]
+
+
+def _shown(
+    rows: list[tuple[int, int]], parts: list[str], ledgers: Mapping[str, Ledger], names: list[str]
+) -> tuple[str, ...]:
+    return tuple(
+        " and ".join(_labelled(row, parts, ledgers, names) for row in sorted(pair)) for pair in rows
+    )
+
+
+def _labelled(row: int, parts: list[str], ledgers: Mapping[str, Ledger], names: list[str]) -> str:
+    for part in parts:
+        ledger = ledgers[part]
+        if row < len(ledger):
+            return f"{ledger.origin(row)} ({names[ledger.labels[row]]})"
+        row -= len(ledger)
+    raise IndexError(row)

@@ -1,0 +1,216 @@
+"""Survey: what one reading of all sources finds: labels, counts, and inputs that sources share."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from tenon.core.errors import Faults, nearest
+from tenon.data.columns import to_examples
+from tenon.data.example import Example
+from tenon.data.members import members
+from tenon.data.names import PARTS
+from tenon.data.parts import Route
+from tenon.data.settings import Columns
+from tenon.data.sources import Source
+
+MOST_LABELS = 100_000
+
+
+@dataclass
+class Survey:
+    """Counts of every part; grows while sources are read.
+
+    Args:
+        labels: part to label to examples.
+        origins: (part, label) to the origin of the first such row.
+        inputs: source to the inputs in it, id to rows; train's are not kept.
+        taken: source to the ids that it leaves to later parts.
+        dropped: source to its rows left out.
+        repeated: (source, later source) to the ids that stand in both.
+        homeless: label to the ids of its rows, for labels that the split gives to dev alone.
+    """
+
+    labels: dict[str, Counter[str]]
+    origins: dict[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
+    inputs: dict[str, Counter[str]] = field(default_factory=dict[str, Counter[str]])
+    taken: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
+    dropped: Counter[str] = field(default_factory=Counter[str])
+    repeated: dict[tuple[str, str], set[str]] = field(
+        default_factory=dict[tuple[str, str], set[str]]
+    )
+    homeless: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
+
+    @property
+    def shared(self) -> dict[str, int]:
+        """Rows of the second source whose inputs stand in the first, under "train & test"."""
+        return {
+            f"{source} & {later}": sum(self.inputs[later][id] for id in ids)
+            for (source, later), ids in sorted(self.repeated.items())
+        }
+
+    @property
+    def shared_ids(self) -> frozenset[str]:
+        """The ids that stand in more than one source."""
+        return frozenset[str]().union(*self.repeated.values())
+
+
+def survey(route: Route, columns: Columns, faults: Faults, notes: list[str]) -> Survey:
+    """Read every source once: test before dev before train, as each gives way to those before it.
+
+    Args:
+        route: sources and split.
+        columns: meaning of the columns.
+        faults: rows that cannot be used.
+        notes: what was met, accepted and left out.
+    """
+    found = Survey({part: Counter() for part in route.parts})
+    for source in reversed(PARTS):
+        if source in route.sources:
+            examples = to_examples(route.rows(source, faults, notes), columns, faults)
+            _survey_source(found, route, source, examples, faults)
+    notes.extend(_overlap_notes(found, route))
+    return found
+
+
+def _survey_source(
+    found: Survey, route: Route, source: str, examples: Iterable[Example], faults: Faults
+) -> None:
+    later = list(found.inputs)
+    inputs = Counter[str]()
+    overlap = route.settings.overlap
+    for example in examples:
+        if source != "train":
+            inputs[example.id] += 1
+        repeated = [other for other in later if example.id in found.inputs[other]]
+        for other in repeated:
+            found.repeated.setdefault((source, other), set()).add(example.id)
+        if repeated and overlap == "error":
+            remedy = 'remove one of the two, or set data.overlap = "drop_from_train"'
+            faults.add(example.origin, f"the same inputs stand in {' and '.join(repeated)}", remedy)
+        elif repeated and overlap == "drop_from_train":
+            found.dropped[source] += 1
+            found.taken.setdefault(source, set()).add(example.id)
+            continue
+        _count(found, route, source, example)
+        if len(found.labels[source]) > MOST_LABELS:
+            what = f"more than {MOST_LABELS:,} different labels up to this row"
+            faults.add(example.origin, what, "choose another column with data.columns.label")
+            break
+    if source != "train":
+        found.inputs[source] = inputs
+
+
+def _count(found: Survey, route: Route, source: str, example: Example) -> None:
+    part = route.part(example.id) if source == "train" else source
+    label = example.label or ""
+    counts = found.labels[part]
+    if not counts[label]:
+        found.origins[part, label] = example.origin
+        if part == "train":
+            found.homeless.pop(label, None)
+    if part == "dev" and source == "train" and not found.labels["train"][label]:
+        found.homeless.setdefault(label, set()).add(example.id)
+    counts[label] += 1
+
+
+def _overlap_notes(found: Survey, route: Route) -> list[str]:
+    notes = [
+        f"{count:,} rows of {source} are left out: their inputs also stand in "
+        f"{' or '.join(later for first, later in sorted(found.repeated) if first == source)}"
+        for source, count in found.dropped.items()
+    ]
+    if route.settings.overlap == "keep":
+        notes += [
+            f"{count:,} rows are shared by {pair} and kept" for pair, count in found.shared.items()
+        ]
+    return notes
+
+
+def label_order(labels: Iterable[str]) -> list[str]:
+    """Give labels in the order of their class numbers: by value where all are numbers."""
+    known = list(labels)
+    try:
+        return sorted(known, key=lambda label: (float(label), label))
+    except ValueError:
+        return sorted(known)
+
+
+def judge_labels(found: Survey, route: Route, faults: Faults) -> tuple[str, ...]:
+    """Give the label names in their order; record what makes them unfit to learn."""
+    train = found.labels["train"]
+    rows = train.total() + (found.labels["dev"].total() if route.share else 0)
+    where, given = route.sources["train"], route.settings.labels
+    labels = tuple(given or label_order(train))
+    if given:
+        _judge_given(found, given, faults)
+    if not rows:
+        faults.add(
+            where, "no row is left to train on", "give a file with rows that are in no other part"
+        )
+    elif len(labels) < 2:
+        only = f"all {rows:,} rows have the label {min(labels)!r}"
+        faults.add(where, only, "give rows of at least two labels")
+    elif rows == len(train):
+        few = f"{rows:,} rows with {len(labels):,} labels, so that no label recurs"
+        faults.add(where, few, "give more rows, or choose another column with data.columns.label")
+    elif rows < len(labels):
+        faults.add(
+            where, f"{rows:,} rows are fewer than the {len(labels):,} labels", "give more rows"
+        )
+    for part in route.parts:
+        if part != "train":
+            _judge_part(found, route, part, labels, faults)
+    return labels
+
+
+def _judge_given(found: Survey, given: tuple[str, ...], faults: Faults) -> None:
+    for label in sorted({label for label in given if given.count(label) > 1}):
+        faults.add("data.labels", f"{label!r} stands twice", "keep one")
+    for label in given:
+        if not found.labels["train"][label]:
+            faults.add(
+                "data.labels", f"no row of train has the label {label!r}", "remove it from the list"
+            )
+    for label in label_order(set(found.labels["train"]) - set(given)):
+        near = nearest(label, given)
+        faults.add(
+            found.origins["train", label],
+            f"label {label!r} ({found.labels['train'][label]:,} rows) is not in data.labels",
+            f"did you mean {near[0]!r}?" if near else "add it to the list or mend the rows",
+        )
+
+
+def _judge_part(
+    found: Survey, route: Route, part: str, labels: tuple[str, ...], faults: Faults
+) -> None:
+    counts = found.labels[part]
+    if not counts and part == "dev" and route.share:
+        rows = found.labels["train"].total()
+        what = f"the share {route.share} of {rows:,} rows holds out none with seed {route.seed}"
+        faults.add("data.dev", what, "raise it (0.5 at most), give a file, or give more rows")
+    elif not counts:
+        faults.add(route.sources[part], f"no row is left for {part}", "give a file with rows")
+    if not labels:
+        return
+    for label in label_order(set(counts) - set(labels)):
+        near = nearest(label, labels)
+        rows = f"{counts[label]:,} row{'s' if counts[label] > 1 else ''} of {part}"
+        faults.add(
+            found.origins[part, label],
+            f"label {label!r} ({rows}) never stands in train, which has {len(labels):,} labels",
+            f"did you mean {near[0]!r}?" if near else "add such rows to train or remove these",
+        )
+
+
+def unused_parts(route: Route) -> list[str]:
+    """Tell which parts of a container nobody asked for."""
+    notes: list[str] = []
+    for path in dict.fromkeys(Source.parse(spec).container() for spec in route.sources.values()):
+        if path:
+            parts = members(path)
+            left = [name for name, spec in parts.items() if spec not in route.sources.values()]
+            if left:
+                notes.append(f"{path} also holds {', '.join(left)}, which no part uses")
+    return notes

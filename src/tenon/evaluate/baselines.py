@@ -1,0 +1,169 @@
+"""Baselines: what the frozen base knows without an adapter; kept with the run.
+
+Legend: R rows, D features, L labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from safetensors.numpy import load_file, save_file
+
+from tenon.core.errors import RunError
+from tenon.core.files import aside
+from tenon.core.progress import Progress
+from tenon.evaluate import probe as probes
+from tenon.evaluate.predict import features
+from tenon.evaluate.prediction import Predictions
+from tenon.model.classifier import Classifier
+from tenon.text.order import generator
+from tenon.text.tokens import Tokens
+
+Floats = npt.NDArray[np.float32]
+SAMPLE_ROWS = 50_000
+SAMPLE_STREAM = 1 << 40
+NAME = "baselines.safetensors"
+
+
+@dataclass(frozen=True)
+class Baselines:
+    """The majority class and the linear probe, fitted on train, and the probe's answers.
+
+    Args:
+        majority_L: log-probabilities that know only how often each label occurs.
+        weight_LD, bias_L: of the probe, on raw features of the frozen base.
+        unit_D: the vector whose product with a feature vector is nearest to 1; it carries the
+            bias for a head that has none.
+        log_probs: part to the probe's log-probabilities, [R, L].
+        fitted_rows: train rows that the probe saw.
+    """
+
+    majority_L: Floats
+    weight_LD: Floats
+    bias_L: Floats
+    unit_D: Floats
+    log_probs: Mapping[str, Floats]
+    fitted_rows: int
+
+    def predictions(
+        self, part: str, answered: Predictions, tokens: Tokens
+    ) -> dict[str, Predictions]:
+        """Give what each baseline answers to the rows that an adapter has answered.
+
+        Args:
+            answered: the adapter's answers to `tokens`, the rows of `part`.
+
+        Raises:
+            RunError: the part has other rows than when the baselines were fitted.
+        """
+        probe_RL = self.log_probs[part]
+        if len(probe_RL) != len(tokens):
+            raise RunError(
+                f"{NAME}: has {len(probe_RL)} rows of {part}, the data has {len(tokens)}; "
+                "start anew with --resume never"
+            )
+        origins = tokens.column("origin")
+        kept = [row for row, origin in enumerate(origins) if origin not in answered.failed]
+        majority_RL = np.broadcast_to(self.majority_L, (len(answered), len(self.majority_L)))
+        return {
+            "majority": replace(answered, log_probs_RL=majority_RL, failed={}),
+            "linear_probe": replace(answered, log_probs_RL=probe_RL[kept], failed={}),
+        }
+
+    def probe(self) -> probes.Probe:
+        """Give the fitted probe."""
+        return probes.Probe(self.weight_LD, self.bias_L, C=0.0, temperature=1.0, converged=True)
+
+    def answering(self, log_probs: Mapping[str, Floats]) -> Baselines:
+        """Give the same baselines with the probe's answers to other rows."""
+        return replace(self, log_probs=log_probs)
+
+    def save(self, run: Path) -> None:
+        """Write the baselines under `run`, whole or not at all."""
+        arrays = {
+            "majority": self.majority_L,
+            "weight": self.weight_LD,
+            "bias": self.bias_L,
+            "unit": self.unit_D,
+            "fitted_rows": np.array([self.fitted_rows], np.int64),
+            **{f"log_probs.{part}": array for part, array in self.log_probs.items()},
+        }
+        with aside(run / NAME) as beside:
+            save_file({name: np.ascontiguousarray(a) for name, a in arrays.items()}, beside)
+
+
+def fit(
+    bare: Classifier,
+    tokens: Mapping[str, Tokens],
+    labels: Sequence[str],
+    *,
+    seed: int,
+    batch_tokens: int,
+    progress: Progress | None = None,
+) -> Baselines:
+    """Fit the baselines on the frozen base's features.
+
+    Of a train part larger than 50,000 rows, a seeded sample is fitted.
+
+    Args:
+        bare: the base and pooling, without an adapter.
+        tokens: of each part; `train`, and whichever of `dev` and `test` there are.
+    """
+    gathered: dict[str, Floats] = {}
+    sample = _sample(tokens["train"], seed)
+    for part, rows in {**tokens, "train": sample}.items():
+        if progress:
+            progress.start(f"features of {part}", len(rows))
+        gathered[part] = features(bare, rows, batch_tokens=batch_tokens, progress=progress)
+    dev = None
+    if "dev" in tokens:
+        dev = (gathered["dev"], tokens["dev"].labels_R)
+    gold_R = sample.labels_R
+    if progress:
+        progress.start("linear probe", None)
+    probe = probes.fit(gathered["train"], gold_R, len(labels), seed=seed, dev=dev)
+    return Baselines(
+        majority_L=probes.majority(tokens["train"].labels_R, len(labels)),
+        weight_LD=probe.weight_LD,
+        bias_L=probe.bias_L,
+        unit_D=_unit(gathered["train"]),
+        log_probs={p: probe.log_probs(f) for p, f in gathered.items() if p != "train"},
+        fitted_rows=len(sample),
+    )
+
+
+def load(run: Path) -> Baselines | None:
+    """Read the baselines of a run, or None where they are not fitted yet."""
+    path = run / NAME
+    if not path.exists():
+        return None
+    arrays = load_file(path)
+    prefix = "log_probs."
+    return Baselines(
+        majority_L=arrays["majority"],
+        weight_LD=arrays["weight"],
+        bias_L=arrays["bias"],
+        unit_D=arrays["unit"],
+        log_probs={n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)},
+        fitted_rows=int(arrays["fitted_rows"][0]),
+    )
+
+
+def _sample(tokens: Tokens, seed: int) -> Tokens:
+    if len(tokens) <= SAMPLE_ROWS:
+        return tokens
+    rows = generator(seed, SAMPLE_STREAM).choice(len(tokens), SAMPLE_ROWS, replace=False)
+    return tokens.take(np.sort(rows))
+
+
+def _unit(features_RD: Floats) -> Floats:
+    """Give u with the least squared error of X u = 1, slightly damped."""
+    gram_DD = features_RD.astype(np.float64).T @ features_RD
+    damping = 1e-6 * np.trace(gram_DD) / len(gram_DD)
+    target_D = features_RD.sum(0, dtype=np.float64)
+    return np.linalg.solve(gram_DD + damping * np.eye(len(gram_DD)), target_D).astype(np.float32)
+

@@ -1,0 +1,283 @@
+"""Report: every number of a run with its interval, its baselines and its evidence."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from functools import partial
+from typing import Any, cast
+
+import numpy as np
+
+from tenon.core.errors import DataError
+from tenon.evaluate import rows, tables
+from tenon.evaluate.prediction import Predictions
+from tenon.evaluate.scorers import SCORERS, Scorer, labelled, take
+from tenon.evaluate.settings import EvaluateSettings
+from tenon.evaluate.statistics import Interval, Paired, intervals, paired, used_resamples
+from tenon.evaluate.verdict import STRONGEST_FIRST, Outcome, judge
+
+FORMAT = 1
+MOST_POINTS = 400
+
+Curve = Mapping[str, Sequence[tuple[float, float]]]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `report.json` holds.
+
+    Args:
+        task: as the hub names it.
+        part: the part on which baselines are compared and rows are listed.
+        metrics: part to scorer to interval.
+        baselines: baseline to scorer to interval, on `part`.
+        paired: baseline to scorer to difference, adapter minus baseline, on `part`.
+        outcome: the verdict in one word.
+        verdict: the verdict in one sentence.
+        unseen: scorer to interval, on the rows of `part` whose inputs train has not; empty where
+            that is all of them.
+        per_class, confusion, calibration: see `tenon.evaluate.tables`; of `part`.
+        won, lost, surest_errors: `count` and `rows`; see `tenon.evaluate.rows`; of `part`.
+        learning_curve: name to points of (step, value); "loss" is train's, in nats.
+        cost, data, environment: as given.
+        intervals: level, resamples and methods.
+        notes: what was left out, cut or failed, each with its number.
+        title: what was evaluated.
+        command: what reproduces the run.
+    """
+
+    task: str
+    part: str
+    metrics: dict[str, dict[str, Interval]]
+    baselines: dict[str, dict[str, Interval]]
+    paired: dict[str, dict[str, Paired]]
+    outcome: Outcome
+    verdict: str
+    unseen: dict[str, Interval] = field(default_factory=dict[str, Interval])
+    per_class: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    confusion: dict[str, Any] = field(default_factory=dict[str, Any])
+    calibration: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    won: dict[str, Any] = field(default_factory=dict[str, Any])
+    lost: dict[str, Any] = field(default_factory=dict[str, Any])
+    surest_errors: dict[str, Any] = field(default_factory=dict[str, Any])
+    learning_curve: dict[str, list[list[float]]] = field(
+        default_factory=dict[str, list[list[float]]]
+    )
+    cost: dict[str, Any] = field(default_factory=dict[str, Any])
+    data: dict[str, Any] = field(default_factory=dict[str, Any])
+    environment: dict[str, Any] = field(default_factory=dict[str, Any])
+    intervals: dict[str, Any] = field(default_factory=dict[str, Any])
+    notes: list[str] = field(default_factory=list[str])
+    title: str = ""
+    command: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the report as JSON-able values, `format` first."""
+        return {"format": FORMAT, **asdict(self)}
+
+    def summary(self) -> dict[str, Any]:
+        """Give what an adapter's manifest keeps: the leading part's metrics and the verdict."""
+        metrics = {name: asdict(interval) for name, interval in self.metrics[self.part].items()}
+        return {"part": self.part, "metrics": metrics, "verdict": self.verdict}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Report:
+        """Read what `to_json` gave.
+
+        Raises:
+            DataError: another format, or a field is missing or unknown.
+        """
+        return _from_json(value)
+
+
+def report(
+    predictions: Mapping[str, Predictions],
+    baselines: Mapping[str, Mapping[str, Predictions]],
+    settings: EvaluateSettings,
+    *,
+    task: str,
+    cost: Mapping[str, Any],
+    data: Mapping[str, Any],
+    curve: Curve,
+    notes: Sequence[str],
+    seed: int = 0,
+    seen_in_train: Collection[str] = (),
+    environment: Mapping[str, Any] | None = None,
+    title: str = "",
+    command: str = "",
+) -> Report:
+    """Score the predictions, compare them with the baselines, and say what holds.
+
+    Args:
+        predictions: part to the adapter's answers. "test" leads if it is there, else "dev", else
+            the first part that has labels.
+        baselines: name to part to the baseline's answers on the same rows.
+        settings: scorers, level and resamples; the first scorer leads the verdict.
+        task: as the hub names it.
+        cost: seconds, tokens, peak_bytes, trainable_parameters and the like.
+        data: what is known of the data; plain values.
+        curve: name to points of (step, value); "loss" is train's, others are of dev.
+        notes: what was guessed, cut, dropped before; more are added here.
+        seed: of every resampling.
+        seen_in_train: ids whose inputs train has too; scores without them are given beside.
+        environment: versions, device, digests.
+        title: what was evaluated.
+        command: what reproduces the run.
+
+    Raises:
+        DataError: no part has a labelled row.
+        PlanError: a scorer is not known.
+        ValueError: baseline and adapter were scored against different labels, or a value given
+            cannot be JSON.
+    """
+    known = {part: labelled(answers) for part, answers in predictions.items() if _gold(answers)}
+    part = _leading_part(known)
+    rivals = {name: labelled(parts[part]) for name, parts in baselines.items() if part in parts}
+    unseen = _unseen(known[part], seen_in_train)
+    return Report(
+        task=task,
+        part=part,
+        **_scores(known, part, rivals, unseen, settings, seed),
+        **_tables(known[part], rivals, settings.level),
+        learning_curve={name: _thin(points) for name, points in curve.items()},
+        cost=_plain(cost),
+        data=_plain(data),
+        environment=_plain(environment or {}),
+        notes=[*notes, *_notes(predictions, part, unseen)],
+        title=title,
+        command=command,
+    )
+
+
+def _scores(
+    known: Mapping[str, Predictions],
+    part: str,
+    rivals: Mapping[str, Predictions],
+    unseen: Predictions | None,
+    settings: EvaluateSettings,
+    seed: int,
+) -> dict[str, Any]:
+    """Give the fields of a report that hold scores, and the verdict drawn from them."""
+    scorers = [SCORERS.get(name) for name in settings.scorers]
+    score = partial(
+        intervals, scorers=scorers, level=settings.level, resamples=settings.resamples, seed=seed
+    )
+    compare = partial(
+        paired, scorers=scorers, level=settings.level, resamples=settings.resamples, seed=seed
+    )
+    metrics = {name: score(answers) for name, answers in known.items()}
+    baselines = {name: score(rival) for name, rival in rivals.items()}
+    compared = {name: compare(known[part], rival) for name, rival in rivals.items()}
+    lead = scorers[0]
+    verdict = judge(
+        lead,
+        metrics[part][lead.name],
+        {name: group[lead.name] for name, group in baselines.items()},
+        {name: group[lead.name] for name, group in compared.items()},
+        part=part,
+        level=settings.level,
+    )
+    return {
+        "metrics": metrics,
+        "baselines": baselines,
+        "paired": compared,
+        "outcome": verdict.outcome,
+        "verdict": verdict.sentence,
+        "unseen": score(unseen) if unseen else {},
+        "intervals": _methods(scorers, settings, len(known[part])),
+    }
+
+
+def _tables(known: Predictions, rivals: Mapping[str, Predictions], level: float) -> dict[str, Any]:
+    """Give the fields of a report that list labels, bins and rows."""
+    strongest = next((rivals[name] for name in (*STRONGEST_FIRST, *rivals) if name in rivals), None)
+    return {
+        "per_class": tables.per_class(known, level),
+        "confusion": tables.confusion(known),
+        "calibration": tables.calibration(known, level),
+        "surest_errors": rows.surest_errors(known),
+        **(rows.won_and_lost(known, strongest) if strongest else {}),
+    }
+
+
+def _gold(predictions: Predictions) -> bool:
+    return bool((predictions.gold_R >= 0).any())
+
+
+def _leading_part(known: Mapping[str, Predictions]) -> str:
+    for part in ("test", "dev", *known):
+        if part in known:
+            return part
+    raise DataError("no part has a labelled row; a report needs one: set data.test or data.dev")
+
+
+def _unseen(known: Predictions, seen: Collection[str]) -> Predictions | None:
+    """Give the rows whose id is not in `seen`; None if that is all of them, or none."""
+    ids = set(seen)
+    fresh = np.array([row for row, id in enumerate(known.ids) if id not in ids], np.int64)
+    return take(known, fresh) if 0 < len(fresh) < len(known) else None
+
+
+def _plain(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Give a value as JSON would give it back; a TypeError or ValueError where it cannot."""
+    return json.loads(json.dumps(value, allow_nan=False))
+
+
+def _thin(points: Sequence[tuple[float, float]]) -> list[list[float]]:
+    """Average neighbouring points until at most 400 are left."""
+    if len(points) <= MOST_POINTS:
+        return [[float(step), float(value)] for step, value in points]
+    groups = np.array_split(np.asarray(points, np.float64), MOST_POINTS)
+    return [cast("list[float]", group.mean(axis=0).tolist()) for group in groups]
+
+
+def _methods(scorers: Sequence[Scorer], settings: EvaluateSettings, count: int) -> dict[str, Any]:
+    return {
+        "level": settings.level,
+        "resamples": used_resamples(settings.resamples, count),
+        "methods": {scorer.name: scorer.interval for scorer in scorers},
+    }
+
+
+def _notes(
+    predictions: Mapping[str, Predictions], part: str, new_rows: Predictions | None
+) -> list[str]:
+    notes: list[str] = []
+    for name, answers in predictions.items():
+        if missing := int((answers.gold_R < 0).sum()):
+            notes.append(f"{name}: {missing:,} rows have no known label and are in no score.")
+        if answers.failed:
+            origin, cause = next(iter(answers.failed.items()))
+            count = len(answers.failed)
+            notes.append(f"{name}: {count:,} rows could not be answered, first {origin}: {cause}")
+    if new_rows:
+        rest = len(labelled(predictions[part])) - len(new_rows)
+        notes.append(f"{part}: {rest:,} rows have inputs that train has too.")
+    if part == "dev":
+        notes.append("There is no test part: dev also chose the checkpoint, so its scores flatter.")
+    return notes
+
+
+def _from_json(value: Mapping[str, Any]) -> Report:
+    given = dict(value)
+    if given.pop("format", None) != FORMAT:
+        raise DataError(
+            f"report: format is {value.get('format')!r}; this Tenon reads format {FORMAT}"
+        )
+    names = {item.name for item in fields(Report)}
+    if wrong := sorted(names.symmetric_difference(given)):
+        raise DataError(f"report: fields are missing or unknown: {', '.join(wrong)}")
+    try:
+        for name in ("metrics", "baselines"):
+            given[name] = {key: _read(Interval, group) for key, group in given[name].items()}
+        given["paired"] = {key: _read(Paired, group) for key, group in given["paired"].items()}
+        given["unseen"] = _read(Interval, given["unseen"])
+    except (TypeError, AttributeError) as error:
+        raise DataError(f"report: a number is not of format {FORMAT} ({error})") from error
+    return Report(**given)
+
+
+def _read(kind: Callable[..., Any], group: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: kind(**numbers) for name, numbers in group.items()}

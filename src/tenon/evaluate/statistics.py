@@ -1,0 +1,329 @@
+"""Statistics: how far a score could be chance; intervals and paired tests.
+
+Accuracy has closed forms: Wilson's interval, the exact McNemar test and the
+Bonett-Price interval of a paired difference. Every other score is bootstrapped
+over rows: bias-corrected and accelerated (BCa) for its interval, or by inverting
+a test for the calibration error, which noise alone pushes up; percentile for
+paired differences, on the same resamples for both systems.
+
+R rows, K terms, S resamples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from tenon.evaluate.prediction import Predictions
+from tenon.evaluate.scorers import Doubles, Scorer, labelled, take
+
+CHUNK_DRAWS = 4_000_000
+MOST_DRAWS = 400_000_000
+FEWEST_RESAMPLES = 200
+JACKKNIFE_ROWS = 20_000
+SHRINKS = tuple(step / 40 for step in range(81))
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A score, and the interval in which it would lie on other rows of the same kind.
+
+    Args:
+        value: the score.
+        low, high: bounds of the interval.
+        n: rows that were scored.
+    """
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Paired:
+    """The difference of two systems on the same rows.
+
+    Args:
+        difference: first minus second, in the scorer's own unit.
+        low, high: bounds of its interval.
+        p: two-sided probability of a difference at least as large if there were none.
+        n: rows that both have answered.
+        method: the test and the interval, in words.
+    """
+
+    difference: float
+    low: float
+    high: float
+    p: float
+    n: int
+    method: str
+
+
+def intervals(
+    predictions: Predictions, scorers: Sequence[Scorer], *, level: float, resamples: int, seed: int
+) -> dict[str, Interval]:
+    """Give the interval of each scorer, over the rows whose gold is known.
+
+    Args:
+        predictions: of one part.
+        scorers: one resampling serves them all.
+        level: confidence, in (0.5, 1).
+        resamples: bootstrap resamples; fewer, never under 200, beyond 200,000 rows.
+        seed: of the resampling; equal seeds give equal bounds.
+
+    Raises:
+        ValueError: no row has a known gold.
+    """
+    known = labelled(predictions)
+    accelerated = [scorer for scorer in scorers if scorer.interval == "bca"]
+    samples = bootstrap(known, accelerated, resamples=resamples, seed=seed)
+    found: dict[str, Interval] = {}
+    for scorer in scorers:
+        value = scorer.score(known)
+        if scorer.interval == "wilson":
+            low, high = wilson(round(value * len(known)), len(known), level)
+        elif scorer.interval == "bca":
+            low, high = _bca(known, scorer, value, samples[scorer.name], level)
+        else:
+            low, high = _inverted(known, scorer, level, resamples=resamples, seed=seed)
+        found[scorer.name] = Interval(value, min(low, value), max(high, value), len(known))
+    return found
+
+
+def paired(
+    first: Predictions,
+    second: Predictions,
+    scorers: Sequence[Scorer],
+    *,
+    level: float,
+    resamples: int,
+    seed: int,
+) -> dict[str, Paired]:
+    """Compare two systems on the rows that both have answered.
+
+    Args:
+        first: one system's answers to a part.
+        second: the other's; rows are paired by origin.
+        scorers: accuracy gets the exact McNemar test, all others the paired bootstrap.
+        level: confidence of the differences' intervals.
+        resamples: bootstrap resamples; fewer, never under 200, beyond 200,000 rows.
+        seed: of the resampling.
+
+    Raises:
+        ValueError: no labelled row is in both, or a row's gold differs.
+    """
+    first, second = align(labelled(first), labelled(second))
+    drawn = [scorer for scorer in scorers if scorer.interval != "wilson"]
+    first_samples = bootstrap(first, drawn, resamples=resamples, seed=seed)
+    second_samples = bootstrap(second, drawn, resamples=resamples, seed=seed)
+    compared: dict[str, Paired] = {}
+    for scorer in scorers:
+        if scorer.interval == "wilson":
+            compared[scorer.name] = _compare_shares(scorer, first, second, level)
+        else:
+            sample_S = first_samples[scorer.name] - second_samples[scorer.name]
+            difference = scorer.score(first) - scorer.score(second)
+            compared[scorer.name] = _compare_samples(difference, sample_S, len(first), level)
+    return compared
+
+
+def align(first: Predictions, second: Predictions) -> tuple[Predictions, Predictions]:
+    """Give both systems' rows that both have, in the first one's order.
+
+    Raises:
+        ValueError: they share no row, or a row's gold differs.
+    """
+    if list(first.origins) != list(second.origins):
+        place = {origin: row for row, origin in enumerate(second.origins)}
+        shared = [row for row, origin in enumerate(first.origins) if origin in place]
+        if not shared:
+            raise ValueError("the two systems share no row; nothing can be compared")
+        second = take(second, np.array([place[first.origins[row]] for row in shared]))
+        first = take(first, np.array(shared))
+    if not np.array_equal(first.gold_R, second.gold_R):
+        raise ValueError("the two systems were scored against different labels")
+    return first, second
+
+
+def wilson(successes: int, trials: int, level: float) -> tuple[float, float]:
+    """Give Wilson's interval of a share.
+
+    Source: Wilson 1927; Brown, Cai and DasGupta 2001 for its coverage.
+    """
+    z = _z(level)
+    share = successes / trials
+    centre = (share + z**2 / (2 * trials)) / (1 + z**2 / trials)
+    spread = np.sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2))
+    half = float(spread) * z / (1 + z**2 / trials)
+    return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))
+
+
+def mcnemar(won: int, lost: int) -> float:
+    """Give the exact two-sided p of McNemar's test.
+
+    Args:
+        won: rows that only the first system has right.
+        lost: rows that only the second system has right.
+
+    Source: McNemar 1947, with the exact binomial instead of chi-squared.
+    """
+    tail = float(stats.binom.cdf(min(won, lost), won + lost, 0.5))
+    return min(1.0, 2 * tail)
+
+
+def bonett_price(won: int, lost: int, rows: int, level: float) -> tuple[float, float]:
+    """Give the interval of the difference of two paired shares.
+
+    Source: Bonett and Price 2012, "Adjusted Wald Confidence Interval for a Difference of
+    Binomial Proportions Based on Paired Data".
+    """
+    first, second = (won + 1) / (rows + 2), (lost + 1) / (rows + 2)
+    centre = first - second
+    half = _z(level) * float(np.sqrt((first + second - centre**2) / (rows + 2)))
+    return max(-1.0, centre - half), min(1.0, centre + half)
+
+
+def bootstrap(
+    predictions: Predictions, scorers: Sequence[Scorer], *, resamples: int, seed: int
+) -> dict[str, Doubles]:
+    """Give each scorer's values on resampled rows, [S]; equal seeds draw equal rows.
+
+    Args:
+        predictions: all labelled.
+        scorers: all are computed on the same resamples.
+        resamples: S, unless the rows are so many that `used_resamples` gives less.
+        seed: of the drawing.
+    """
+    if not scorers:
+        return {}
+    rows = len(predictions)
+    blocks = {scorer.terms: scorer.terms(predictions) for scorer in scorers}
+    values: dict[str, list[Doubles]] = {scorer.name: [] for scorer in scorers}
+    for count_SR in _draw(rows, used_resamples(resamples, rows), seed):
+        sums = {key: np.asarray(count_SR @ terms_RK) for key, terms_RK in blocks.items()}
+        for scorer in scorers:
+            values[scorer.name].append(scorer.combine(sums[scorer.terms], rows))
+    return {name: np.concatenate(parts) for name, parts in values.items()}
+
+
+def used_resamples(resamples: int, rows: int) -> int:
+    """Give how many resamples are drawn: fewer beyond 200,000 rows, where it would take long."""
+    return min(resamples, max(FEWEST_RESAMPLES, MOST_DRAWS // rows))
+
+
+def _draw(rows: int, resamples: int, seed: int) -> Iterator[Doubles]:
+    """Yield how often each row occurs in each resample, a block of resamples at a time."""
+    generator = np.random.default_rng(seed)
+    size = max(1, CHUNK_DRAWS // rows)
+    for start in range(0, resamples, size):
+        block = min(size, resamples - start)
+        drawn_SR = generator.integers(0, rows, (block, rows), dtype=np.int64)
+        drawn_SR += (np.arange(block) * rows)[:, None]
+        count_N = np.bincount(drawn_SR.ravel(), minlength=block * rows)
+        yield count_N.reshape(block, rows).astype(np.float64)
+
+
+def _bca(
+    known: Predictions, scorer: Scorer, value: float, sample_S: Doubles, level: float
+) -> tuple[float, float]:
+    """Give the bias-corrected and accelerated interval.
+
+    Source: Efron 1987, "Better Bootstrap Confidence Intervals"; as in `scipy.stats.bootstrap`.
+    """
+    below = float((sample_S < value).mean() + (sample_S <= value).mean()) / 2
+    if not 0 < below < 1:
+        return _quantiles(sample_S, (1 - level) / 2, (1 + level) / 2)
+    bias = float(stats.norm.ppf(below))
+    acceleration = _acceleration(known, scorer)
+    shares: list[float] = []
+    for z in (-_z(level), _z(level)):
+        moved = bias + z
+        shares.append(float(stats.norm.cdf(bias + moved / (1 - acceleration * moved))))
+    return _quantiles(sample_S, shares[0], shares[1])
+
+
+def _acceleration(known: Predictions, scorer: Scorer) -> float:
+    """Give a sixth of the jackknife's skewness; beyond 20,000 rows it is taken as 0."""
+    rows = len(known)
+    if not 1 < rows <= JACKKNIFE_ROWS:
+        return 0.0
+    terms_RK: Any = scorer.terms(known)
+    sums_K = np.asarray(terms_RK.sum(axis=0), np.float64).reshape(-1)
+    size = max(1, CHUNK_DRAWS // len(sums_K))
+    left_R = np.concatenate(
+        [
+            scorer.combine(sums_K - terms_RK[start : start + size].toarray(), rows - 1)
+            for start in range(0, rows, size)
+        ]
+    )
+    pull_R = left_R.mean() - left_R
+    spread = float((pull_R**2).sum())
+    return float((pull_R**3).sum()) / (6 * spread**1.5) if spread > 0 else 0.0
+
+
+def _inverted(
+    known: Predictions, scorer: Scorer, level: float, *, resamples: int, seed: int
+) -> tuple[float, float]:
+    """Give every score that the observed one does not contradict.
+
+    A sum of absolute gaps is pushed up by noise even where every gap is 0, so its
+    bootstrap is biased. Here the true gaps are taken to be the observed ones times
+    t; for each t the score is simulated with the resamples' noise around them, and
+    t is kept where the observed score is not in a tail.
+
+    Source: test inversion, Efron and Tibshirani 1993, chapter 12; the null at t = 0 is Bröcker
+    and Smith 2007, "Increasing the Reliability of Reliability Diagrams".
+    """
+    rows = len(known)
+    terms_RK: Any = scorer.terms(known)
+    sums_1K = np.asarray(terms_RK.sum(axis=0), np.float64).reshape(1, -1)
+    blocks = _draw(rows, used_resamples(resamples, rows), seed)
+    noise_SK = np.concatenate([np.asarray(count_SR @ terms_RK) for count_SR in blocks]) - sums_1K
+    value = float(scorer.combine(sums_1K, rows)[0])
+    kept: list[float] = []
+    for shrink in SHRINKS:
+        sample_S = scorer.combine(shrink * sums_1K + noise_SK, rows)
+        low, high = _quantiles(sample_S, (1 - level) / 2, (1 + level) / 2)
+        if low <= value <= high:
+            kept.append(float(scorer.combine(shrink * sums_1K, rows)[0]))
+    return (min(kept), max(kept)) if kept else (value, value)
+
+
+def _quantiles(sample_S: Doubles, low: float, high: float) -> tuple[float, float]:
+    bounds: npt.NDArray[np.float64] = np.quantile(sample_S, [low, high])
+    return float(bounds[0]), float(bounds[1])
+
+
+def _compare_shares(
+    scorer: Scorer, first: Predictions, second: Predictions, level: float
+) -> Paired:
+    first_R, second_R = (
+        np.asarray(scorer.terms(answers).toarray())[:, 0] > 0.5 for answers in (first, second)
+    )
+    won, lost = int((first_R & ~second_R).sum()), int((second_R & ~first_R).sum())
+    rows = len(first)
+    low, high = bonett_price(won, lost, rows, level)
+    difference = (won - lost) / rows
+    method = "exact McNemar test; Bonett-Price interval"
+    return Paired(
+        difference, min(low, difference), max(high, difference), mcnemar(won, lost), rows, method
+    )
+
+
+def _compare_samples(difference: float, sample_S: Doubles, rows: int, level: float) -> Paired:
+    low, high = _quantiles(sample_S, (1 - level) / 2, (1 + level) / 2)
+    drawn = len(sample_S)
+    side = min(int((sample_S <= 0).sum()), int((sample_S >= 0).sum()))
+    p = min(1.0, 2 * (side + 1) / (drawn + 1))
+    method = f"paired bootstrap, percentile, {drawn:,} resamples"
+    return Paired(difference, min(low, difference), max(high, difference), p, rows, method)
+
+
+def _z(level: float) -> float:
+    return float(stats.norm.ppf((1 + level) / 2))

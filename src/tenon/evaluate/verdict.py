@@ -1,0 +1,133 @@
+"""Verdict: one plain sentence on whether the adapter is better than its strongest baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from tenon.evaluate.scorers import Scorer
+from tenon.evaluate.statistics import Interval, Paired
+
+Outcome = Literal["better", "no_difference", "worse", "unproved"]
+STRONGEST_FIRST = ("linear_probe", "majority")
+MINUS = "\N{MINUS SIGN}"
+SPOKEN = {"linear_probe": "the linear probe", "majority": "the majority class"}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The outcome and its sentence.
+
+    Args:
+        outcome: "unproved" where there was no baseline to compare with.
+        sentence: for people.
+    """
+
+    outcome: Outcome
+    sentence: str
+
+
+def judge(
+    scorer: Scorer,
+    value: Interval,
+    baselines: Mapping[str, Interval],
+    compared: Mapping[str, Paired],
+    *,
+    part: str,
+    level: float,
+) -> Verdict:
+    """Compare with the strongest baseline there is.
+
+    A difference counts where both its test and its interval say so.
+
+    Args:
+        scorer: the leading one.
+        value: the adapter's score.
+        baselines: name to the baseline's score.
+        compared: name to the paired difference, adapter minus baseline.
+        part: what was scored, "test".
+        level: confidence; a p below 1 - level counts.
+    """
+    lead = f"{scorer.title} on {part} is {amount(scorer, value.value)}"
+    ordered = [name for name in STRONGEST_FIRST if name in compared]
+    ordered += [name for name in compared if name not in ordered]
+    if not ordered:
+        return Verdict("unproved", f"{lead}. There is no baseline to compare it with.")
+    strongest = ordered[0]
+    outcome = decide(scorer, compared[strongest], level)
+    sentence = _sentence(
+        scorer, lead, spoken(strongest), baselines[strongest], compared[strongest], outcome
+    )
+    lower = next((name for name in ordered[1:] if name == "majority"), None)
+    if lower and decide(scorer, compared[lower], level) != "better":
+        sentence += " It is not even shown to be better than always answering the commonest label."
+    return Verdict(outcome, sentence)
+
+
+def decide(scorer: Scorer, compared: Paired, level: float) -> Outcome:
+    """Say whether a paired difference is one, and to whose favour."""
+    if compared.p >= 1 - level or compared.low <= 0 <= compared.high:
+        return "no_difference"
+    return "better" if (compared.difference > 0) == (scorer.better == "higher") else "worse"
+
+
+def _sentence(
+    scorer: Scorer, lead: str, rival: str, baseline: Interval, compared: Paired, outcome: Outcome
+) -> str:
+    other = amount(scorer, baseline.value)
+    rows = f"{compared.n:,} rows"
+    if outcome == "no_difference":
+        bounds = f"{signed(scorer, compared.low)} to {signed(scorer, compared.high)}"
+        return (
+            f"{lead}: no difference from {rival} ({other}) that {rows} can show. The change of "
+            f"{difference(scorer, compared.difference)} ({bounds}) is within noise, "
+            f"{probability(compared.p)}."
+        )
+    size = difference(scorer, abs(compared.difference)).lstrip("+")
+    ends = sorted((abs(compared.low), abs(compared.high)))
+    near, far = (signed(scorer, end).lstrip("+") for end in ends)
+    evidence = f"{near} to {far}; {probability(compared.p)}, {rows}"
+    return f"{lead}, {outcome} than {rival}'s {other} by {size} ({evidence})."
+
+
+def spoken(baseline: str) -> str:
+    """Give a baseline's name as a sentence has it."""
+    return SPOKEN.get(baseline, baseline.replace("_", " "))
+
+
+def amount(scorer: Scorer, value: float) -> str:
+    """Give a score as people read it: "93.2 %", "0.253 nats", "0.931"."""
+    if scorer.unit == "percent":
+        return f"{100 * value:.1f} %"
+    return f"{value:.3f} nats" if scorer.unit == "nats" else f"{value:.3f}"
+
+
+def mark(scorer: Scorer, value: float) -> str:
+    """Give a round value as a scale has it: "93 %", "0.25"."""
+    if scorer.unit == "percent":
+        return f"{100 * value:.4g} %".replace("-", MINUS)
+    return f"{value:.4g}".replace("-", MINUS)
+
+
+def step(scorer: Scorer, value: float) -> str:
+    """Give a round difference as a scale has it, in points or the scorer's own unit: "+1"."""
+    text = f"{100 * value if scorer.unit == 'percent' else value:+.4g}"
+    return text[1:] if not float(text) else text.replace("-", MINUS)
+
+
+def signed(scorer: Scorer, value: float) -> str:
+    """Give a difference with its sign and without its unit: "+0.5", "−0.012", "0.0"."""
+    text = f"{100 * value:+.1f}" if scorer.unit == "percent" else f"{value:+.3f}"
+    return text[1:] if not float(text) else text.replace("-", MINUS)
+
+
+def difference(scorer: Scorer, value: float) -> str:
+    """Give a difference with its sign and unit: "+0.5 points", "−0.012 nats"."""
+    unit = {"percent": " points", "nats": " nats", "plain": ""}[scorer.unit]
+    return signed(scorer, value) + unit
+
+
+def probability(p: float) -> str:
+    """Give a p-value as people write it: "p = 0.012", "p < 0.001"."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}" if p < 0.1 else f"p = {p:.2f}"

@@ -1,0 +1,67 @@
+"""Measure: the settings that the data and the base decide, where the user left them out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tenon.adapters.kind import KINDS
+from tenon.model.settings import Pooling
+from tenon.plan.plan import Plan
+
+ROWS_PER_STEP = 32
+HEAD_LEARNING_RATE = 1e-3
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was found out about the data and the base.
+
+    Args:
+        pooling: how the base was pooled when it was trained.
+        dtype: number format in which the base was loaded.
+        limit: most tokens that a row may have on this base.
+        rows: of the train part.
+        tokens: of the train part.
+    """
+
+    pooling: Pooling
+    dtype: str
+    limit: int
+    rows: int
+    tokens: int
+
+
+def limit(plan: Plan, base_limit: int) -> int:
+    """Give the most tokens of a row: what was set, else what the base and a micro-batch can hold."""
+    if plan.text.max_tokens:
+        return min(plan.text.max_tokens, base_limit)
+    return min(base_limit, plan.train.micro_batch_tokens)
+
+
+def settle(plan: Plan, measured: Measured) -> Plan:
+    """Fill in what was left to the data and the base; the filled settings say "measured".
+
+    A step is as large as 32 rows of mean length, and the adapter's learning rate is its kind's.
+    """
+    kind = KINDS.get(plan.adapter.kind)
+    mean = measured.tokens / max(1, measured.rows)
+    found: dict[str, Any] = {
+        "text.max_tokens": measured.limit,
+        "model.pooling": measured.pooling,
+        "model.dtype": measured.dtype,
+        "train.tokens_per_step": round(ROWS_PER_STEP * mean),
+        "train.learning_rate": kind.learning_rate,
+        "train.head_learning_rate": HEAD_LEARNING_RATE,
+    }
+    tables: dict[str, dict[str, Any]] = {}
+    origins = dict(plan.origins)
+    for name, value in found.items():
+        table, field = name.split(".")
+        if getattr(getattr(plan, table), field) in (0, "auto"):
+            tables.setdefault(table, {})[field] = value
+            origins[name] = "measured"
+    settled = {
+        table: getattr(plan, table).model_copy(update=fields) for table, fields in tables.items()
+    }
+    return plan.model_copy(update={**settled, "origins": origins})

@@ -1,0 +1,1 @@
+"""Terminal: what the verbs return, as pages for a terminal. Nothing here prints."""

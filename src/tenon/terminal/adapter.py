@@ -1,0 +1,53 @@
+"""Adapter page: what an adapter is, from its manifest."""
+
+from __future__ import annotations
+
+import math
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from tenon.adapters.manifest import Manifest
+from tenon.plan.planfile import toml
+from tenon.terminal.number import count, size
+from tenon.terminal.sheet import heading, page, sheet
+
+BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+
+
+def adapter_page(manifest: Manifest) -> RenderableType:
+    """Lay out what was trained, on which base, and how it reads a row."""
+    return page(_facts(manifest), _settings(manifest))
+
+
+def _facts(manifest: Manifest) -> RenderableType:
+    base, labels = manifest.base, manifest.labels
+    tensors = [spec for file in manifest.tensors.values() for spec in file.values()]
+    parameters = sum(math.prod(spec.shape) for spec in tensors)
+    weight = sum(BYTES.get(spec.dtype, 4) * math.prod(spec.shape) for spec in tensors)
+    shown = ", ".join(labels[:8]) + (f", … ({len(labels)} in all)" if len(labels) > 8 else "")
+    pooling = (
+        f"{manifest.pooling.mode}{', scaled to length 1' if manifest.pooling.normalize else ''}"
+    )
+    facts = [
+        ("task", manifest.task),
+        ("labels", shown),
+        ("base", f"{base.name}{f'@{base.revision}' if base.revision else ''}"),
+        ("digest of the base", base.digest[:16]),
+        ("pooling", pooling),
+        ("longest row", f"{count(manifest.text.max_tokens)} tokens"),
+        ("weights", f"{count(parameters)} parameters, {size(weight)}"),
+        ("verdict", str(manifest.report.get("verdict", ""))),
+        ("written by", f"Tenon {manifest.tenon}"),
+    ]
+    rows = [(Text(name, style="dim"), Text(text)) for name, text in facts if text]
+    return Group(heading(manifest.name, manifest.kind), sheet("", "", rows=rows))
+
+
+def _settings(manifest: Manifest) -> RenderableType | None:
+    settings = manifest.settings
+    if settings is None:
+        return None
+    own = {"sites": list(settings.sites), **settings.own}
+    rows = [(name, toml(value)) for name, value in own.items() if value is not None]
+    return Group(heading("Settings"), sheet("setting", "value", rows=rows))

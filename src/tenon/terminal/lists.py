@@ -1,0 +1,88 @@
+"""Lists: what there is to choose from, kinds and settings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from tenon.adapters.kind import Kind
+from tenon.evaluate.scorers import Scorer
+from tenon.plan.manual import Setting, manual
+from tenon.plan.plan import below
+from tenon.plan.planfile import toml
+from tenon.plan.starter import Starter
+from tenon.terminal.place import short
+from tenon.terminal.sheet import heading, notes, page, sheet
+
+
+def kinds_page(kinds: Sequence[Kind]) -> RenderableType:
+    """Lay out the kinds of adapters with their settings."""
+    return page(*(_kind(kind) for kind in kinds))
+
+
+def _kind(kind: Kind) -> RenderableType:
+    facts = [
+        ("paper", kind.paper),
+        ("sites", ", ".join(kind.default_sites)),
+        ("learning rate", f"{kind.learning_rate:g}"),
+        ("merge", f"{'yes' if kind.mergeable else 'no'}: {kind.mergeable_why}"),
+    ]
+    rows = [(Text(name, style="dim"), text) for name, text in facts]
+    return Group(
+        heading(kind.name, kind.title),
+        Text(f"  {kind.summary}"),
+        sheet("", "", rows=rows),
+        settings_table(tuple(manual(kind.settings))),
+    )
+
+
+def settings_page(settings: Sequence[Setting]) -> RenderableType:
+    """Lay out all settings of run.toml."""
+    return Group(heading("Settings", "of run.toml, or as key=value"), settings_table(settings))
+
+
+def scorers_page(scorers: Sequence[Scorer]) -> RenderableType:
+    """Lay out the scorers."""
+    rows = [(each.name, each.title, each.better, each.interval) for each in scorers]
+    return Group(heading("Scorers"), sheet("scorer", "title", "better", "interval", rows=rows))
+
+
+def settings_table(settings: Sequence[Setting]) -> RenderableType:
+    """Lay out settings with default and meaning."""
+    rows = [(setting.name, _default(setting), _meaning(setting)) for setting in settings]
+    return sheet("setting", "default", "meaning", rows=rows)
+
+
+def starter_page(made: Starter) -> RenderableType:
+    """Lay out what was inferred, and what comes next."""
+    file = short(str(made.path))
+    rows = [
+        (name, toml(below(value, made.plan.folder) if isinstance(value, str) else value))
+        for name, value, origin in made.plan.settings()
+        if origin != "default"
+    ]
+    steps = [
+        (f"tenon check {file}", "what is wrong with the data"),
+        (f"tenon plan {file}", "every setting, and what would be trained"),
+        (f"tenon train {file}", "train, and see how good it is"),
+    ]
+    return page(
+        heading(f"Wrote {file}", "every other setting stands in it with its default"),
+        sheet("", "", rows=rows),
+        notes(made.notes),
+        Group(heading("Next"), sheet("", "", rows=[(a, Text(b, style="dim")) for a, b in steps])),
+    )
+
+
+def _default(setting: Setting) -> str:
+    if setting.required:
+        return "(needed)"
+    return "" if setting.default is None else toml(setting.default)
+
+
+def _meaning(setting: Setting) -> str:
+    if not setting.choices:
+        return setting.meaning
+    return f"{setting.meaning.rstrip('.')}: {', '.join(setting.choices)}"

@@ -1,0 +1,99 @@
+"""Report page: how good an adapter is, against what, and at what cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from tenon.evaluate.report import Report
+from tenon.evaluate.scorers import SCORERS, Scorer
+from tenon.evaluate.statistics import Interval, Paired
+from tenon.evaluate.verdict import amount, probability, signed
+from tenon.terminal.number import count, duration, size
+from tenon.terminal.sheet import heading, notes, page, sheet
+
+PROBE = "linear_probe"
+COLOURS = {"better": "bold green", "worse": "bold red"}
+COSTS = {
+    "seconds": ("", duration),
+    "tokens": (" tokens", count),
+    "trainable_parameters": (" parameters trained", count),
+    "peak_bytes": (" at most", size),
+}
+
+
+def report_page(report: Report, files: Sequence[tuple[str, str]] = ()) -> RenderableType:
+    """Lay out verdict, metrics against baselines, cost, and where the files are.
+
+    Args:
+        report: as evaluated.
+        files: what it is, and its path.
+    """
+    return page(
+        Text(report.verdict, style=COLOURS.get(report.outcome, "bold")),
+        *(_part(report, part) for part in report.metrics),
+        _cost(report),
+        notes(report.notes) if report.notes else None,
+        paths(files) if files else None,
+    )
+
+
+def paths(files: Sequence[tuple[str, str]]) -> RenderableType:
+    """Lay out what lies where."""
+    return sheet("", "", rows=[(Text(what, style="dim"), Text(path)) for what, path in files])
+
+
+def value_of(name: str, interval: Interval) -> str:
+    """Give a score as people read it."""
+    return amount(scorer_of(name), interval.value)
+
+
+def bounds_of(name: str, interval: Interval) -> str:
+    """Give a score's interval: 90.1 to 92.3."""
+    scorer = scorer_of(name)
+    low, high = (amount(scorer, end).split(" ")[0] for end in (interval.low, interval.high))
+    return f"{low} to {high}"
+
+
+def gain_of(name: str, paired: Paired) -> str:
+    """Give a paired difference with its evidence: +3.1 (p < 0.001)."""
+    return f"{signed(scorer_of(name), paired.difference)} ({probability(paired.p)})"
+
+
+def scorer_of(name: str) -> Scorer:
+    """Give the scorer of a name in a report."""
+    return SCORERS.get(name)
+
+
+def _part(report: Report, part: str) -> RenderableType:
+    metrics = report.metrics[part]
+    leading = part == report.part
+    baselines = report.baselines if leading else {}
+    paired = report.paired if leading else {}
+    rival = PROBE if PROBE in paired else next(iter(paired), "")
+    rows = [
+        (
+            scorer_of(name).title,
+            Text(value_of(name, metric), style="bold"),
+            bounds_of(name, metric),
+            *(value_of(name, scores[name]) for scores in baselines.values()),
+            *([gain_of(name, paired[rival][name])] if rival else []),
+        )
+        for name, metric in metrics.items()
+    ]
+    known = [name.replace("_", " ") for name in baselines]
+    against = [f"over {rival.replace('_', ' ')}"] if rival else []
+    head = ("metric", "value", "interval", *known, *against)
+    n = max((metric.n for metric in metrics.values()), default=0)
+    return Group(heading(part, f"{count(n)} rows"), sheet(*head, rows=rows, numbers=head[1:]))
+
+
+def _cost(report: Report) -> RenderableType | None:
+    said = [
+        f"{form(report.cost[name])}{what}"
+        for name, (what, form) in COSTS.items()
+        if isinstance(report.cost.get(name), int | float)
+    ]
+    return Text(" · ".join(said), style="dim") if said else None

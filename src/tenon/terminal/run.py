@@ -1,0 +1,110 @@
+"""Run page: how a run ended, and the demo's comparison of runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import RenderableType
+from rich.text import Text
+
+from tenon.evaluate.report import Report
+from tenon.terminal.findings import found
+from tenon.terminal.number import count, duration
+from tenon.terminal.preview import settings_table
+from tenon.terminal.report import (
+    PROBE,
+    bounds_of,
+    gain_of,
+    paths,
+    report_page,
+    scorer_of,
+    value_of,
+)
+from tenon.terminal.sheet import heading, notes, page, sheet
+from tenon.verbs.demo import Demonstration
+from tenon.verbs.predict import Answered
+from tenon.verbs.show import RunView
+from tenon.verbs.train import Run
+
+SHOWN_FAILED = 10
+
+
+def run_page(run: Run) -> RenderableType:
+    """Lay out a run's report and files."""
+    files = [
+        ("adapter", str(run.adapter)),
+        ("report", str(report_file(run.out))),
+        ("plan, steps", str(run.out)),
+    ]
+    return report_page(run.report, files)
+
+
+def answered_page(answered: Answered) -> RenderableType:
+    """Say how many rows were answered, and which were not."""
+    failed = list(answered.failed.items())[:SHOWN_FAILED]
+    told = [*answered.notes, *(f"{origin}: {cause}" for origin, cause in failed)]
+    state = f"{count(len(answered.failed))} could not be answered" if answered.failed else ""
+    return page(
+        heading(f"{count(answered.rows)} rows answered", state),
+        notes(told) if told else None,
+        paths([("answers", str(answered.out))]) if answered.out else None,
+    )
+
+
+def report_file(run: Path) -> Path:
+    """Give the page that a browser shows."""
+    return run / "report" / "report.html"
+
+
+def view_page(view: RunView) -> RenderableType:
+    """Lay out a run folder, ended or not."""
+    state = f"{count(view.steps)} steps" + ("" if view.report else ", not ended")
+    return page(
+        heading(str(view.folder), state),
+        report_page(view.report) if view.report else None,
+        settings_table(view.plan),
+    )
+
+
+def demo_page(shown: Demonstration) -> RenderableType:
+    """Lay out the findings, the adapters beside the probe, and where the reports are."""
+    reports = [run.report for run in shown.runs]
+    head = ("", "linear probe", *shown.kinds)
+    files = [
+        (kind, str(report_file(run.out))) for kind, run in zip(shown.kinds, shown.runs, strict=True)
+    ]
+    return page(
+        heading("1  tenon check", f"what is wrong with {shown.findings.sources['train']}"),
+        found(shown.findings),
+        heading("2  tenon train", f"adapters of one base, judged on {_rows(reports[0])} test rows"),
+        sheet(*head, rows=_comparison(reports), numbers=head[1:]),
+        heading("3  The reports", "open them in a browser"),
+        paths(files),
+    )
+
+
+def _rows(report: Report) -> str:
+    return count(next(iter(report.metrics[report.part].values())).n)
+
+
+def _comparison(reports: Sequence[Report]) -> list[list[RenderableType]]:
+    """Give a row for each quantity: of the probe, then of each adapter."""
+    probe = reports[0].baselines[PROBE]
+    scores = [report.metrics[report.part] for report in reports]
+    rows: list[list[RenderableType]] = []
+    for name in ("accuracy", "macro_f1"):
+        systems = [group[name] for group in (probe, *scores)]
+        rows.append([scorer_of(name).title, *(_bold(value_of(name, each)) for each in systems)])
+        rows.append(["  interval", *(bounds_of(name, each) for each in systems)])
+    gains = [gain_of("accuracy", report.paired[PROBE]["accuracy"]) for report in reports]
+    trained = [count(report.cost["trainable_parameters"]) for report in reports]
+    seconds = [duration(report.cost["seconds"]) for report in reports]
+    rows.append(["Gain over the probe", "", *gains])
+    rows.append(["Trained parameters", "", *trained])
+    rows.append(["Time", "", *seconds])
+    return rows
+
+
+def _bold(text: str) -> Text:
+    return Text(text, style="bold")

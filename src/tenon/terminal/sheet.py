@@ -1,0 +1,61 @@
+"""Sheet: the one form that every table of the terminal has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+INDENT = 2
+
+
+def sheet(
+    *columns: str,
+    rows: Sequence[Sequence[RenderableType]],
+    numbers: Sequence[str] = (),
+    clip: str = "",
+) -> RenderableType:
+    """Give a table with one line, below its head; without heads, without lines.
+
+    Args:
+        columns: their heads; all empty for a table without a head.
+        rows: cells, as many as there are columns; a str is shown as it is, not read as markup.
+        numbers: heads of the columns that are set to the right.
+        clip: head of a quiet column that is cut where the terminal is too narrow.
+    """
+    box_form = box.SIMPLE_HEAD if any(columns) else None
+    table = Table(box=box_form, pad_edge=False, show_edge=False, show_header=any(columns))
+    for place, head in enumerate(columns):
+        clipped = bool(head) and head == clip
+        table.add_column(
+            head,
+            justify="right" if head in numbers else "left",
+            no_wrap=place == 0 or clipped or head in numbers,
+            overflow="ellipsis" if clipped else "fold",
+            style="dim" if clipped else "",
+            header_style="dim",
+        )
+    for row in rows:
+        table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
+    return Padding(table, (0, 0, 0, INDENT))
+
+
+def heading(text: str, quiet: str = "") -> Text:
+    """Give a line that says what follows."""
+    return Text.assemble((text, "bold"), ("  " + quiet if quiet else "", "dim"))
+
+
+def notes(lines: Sequence[str]) -> RenderableType:
+    """Give a list of sentences."""
+    return Padding(Group(*(Text(f"· {line}", style="dim") for line in lines)), (0, 0, 0, INDENT))
+
+
+def page(*parts: RenderableType | None) -> Group:
+    """Give the parts one below the other, an empty line between them; None leaves no trace."""
+    shown = [part for part in parts if part is not None]
+    spaced = [item for part in shown for item in (part, Text(""))]
+    return Group(*spaced[:-1])

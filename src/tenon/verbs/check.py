@@ -1,0 +1,77 @@
+"""Check: what is in this data, and what is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from tenon.core.errors import FileError, MissingExtra
+from tenon.core.progress import Progress
+from tenon.data import check as doctor
+from tenon.data.findings import Finding, Findings
+from tenon.data.load import sniff
+from tenon.plan import override
+from tenon.plan.plan import Plan
+from tenon.verbs.target import is_plan_file, planned
+
+
+def check(
+    target: str, arguments: Sequence[str] = (), *, progress: Progress | None = None
+) -> Findings:
+    """Find rows, lengths, labels, duplicates, leaks and unreadable lines.
+
+    Rows that are wrong are findings, not errors. Tokens are counted where the
+    plan's base is on this machine.
+
+    Args:
+        target: run.toml, or `path[#member]`; of a container, all parts are checked together.
+        arguments: `key=value` overrides.
+        progress: told of the rows of each source.
+
+    Raises:
+        FileError: a source is not there.
+        PlanError: the plan file or an argument is wrong.
+    """
+    tell = _Rows(progress) if progress else None
+    if is_plan_file(target) or override.parse(arguments):
+        return _planned(planned(target, arguments), tell)
+    return doctor.check(sniff(target), 0, progress=tell)
+
+
+def _planned(plan: Plan, tell: _Rows | None) -> Findings:
+    try:
+        tokenizer, limit = _tokens(plan)
+    except (FileError, MissingExtra) as error:
+        findings = doctor.check(plan.data, plan.seed, progress=tell)
+        note = Finding("base", "note", 1, f"no tokens were counted: {error}")
+        return replace(findings, findings=(*findings.findings, note))
+    return doctor.check(plan.data, plan.seed, tokenizer=tokenizer, max_tokens=limit, progress=tell)
+
+
+def _tokens(plan: Plan) -> tuple[doctor.Tokenizer, int]:
+    """Give what counts the tokens of texts in the plan's base, and the most that a row may have."""
+    from tenon.model.base import locate
+    from tenon.plan import measure
+    from tenon.text.tokenizer import load_tokenizer, token_limit
+
+    tokenizer = load_tokenizer(locate(plan.base, plan.model.revision).folder)
+
+    def count(texts: Sequence[str]) -> list[int]:
+        return [len(ids) for ids in tokenizer(list(texts), verbose=False)["input_ids"]]
+
+    return count, measure.limit(plan, token_limit(tokenizer, 0))
+
+
+class _Rows:
+    """Tells progress of a check: a stage for each part."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+        self.part, self.rows = "", 0
+
+    def __call__(self, part: str, rows: int) -> None:
+        if part != self.part:
+            self.part, self.rows = part, 0
+            self.progress.start(f"reading {part}", None)
+        self.progress.advance(rows - self.rows)
+        self.rows = rows

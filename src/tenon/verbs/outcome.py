@@ -1,0 +1,215 @@
+"""Outcome: what a run leaves behind, its report and its adapter."""
+
+from __future__ import annotations
+
+import platform
+import resource
+from collections import defaultdict
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import tenon
+from tenon.adapters import pack
+from tenon.adapters.fingerprint import fingerprint
+from tenon.adapters.manifest import Lengths, Manifest, Pooling, layout_for
+from tenon.adapters.pack import Adapter
+from tenon.core.files import folder_aside, write_json, write_text
+from tenon.core.progress import Progress
+from tenon.evaluate.answerer import probe
+from tenon.evaluate.baselines import Baselines
+from tenon.evaluate.card import card
+from tenon.evaluate.page import html
+from tenon.evaluate.predict import predict
+from tenon.evaluate.prediction import Predictions
+from tenon.evaluate.report import Report
+from tenon.evaluate.report import report as make_report
+from tenon.evaluate.rows import write_predictions
+from tenon.model.attach import ACTIVE, Attached, weights
+from tenon.model.classifier import Classifier
+from tenon.train import steplog
+from tenon.train.loop import Trained
+from tenon.verbs.workspace import Workspace
+
+PACKAGES = ("torch", "transformers", "peft", "accelerate", "safetensors", "scikit-learn")
+KIBIBYTE = 1024
+
+
+def judge(
+    space: Workspace,
+    model: Classifier,
+    known: Baselines,
+    attached: Attached,
+    trained: Trained,
+    out: Path,
+    progress: Progress | None,
+) -> tuple[Report, Predictions]:
+    """Answer dev and test, and report on them against the baselines.
+
+    Returns:
+        The report, and the answers to the part that it leads with.
+    """
+    answers: dict[str, Predictions] = {}
+    rivals: dict[str, dict[str, Predictions]] = defaultdict(dict)
+    plan = space.plan
+    for part in [part for part in ("dev", "test") if part in space.tokens]:
+        tokens = space.tokens[part]
+        if progress:
+            progress.start(f"answers of {part}", len(tokens))
+        answers[part] = predict(
+            model,
+            tokens,
+            space.parts.labels,
+            batch_tokens=plan.evaluate.batch_tokens,
+            progress=progress,
+        )
+        for name, rival in known.predictions(part, answers[part], tokens).items():
+            if name in plan.evaluate.against:
+                rivals[name][part] = rival
+    if progress:
+        progress.start("intervals and report", None)
+    report = make_report(
+        answers,
+        rivals,
+        plan.evaluate,
+        task=plan.data.task,
+        cost=_cost(model, out),
+        data=_data(space),
+        curve=_curve(out),
+        notes=[*space.parts.notes, *_notes(space, known, attached), *trained.notes],
+        seed=plan.seed,
+        environment=environment(space),
+        title=f"{plan.adapter.name} ({plan.adapter.kind}) on {plan.base}",
+        command=_command(out),
+    )
+    return report, answers[report.part]
+
+
+def write_adapter(space: Workspace, model: Classifier, report: Report, folder: Path) -> None:
+    """Write the adapter directory."""
+    plan = space.plan
+    head = model.head.linear
+    pooling = Pooling(mode=model.pooling, normalize=model.head.normalize)
+    base = fingerprint(space.base.folder, space.base.name, space.base.revision)
+    labels = space.parts.labels
+    manifest = Manifest(
+        tenon=tenon.__version__,
+        name=plan.adapter.name,
+        kind=plan.adapter.kind,
+        task=plan.data.task,
+        labels=labels,
+        base=base,
+        pooling=pooling,
+        text=Lengths(max_tokens=plan.text.max_tokens, cut=plan.text.cut),
+        columns=space.parts.columns.model_dump(),
+        plan_digest=plan.digest,
+        data_digest=space.parts.digest,
+        probes=probe(model, space.renderer),
+        report=report.summary(),
+        layout=layout_for(base.model_type, pooling, has_bias=head.bias is not None),
+    )
+    peft = model.peft
+    assert peft is not None  # noqa: S101 - a run always trains an adapter
+    bias = torch.zeros(len(labels)) if head.bias is None else head.bias.detach().cpu()
+    adapter = Adapter(
+        name=plan.adapter.name,
+        kind=plan.adapter.kind,
+        settings=plan.adapter,
+        config=peft.peft_config[ACTIVE],
+        weights=weights(peft),
+        head={"weight": head.weight.detach().cpu(), "bias": bias},
+        manifest=manifest,
+    )
+    pack.write(folder, adapter, card=card(manifest, report))
+
+
+def write_report(report: Report, answers: Predictions, folder: Path) -> None:
+    """Write `report.json`, `report.html` and `predictions.jsonl`, all or none."""
+    with folder_aside(folder) as beside:
+        write_json(beside / "report.json", report.to_json())
+        write_text(beside / "report.html", html(report))
+        write_predictions(beside / "predictions.jsonl", answers)
+
+
+def environment(space: Workspace) -> dict[str, Any]:
+    """Give versions, device and digests: what one needs to know to get the same numbers."""
+    return {
+        "tenon": tenon.__version__,
+        "python": platform.python_version(),
+        **{name: metadata.version(name) for name in PACKAGES},
+        "device": str(space.trunk.device),
+        "dtype": space.plan.model.dtype,
+        "threads": torch.get_num_threads(),
+        "plan": space.plan.digest,
+        "data": space.parts.digest,
+    }
+
+
+def _command(out: Path) -> str:
+    return f"tenon train {out / 'plan.json'} --out {out}"
+
+
+def _cost(model: Classifier, out: Path) -> dict[str, Any]:
+    entries = [entry for entry in steplog.read(out) if "loss" in entry]
+    trained = model.trainable()
+    return {
+        "seconds": sum(entry["seconds"] for entry in entries),
+        "steps": len(entries),
+        "tokens": sum(entry["tokens"] for entry in entries),
+        "peak_bytes": _peak_bytes(model),
+        "trainable_parameters": sum(parameter.numel() for parameter in trained.values()),
+        "base_parameters": model.trunk.parameters,
+    }
+
+
+def _peak_bytes(model: Classifier) -> int:
+    if model.trunk.device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(model.trunk.device))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KIBIBYTE
+
+
+def _data(space: Workspace) -> dict[str, Any]:
+    parts = space.parts
+    return {
+        "rows": dict(parts.counts),
+        "labels": len(parts.labels),
+        "dropped_from_train": parts.dropped,
+        "shared": dict(parts.shared),
+        "tokens": {part: tokens.total for part, tokens in space.tokens.items()},
+        "rows_cut": {part: tokens.rows_cut for part, tokens in space.tokens.items()},
+        "tokens_cut": {part: tokens.tokens_cut for part, tokens in space.tokens.items()},
+    }
+
+
+def _curve(out: Path) -> dict[str, list[tuple[float, float]]]:
+    curve: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for entry in steplog.read(out):
+        step = entry["step"] + 1
+        if "loss" in entry:
+            curve["loss"].append((step, entry["loss"]))
+        for name, value in entry.get("dev", {}).items():
+            curve[name].append((step, value))
+    return dict(curve)
+
+
+def _notes(space: Workspace, known: Baselines, attached: Attached) -> list[str]:
+    places = ", ".join(f"{site} ({len(names)})" for site, names in attached.places.items())
+    notes = [
+        f"adapter sites: {places}",
+        f"rows are {'packed' if space.trunk.packed else 'padded'}: {space.trunk.why}",
+        f"pooling is {space.plan.model.pooling}: {space.trained.why}",
+    ]
+    train = space.tokens["train"]
+    if known.fitted_rows < len(train):
+        notes.append(
+            f"the linear probe saw a sample of {known.fitted_rows:,} of {len(train):,} train rows"
+        )
+    for part, tokens in space.tokens.items():
+        if tokens.rows_cut:
+            notes.append(
+                f"{tokens.rows_cut:,} of {len(tokens):,} rows of {part} were cut to "
+                f"{tokens.limit} tokens; {tokens.tokens_cut:,} tokens were lost"
+            )
+    return notes

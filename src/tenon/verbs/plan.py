@@ -1,0 +1,100 @@
+"""Plan: every setting and where it came from, and what the run would weigh."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from tenon.core.progress import Progress
+from tenon.data.parts import Parts
+from tenon.plan.budget import Budget, budget
+from tenon.plan.plan import Plan
+from tenon.text.tokens import Tokens
+from tenon.verbs.target import planned
+from tenon.verbs.workspace import open_workspace
+
+
+@dataclass(frozen=True)
+class Amount:
+    """How much one part holds.
+
+    Args:
+        rows: of the part.
+        tokens: of all rows, as the base will read them.
+        longest: tokens of the longest row, after cutting.
+        rows_cut: rows that lose tokens.
+        tokens_cut: tokens that they lose.
+    """
+
+    rows: int
+    tokens: int
+    longest: int
+    rows_cut: int
+    tokens_cut: int
+
+
+@dataclass(frozen=True)
+class Preview:
+    """A plan, seen before it runs.
+
+    Args:
+        plan: all settings, each with its origin.
+        parts: the rows that were found.
+        amounts: of each part.
+        budget: parameters and bytes.
+        batches: whether rows are packed or padded, and why.
+    """
+
+    plan: Plan
+    parts: Parts
+    amounts: Mapping[str, Amount]
+    budget: Budget
+    batches: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the preview as JSON-able values."""
+        data = {
+            "parts": {part: asdict(amount) for part, amount in self.amounts.items()},
+            "labels": list(self.parts.labels),
+            "label_counts": {part: dict(n) for part, n in self.parts.label_counts.items()},
+            "notes": list(self.parts.notes),
+        }
+        budget = self.budget.to_json()
+        return {
+            "plan": self.plan.to_json(),
+            "data": data,
+            "batches": self.batches,
+            "budget": budget,
+        }
+
+
+def plan(
+    target: str, arguments: Sequence[str] = (), *, progress: Progress | None = None
+) -> Preview:
+    """Resolve a plan, read its data and base, and count what it trains.
+
+    Nothing is written but the tokens, which the run will find in the cache.
+
+    Args:
+        target: run.toml, or `path[#member]` of labelled rows.
+        arguments: `key=value` overrides.
+        progress: told of every stage.
+
+    Raises:
+        TenonError: whatever would keep the run from starting.
+    """
+    space = open_workspace(planned(target, arguments), progress)
+    trunk = space.trunk
+    return Preview(
+        plan=space.plan,
+        parts=space.parts,
+        amounts={part: _amount(tokens) for part, tokens in space.tokens.items()},
+        budget=budget(space.plan, space.base, len(space.parts.labels)),
+        batches=f"{'packed' if trunk.packed else 'padded'}: {trunk.why}",
+    )
+
+
+def _amount(tokens: Tokens) -> Amount:
+    longest = int(tokens.lengths_R.max()) if len(tokens) else 0
+    return Amount(len(tokens), tokens.total, longest, tokens.rows_cut, tokens.tokens_cut)

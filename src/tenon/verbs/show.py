@@ -1,0 +1,105 @@
+"""Show: anything that Tenon knows or wrote, as a value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tenon.adapters import pack
+from tenon.adapters.kind import KINDS, Kind
+from tenon.adapters.manifest import Manifest
+from tenon.core.errors import FileError, did_you_mean
+from tenon.core.files import read_json
+from tenon.evaluate.report import Report
+from tenon.evaluate.scorers import SCORERS, Scorer
+from tenon.plan.manual import Setting, manual
+from tenon.plan.plan import Plan
+from tenon.plan.resolve import FLOORS, Top, resolve
+from tenon.train import steplog
+from tenon.verbs.target import is_plan_file
+
+LISTS = ("kinds", "settings", "scorers")
+
+
+@dataclass(frozen=True)
+class RunView:
+    """A run folder, as far as it has come.
+
+    Args:
+        folder: where it lies.
+        plan: what it does.
+        steps: taken up to its last logged step.
+        report: how it ended; None while it has not.
+    """
+
+    folder: Path
+    plan: Plan
+    steps: int
+    report: Report | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the view as JSON-able values."""
+        report = self.report.to_json() if self.report else None
+        return {
+            "folder": str(self.folder),
+            "plan": self.plan.to_json(),
+            "steps": self.steps,
+            "report": report,
+        }
+
+
+Shown = (
+    tuple[Kind, ...] | tuple[Setting, ...] | tuple[Scorer, ...] | Plan | Manifest | RunView | Report
+)
+
+
+def show(what: str) -> Shown:
+    """Give what a word or path stands for.
+
+    Args:
+        what: `kinds`, `settings` or `scorers`; a run.toml or plan.json; a run, an adapter or a
+            report, as folder or file.
+
+    Raises:
+        FileError: it is neither a word that is known nor something that Tenon wrote.
+    """
+    match what:
+        case "kinds":
+            return tuple(kind for _, kind in KINDS)
+        case "scorers":
+            return tuple(scorer for _, scorer in SCORERS)
+        case "settings":
+            return (*manual(Top), *(s for name in FLOORS for s in manual(FLOORS[name], f"{name}.")))
+        case _:
+            return _written(Path(what))
+
+
+def _written(path: Path) -> Shown:
+    if is_plan_file(str(path)):
+        return resolve(path)
+    if path.name == "plan.json":
+        return Plan.read(path)
+    if (path / "plan.json").is_file():
+        return _run(path)
+    manifest = path if path.name == "tenon.json" else path / "tenon.json"
+    if manifest.is_file():
+        return pack.read(manifest.parent).manifest
+    report = path if path.suffix == ".json" else path / "report.json"
+    if report.is_file():
+        return Report.from_json(read_json(report))
+    if path.exists():
+        raise FileError(f"{path}: is no plan, run, adapter or report; is something missing in it?")
+    raise FileError(
+        f"{path}: no such file or folder, and no list of Tenon; {did_you_mean(str(path), LISTS)}"
+    )
+
+
+def _run(folder: Path) -> RunView:
+    report = folder / "report" / "report.json"
+    return RunView(
+        folder=folder,
+        plan=Plan.read(folder / "plan.json"),
+        steps=sum("loss" in entry for entry in steplog.read(folder)),
+        report=Report.from_json(read_json(report)) if report.is_file() else None,
+    )

@@ -1,0 +1,84 @@
+"""Target: what a verb is pointed at, a plan file or data."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tenon.core.files import write_text
+from tenon.plan.plan import Plan
+from tenon.plan.resolve import resolve
+from tenon.plan.starter import PLAN_FILE, adapter_name, starter
+
+RUNS = Path("runs")
+PLAN_SUFFIX = ".toml"
+
+
+def is_plan_file(target: str) -> bool:
+    """Whether `target` names a plan file; everything else is a source of rows."""
+    return Path(target).suffix == PLAN_SUFFIX
+
+
+def planned(target: str, arguments: Sequence[str] = ()) -> Plan:
+    """Give the plan in a plan file, or the one that a data file suggests.
+
+    Args:
+        target: run.toml, or `path[#member]` of labelled rows.
+        arguments: `key=value` overrides.
+
+    Raises:
+        TenonError: the target is absent, or cannot be a plan.
+    """
+    if is_plan_file(target):
+        return resolve(Path(target), arguments)
+    return starter(target, Path.cwd() / PLAN_FILE, arguments).plan
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be trained, and where.
+
+    Args:
+        plan: from a plan file, or inferred.
+        out: the run's folder.
+        text: of the run.toml that was inferred; empty where there is one.
+    """
+
+    plan: Plan
+    out: Path
+    text: str = ""
+
+    @contextlib.contextmanager
+    def kept(self, *, anew: bool = False) -> Iterator[None]:
+        """Leave the inferred run.toml in the run's folder, once that has become one.
+
+        A run.toml that is there stays, unless the run begins anew.
+        """
+        path = self.out / PLAN_FILE
+        try:
+            yield
+        finally:
+            begun = (self.out / "plan.json").exists()
+            if self.text and begun and (anew or not path.exists()):
+                write_text(path, self.text)
+
+
+def order(target: str, arguments: Sequence[str], out: Path | None) -> Order:
+    """Give the plan to train and the folder of its run.
+
+    Args:
+        target: run.toml, or `path[#member]` of labelled rows.
+        arguments: `key=value` overrides.
+        out: the run's folder; `runs/NAME` after the adapter unless given.
+
+    Raises:
+        TenonError: the target is absent, or cannot be a plan.
+    """
+    if is_plan_file(target):
+        plan = resolve(Path(target), arguments)
+        return Order(plan, out or RUNS / plan.adapter.name)
+    folder = out or RUNS / adapter_name(target)
+    made = starter(target, folder / PLAN_FILE, arguments)
+    return Order(made.plan, folder, made.text)

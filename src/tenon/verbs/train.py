@@ -1,0 +1,199 @@
+"""Train: from a plan to a proven adapter, in a run folder that any interruption leaves whole."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from tenon.core.errors import RunError
+from tenon.core.files import locked, read_json
+from tenon.core.progress import Progress
+from tenon.evaluate import baselines as baseline
+from tenon.evaluate.baselines import Baselines
+from tenon.evaluate.predict import predict
+from tenon.evaluate.report import Report
+from tenon.evaluate.scorers import SCORERS
+from tenon.model.attach import Attached, attach
+from tenon.model.classifier import Classifier
+from tenon.model.head import Head
+from tenon.plan.plan import Plan
+from tenon.train import checkpoint, steplog
+from tenon.train.loop import Course, Loop
+from tenon.verbs.outcome import judge, write_adapter, write_report
+from tenon.verbs.workspace import Workspace, open_workspace
+
+PLAN = "plan.json"
+LOCK = ".lock"
+DEV_SCORERS = ("accuracy", "macro_f1", "mcc", "log_loss")
+LEFT_BY_A_RUN = ("adapter", "report", "tensorboard")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that has ended.
+
+    Args:
+        out: its folder.
+        report: how good the adapter is.
+    """
+
+    out: Path
+    report: Report
+
+    @property
+    def adapter(self) -> Path:
+        """The adapter directory."""
+        return self.out / "adapter"
+
+
+def train(
+    plan: Plan,
+    out: Path | str,
+    *,
+    resume: Literal["auto", "never"] = "auto",
+    progress: Progress | None = None,
+) -> Run:
+    """Train the adapter of `plan`; go on where a run under `out` stopped.
+
+    Args:
+        plan: what is done.
+        out: the run's folder; it is made, or it holds a run of the same plan.
+        resume: "never" removes what an earlier run left there and starts anew.
+        progress: told of every stage.
+
+    Raises:
+        TenonError: the plan cannot be carried out. What is under `out` is whole: another command
+            goes on from the last checkpoint.
+        KeyboardInterrupt: on Ctrl-C or SIGTERM, after a checkpoint of the last whole step.
+    """
+    out = Path(out)
+    _refuse_foreign(out)
+    space = open_workspace(plan, progress)
+    with locked(out / LOCK):
+        _claim(out, space.plan, anew=resume == "never")
+        ended = _ended(out)
+        return Run(out, ended or _train(space, out, progress))
+
+
+def build(space: Workspace, known: Baselines | None) -> tuple[Classifier, Attached]:
+    """Put the plan's fresh adapter and a head on the base; the base is changed in place.
+
+    Args:
+        known: whose linear probe the head starts from; None starts it at random.
+    """
+    head = _head(space)
+    attached = attach(space.trunk, space.plan.adapter, space.plan.seed)
+    if known is not None:
+        parts = (known.weight_LD, known.bias_L, known.unit_D)
+        head.start_from(*(torch.from_numpy(np.array(part)) for part in parts))
+    settings = space.plan.model
+    model = Classifier(
+        space.trunk,
+        attached.peft,
+        head,
+        settings.pooling,  # type: ignore[arg-type] - "auto" is settled by now
+        trunk_dropout=settings.trunk_dropout,
+    )
+    return model, attached
+
+
+def fit_baselines(space: Workspace, progress: Progress | None = None) -> Baselines:
+    """Fit the majority class and the linear probe on the base, which carries no adapter yet."""
+    pooling = space.plan.model.pooling
+    bare = Classifier(space.trunk, None, _head(space), pooling)  # type: ignore[arg-type]
+    tokens = space.plan.evaluate.batch_tokens
+    labels, seed = space.parts.labels, space.plan.seed
+    return baseline.fit(
+        bare, space.tokens, labels, seed=seed, batch_tokens=tokens, progress=progress
+    )
+
+
+def dev_score(model: Classifier, space: Workspace) -> dict[str, float]:
+    """Give the metrics of the dev part, without intervals."""
+    tokens = space.plan.evaluate.batch_tokens
+    answers = predict(model, space.tokens["dev"], space.parts.labels, batch_tokens=tokens)
+    return {name: SCORERS.get(name).score(answers) for name in DEV_SCORERS}
+
+
+def _train(space: Workspace, out: Path, progress: Progress | None) -> Report:
+    known = baseline.load(out)
+    if known is None:
+        known = fit_baselines(space, progress)
+        known.save(out)
+    from_probe = space.plan.train.head_start == "probe"
+    model, attached = build(space, known if from_probe else None)
+    course = Course(
+        run=out,
+        plan=space.plan.digest,
+        seed=space.plan.seed,
+        settings=space.plan.train,
+        score=(lambda judged: dev_score(judged, space)) if "dev" in space.tokens else None,
+        progress=progress,
+    )
+    loop = Loop(model, space.tokens["train"], course)
+    loop.resume()
+    trained = loop.run()
+    report, answers = judge(space, model, known, attached, trained, out, progress)
+    write_adapter(space, model, report, out / "adapter")
+    write_report(report, answers, out / "report")
+    return report
+
+
+def _head(space: Workspace) -> Head:
+    """Make the head; a decoder's, read at its last token, has no bias in transformers either."""
+    bias = not (space.trunk.decoder and space.plan.model.pooling == "last")
+    with torch.random.fork_rng():
+        torch.manual_seed(space.plan.seed)
+        return Head(
+            space.trunk.hidden_size, len(space.parts.labels), normalize=space.normalize, bias=bias
+        )
+
+
+def _refuse_foreign(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise RunError(f"{out}: is a file; choose another --out")
+    if out.is_dir() and not (out / PLAN).exists() and any(p.name != LOCK for p in out.iterdir()):
+        raise RunError(f"{out}: holds files that no run left there; choose another --out")
+
+
+def _claim(out: Path, plan: Plan, *, anew: bool) -> None:
+    """Make `out` the folder of `plan`, or find that it is."""
+    stored = out / PLAN
+    if stored.exists() and not anew:
+        before = Plan.read(stored)
+        if before.digest != plan.digest:
+            raise RunError(
+                f"{out}: holds a run of another plan ({_differences(before, plan)}); choose another "
+                "--out, or start anew there with --resume never"
+            )
+        return
+    for name in LEFT_BY_A_RUN:
+        shutil.rmtree(out / name, ignore_errors=True)
+    checkpoint.clear(out)
+    for name in (baseline.NAME, steplog.NAME):
+        (out / name).unlink(missing_ok=True)
+    plan.write(stored)
+
+
+def _differences(before: Plan, now: Plan) -> str:
+    def values(plan: Plan) -> Mapping[str, Any]:
+        return {name: value for name, value, _ in plan.settings()}
+
+    old, new = values(before), values(now)
+    names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+    shown = [f"{name} was {old.get(name)!r}, is {new.get(name)!r}" for name in names[:3]]
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""  # noqa: PLR2004
+    return "; ".join(shown) + more
+
+
+def _ended(out: Path) -> Report | None:
+    report = out / "report" / "report.json"
+    if report.exists() and (out / "adapter" / "tenon.json").exists():
+        return Report.from_json(read_json(report))
+    return None

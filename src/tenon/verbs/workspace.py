@@ -1,0 +1,98 @@
+"""Workspace: a plan with its data read, its base loaded and its tokens made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from transformers import PreTrainedTokenizerBase
+
+from tenon.core import cache
+from tenon.core.files import digest_of
+from tenon.core.progress import Progress
+from tenon.data.load import Parts
+from tenon.data.load import load as load_data
+from tenon.model import trunk as trunks
+from tenon.model.base import Base, Trained, locate, trained_pooling
+from tenon.model.trunk import Trunk
+from tenon.plan import measure
+from tenon.plan.plan import Plan
+from tenon.text.render import ClassRenderer
+from tenon.text.tokenizer import load_tokenizer, token_limit
+from tenon.text.tokens import Tokens, open_tokens, tokenize
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """All that a run stands on.
+
+    Args:
+        plan: settled: nothing is left to the data or the base any more.
+        parts: the rows, split.
+        base: where the base lies.
+        trunk: the base, loaded and frozen.
+        trained: how the base was pooled when it was trained.
+        renderer: examples to token ids.
+        tokens: of each part.
+    """
+
+    plan: Plan
+    parts: Parts
+    base: Base
+    trunk: Trunk
+    trained: Trained
+    renderer: ClassRenderer
+    tokens: dict[str, Tokens]
+
+    @property
+    def normalize(self) -> bool:
+        """Whether the pooled vector is scaled to length 1: only if the base was trained so."""
+        return self.trained.normalize and self.trained.pooling == self.plan.model.pooling
+
+
+def open_workspace(plan: Plan, progress: Progress | None = None) -> Workspace:
+    """Read the data, load the base, make the tokens and settle the plan.
+
+    Raises:
+        TenonError: the data, the base or a setting cannot be used; nothing is written but
+            token files in the cache.
+    """
+    base = locate(plan.base, plan.model.revision)
+    if progress:
+        progress.start(f"reading {Path(plan.data.train).name}", None)
+    parts = load_data(plan.data, plan.seed)
+    trunk = trunks.load(base, plan.model, pooler=plan.model.pooling == "pooler")
+    tokenizer = load_tokenizer(base.folder)
+    limit = measure.limit(plan, token_limit(tokenizer, trunks.positions(trunk)))
+    renderer = ClassRenderer(tokenizer, parts.labels, limit, plan.text.cut)
+    tokens = {
+        part: _tokens(parts, part, renderer, plan.seed, progress) for part in parts.counts
+    }
+    trained = trained_pooling(base.folder, decoder=trunk.decoder)
+    measured = measure.Measured(
+        pooling=trained.pooling,
+        dtype=str(trunk.model.dtype).removeprefix("torch."),
+        limit=limit,
+        rows=len(tokens["train"]),
+        tokens=tokens["train"].total,
+    )
+    settled = measure.settle(plan, measured)
+    return Workspace(settled, parts, base, trunk, trained, renderer, tokens)
+
+
+def _tokens(
+    parts: Parts, part: str, renderer: ClassRenderer, seed: int, progress: Progress | None
+) -> Tokens:
+    """Give the tokens of a part, from the cache if the same were made before."""
+    made_of = [parts.digest, seed, part, renderer.digest, _digest(renderer.tokenizer)]
+    path = cache.folder() / "tokens" / f"{digest_of(made_of)[:32]}.arrow"
+    if path.exists():
+        return open_tokens(path, renderer.limit)
+    if progress:
+        progress.start(f"tokens of {part}", parts.counts[part])
+    return tokenize(parts.examples(part), renderer, path, progress)
+
+
+def _digest(tokenizer: PreTrainedTokenizerBase) -> str:
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    return digest_of(backend.to_str() if backend is not None else sorted(tokenizer.get_vocab()))

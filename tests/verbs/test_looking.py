@@ -1,0 +1,283 @@
+"""The verbs that look before anything is trained: init, check, plan, show."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+
+import pytest
+
+from tenon.core.errors import FileError, PlanError
+from tenon.plan.plan import Plan
+from tenon.plan.resolve import resolve
+from tenon.terminal.page import PAGES, render, to_json
+from tenon.verbs.check import check
+from tenon.verbs.init import init
+from tenon.verbs.plan import plan
+from tenon.verbs.show import RunView, show
+from tenon.verbs.target import is_plan_file, order, planned
+
+ROWS = "".join(
+    f'"{what} number {i}, please",{label}\n'
+    for i in range(40)
+    for what, label in (("refund order", "refund"), ("track parcel", "delivery"))
+)
+
+
+class Told:
+    """Keeps what a verb tells of its progress."""
+
+    def __init__(self):
+        self.stages: list[str] = []
+        self.units: Counter[str] = Counter()
+
+    def start(self, what, total, *, done=0):
+        del total
+        self.stages.append(what)
+        self.units[what] += done
+
+    def advance(self, n, **fields):
+        assert self.stages, "units without a stage"
+        assert all(isinstance(value, float | int) for value in fields.values())
+        self.units[self.stages[-1]] += n
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TENON_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "mail.csv").write_text(f"text,label\n{ROWS}")
+    return tmp_path
+
+
+class TestInit:
+    def test_it_writes_the_file_that_it_gives(self, here):
+        made = init("mail.csv")
+        assert (here / "run.toml").read_text() == made.text
+        assert resolve(here / "run.toml").digest == made.plan.digest
+
+    def test_a_folder_gets_a_run_toml(self, here):
+        (here / "project").mkdir()
+        made = init("mail.csv", "project")
+        assert made.path == (here / "project" / "run.toml").relative_to(here)
+        assert 'train = "../mail.csv"' in (here / "project" / "run.toml").read_text()
+
+    @pytest.mark.parametrize("out", ["run.toml", "project"])
+    def test_what_is_there_stays(self, here, out):
+        (here / "project").mkdir()
+        path = here / out / "run.toml" if out == "project" else here / out
+        path.write_text("mine")
+        with pytest.raises(FileError, match="is there already"):
+            init("mail.csv", out)
+        assert path.read_text() == "mine"
+
+
+class TestCheck:
+    def test_a_file(self, here):
+        found = check("mail.csv")
+        assert found.rows == {"train": 80}
+        assert found.labels["train"] == {"refund": 40, "delivery": 40}
+
+    def test_a_plan_counts_tokens(self, here):
+        init("mail.csv")
+        found = check("run.toml")
+        assert [lengths.unit for lengths in found.lengths] == ["characters", "tokens"]
+        assert 5 < found.lengths[1].median < 12
+
+    def test_the_limit_of_the_plan_is_what_cuts(self, here):
+        init("mail.csv")
+        assert not check("run.toml").of("cut")
+        (cut,) = check("run.toml", ["text.max_tokens=5"]).of("cut")
+        assert cut.count == 80
+
+    def test_a_base_that_is_not_here_is_said(self, here):
+        found = check("mail.csv", ["base=no-such-base"])
+        assert [lengths.unit for lengths in found.lengths] == ["characters"]
+        assert "no tokens were counted" in found.of("base")[0].what
+
+    def test_it_tells_of_every_source(self, here):
+        (here / "big.csv").write_text("text,label\n" + ROWS * 300)
+        told = Told()
+        check("big.csv", progress=told)
+        assert told.stages == ["reading train"]
+        assert 20_000 <= told.units["reading train"] <= 24_000
+
+    def test_faulty_rows_are_findings(self, here):
+        (here / "bad.csv").write_text(f"text,label\n{ROWS},refund\nodd\n")
+        found = check("bad.csv")
+        assert found.errors >= 2
+        assert any("bad.csv:82" in fault for fault in found.faults)
+
+    def test_the_plans_faults_are_errors(self, here):
+        with pytest.raises(PlanError):
+            check("mail.csv", ["train.epoch=3"])
+
+
+class TestPlan:
+    def test_everything_is_decided_and_told(self, here):
+        told = Told()
+        preview = plan("mail.csv", ["adapters.mail.kind=bottleneck.v1"], progress=told)
+        assert told.stages
+        settled = preview.plan
+        assert settled.model.pooling == "mean"
+        assert settled.train.tokens_per_step > 0
+        assert settled.train.learning_rate > 0
+        assert settled.origins["train.tokens_per_step"] == "measured"
+        assert settled.origins["adapters.mail.kind"] == "override"
+
+    def test_the_rows_add_up(self, here):
+        preview = plan("mail.csv")
+        assert sum(amount.rows for amount in preview.amounts.values()) == 80
+        assert preview.budget.head_parameters == 2 * (384 + 1)
+        assert 0 < preview.budget.share < 0.04
+
+    def test_what_is_cut_is_counted(self, here):
+        amounts = plan("mail.csv", ["text.max_tokens=5"]).amounts
+        assert all(amount.rows_cut == amount.rows for amount in amounts.values())
+        assert all(amount.longest == 5 for amount in amounts.values())
+        assert all(amount.tokens_cut > 0 for amount in amounts.values())
+
+    def test_nothing_is_written_beside_the_data(self, here):
+        before = set(here.iterdir()) | {here / "cache"}
+        plan("mail.csv")
+        assert set(here.iterdir()) <= before
+
+    def test_a_site_that_matches_nothing(self, here):
+        with pytest.raises(PlanError, match="attention.query"):
+            plan("mail.csv", ["adapters.m.kind=lora.v1", 'adapters.m.sites=["attention.qery"]'])
+
+
+class TestTarget:
+    @pytest.mark.parametrize(
+        ("target", "is_one"),
+        [("run.toml", True), ("a/b.toml", True), ("mail.csv", False), ("x.zip#a.toml.csv", False)],
+    )
+    def test_a_plan_file_is_known_by_its_name(self, target, is_one):
+        assert is_plan_file(target) == is_one
+
+    def test_a_file_and_its_plan_file_give_one_plan(self, here):
+        init("mail.csv")
+        assert planned("mail.csv").digest == planned("run.toml").digest
+
+    def test_where_a_run_goes(self, here):
+        assert str(order("mail.csv", [], None).out) == "runs/mail"
+        assert str(order("mail.csv", [], here / "x").out) == str(here / "x")
+        init("mail.csv")
+        assert str(order("run.toml", [], None).out) == "runs/mail"
+
+    def test_a_run_keeps_the_plan_file_that_was_inferred(self, here):
+        wanted = order("mail.csv", ["train.epochs=2"], None)
+        with wanted.kept():
+            wanted.plan.write(wanted.out / "plan.json")
+        again = order("runs/mail/run.toml", [], None)
+        assert (again.out, again.plan.digest) == (wanted.out, wanted.plan.digest)
+
+    def test_it_is_kept_when_the_run_is_interrupted(self, here):
+        wanted = order("mail.csv", [], None)
+        with pytest.raises(KeyboardInterrupt), wanted.kept():
+            wanted.plan.write(wanted.out / "plan.json")
+            raise KeyboardInterrupt
+        assert (wanted.out / "run.toml").read_text() == wanted.text
+
+    def test_nothing_is_written_where_no_run_began(self, here):
+        wanted = order("mail.csv", [], None)
+        with pytest.raises(FileError), wanted.kept():
+            raise FileError("no base")
+        assert not (here / "runs").exists()
+
+    @pytest.mark.parametrize("anew", [False, True])
+    def test_one_that_was_changed_stays_until_the_run_begins_anew(self, here, anew):
+        wanted = order("mail.csv", [], None)
+        wanted.plan.write(wanted.out / "plan.json")
+        (wanted.out / "run.toml").write_text("mine")
+        with wanted.kept(anew=anew):
+            pass
+        assert ((wanted.out / "run.toml").read_text() == "mine") == (not anew)
+
+
+class TestShow:
+    @pytest.mark.parametrize("what", ["kinds", "settings", "scorers"])
+    def test_lists(self, what):
+        names = [each.name for each in show(what)]
+        assert names
+        assert len(names) == len(set(names))
+
+    def test_a_plan_file_and_a_plan(self, here):
+        init("mail.csv")
+        shown = show("run.toml")
+        assert isinstance(shown, Plan)
+        shown.write(here / "plan.json")
+        assert show("plan.json") == shown
+
+    def test_a_run_that_has_not_ended(self, here):
+        init("mail.csv")
+        run = here / "run"
+        run.mkdir()
+        resolve(here / "run.toml").write(run / "plan.json")
+        (run / "steps.jsonl").write_text('{"step": 0, "loss": 1.0}\n{"step": 0, "dev": {}}\n{"ste')
+        shown = show("run")
+        assert isinstance(shown, RunView)
+        assert (shown.steps, shown.report) == (1, None)
+        assert to_json(shown)["steps"] == 1
+
+    def test_a_word_that_is_none(self, here):
+        with pytest.raises(FileError, match="did you mean kinds"):
+            show("kind")
+
+    def test_a_folder_of_something_else(self, here):
+        with pytest.raises(FileError, match="is no plan, run, adapter or report"):
+            show(".")
+
+
+class TestPages:
+    """Each value has a page and a JSON form; what users wrote is never read as markup."""
+
+    def values(self, here):
+        return {
+            "findings": check("mail.csv"),
+            "starter": init("mail.csv", "x.toml"),
+            "preview": plan("mail.csv"),
+            "plan": planned("mail.csv"),
+            **{what: show(what) for what in ("kinds", "settings", "scorers")},
+        }
+
+    def test_all_are_shown_at_any_width(self, here):
+        import io
+
+        from rich.console import Console
+
+        for name, value in self.values(here).items():
+            for width in (40, 80, 160):
+                console = Console(width=width, file=io.StringIO())
+                console.print(render(value))
+                lines = console.file.getvalue().splitlines()
+                assert lines, name
+                assert all(len(line) <= width for line in lines), name
+
+    def test_all_have_a_json_form(self, here):
+        for value in self.values(here).values():
+            assert json.loads(json.dumps(to_json(value)))
+
+    def test_labels_are_not_markup(self, here):
+        rows = ROWS.replace("refund\n", "[/red]\n").replace("delivery\n", "[bold]x\n")
+        (here / "odd.csv").write_text(f"text,label\n{rows}")
+        import io
+
+        from rich.console import Console
+
+        for value in (check("odd.csv"), plan("odd.csv")):
+            console = Console(width=100, file=io.StringIO())
+            console.print(render(value))
+            text = console.file.getvalue()
+            assert "[/red]" in text
+            assert "[bold]x" in text
+
+    def test_every_page_is_there(self):
+        import importlib
+
+        for home in PAGES.values():
+            module, _, function = home.partition(":")
+            if module != "run":
+                assert callable(
+                    getattr(importlib.import_module(f"tenon.terminal.{module}"), function)
+                )
