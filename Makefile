@@ -51,7 +51,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv .venv
 
 .venv/.demo: pyproject.toml constraints.txt | $(BIN)/python
-	$(PIP) install --quiet -c constraints.txt -e ".[demo,report,trackers]"
+	$(PIP) install --quiet -c constraints.txt -e ".[demo,trackers]"
 	@touch $@
 
 .venv/.dev: pyproject.toml constraints.txt | $(BIN)/python

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -28,3 +29,12 @@ def shared() -> Path:
             f"no public data in {folder.name}; set TENON_SHARED to the folder that holds data/"
         )
     return folder
+
+
+@pytest.fixture(scope="session")
+def folder_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The folder of the tiny base of an architecture, by name; see tests/folders.py."""
+    from folders import base_folder  # after the environment is set, and only where it is needed
+
+    cache = tmp_path_factory.mktemp("bases")
+    return lambda arch: base_folder(cache, arch)

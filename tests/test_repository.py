@@ -1,4 +1,4 @@
-"""What may lie in the repository: no paths of one machine, nothing large, nothing left for later."""
+"""What may lie in the repository: no machine's paths, nothing large, nothing left for later."""
 
 from __future__ import annotations
 

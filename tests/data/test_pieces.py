@@ -155,7 +155,8 @@ class TestStream:
     @given(st.binary(max_size=300), st.lists(st.integers(1, 40), max_size=12))
     def test_peeking_moves_nothing(self, folder, content, sizes):
         path = folder / "bytes"
-        path.write_bytes(b"-" + gzip.compress(content))
+        packed = gzip.compress(content, mtime=0)
+        path.write_bytes(b"-" + packed)
         with opened(str(path), "bytes", Faults()) as stream:
             assert stream.read(1) == b"-"
             read_so_far = b""
@@ -165,7 +166,7 @@ class TestStream:
                 assert ahead.startswith(given) or given.startswith(ahead)
             while more := stream.read(64):
                 read_so_far += more
-        assert read_so_far == gzip.compress(content)
+        assert read_so_far == packed
 
     @pytest.mark.parametrize("pack", [gzip.compress, zstandard.compress])
     def test_a_bomb_is_read_in_bounded_memory(self, folder, pack):

@@ -74,12 +74,12 @@ class TestReport:
             assert f"{part}  {next(iter(metrics.values())).n} rows" in text
         accuracy = made.metrics["test"]["accuracy"]
         assert f"{100 * accuracy.value:.1f} %" in text
-        assert f"{100 * accuracy.low:.1f} to {100 * accuracy.high:.1f}" in text
+        assert f"{100 * accuracy.low:.1f}–{100 * accuracy.high:.1f}" in text
 
     def test_baselines_stand_beside_the_leading_part_only(self, made):
         before, _, after = shown(made).partition("test  300 rows")
         assert "majority" not in before
-        assert "linear probe" in after
+        assert "over probe" in after
         gain = made.paired[PROBE]["accuracy"].difference
         assert f"{signed(scorer_of('accuracy'), gain)} (p < 0.001)" in after
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
+ID_BYTES = 16
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -40,7 +42,11 @@ class Example:
 
 def content_id(text: str, pair: str | None = None) -> str:
     """Give the digest of an example's inputs: 32 hex digits, the same on every machine."""
-    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16)
-    if pair is not None:
-        digest.update(b"\x1f" + pair.encode("utf-8", "surrogatepass"))
+    first = text.encode("utf-8", "surrogatepass")
+    if pair is None:
+        return hashlib.blake2b(first, digest_size=ID_BYTES).hexdigest()
+    # The border is part of what is digested, so that no single text and no other pair is the same.
+    border = len(first).to_bytes(8, "little")
+    second = pair.encode("utf-8", "surrogatepass")
+    digest = hashlib.blake2b(border + first + second, digest_size=ID_BYTES, person=b"pair")
     return digest.hexdigest()

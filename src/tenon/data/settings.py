@@ -31,7 +31,8 @@ class DataSettings(Settings):
     Args:
         task: what is learned.
         train, test: a source, `path[#member]`; see `tenon.data.sources`.
-        dev: a source, or the share of train that is held out, in (0, 0.5].
+        dev: a source, or the share of train that is held out, in (0, 0.5]; "" for none, and then
+            the last step is the result.
         columns: meaning of the columns; guessed and reported where left out.
         overlap: what happens to a train row whose inputs also occur in dev or test.
         quoting: how quotation marks in CSV and TSV are read; "auto" is RFC 4180 for CSV and

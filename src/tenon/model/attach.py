@@ -1,26 +1,19 @@
-"""Attach: put an adapter into a frozen trunk."""
+"""Attach: put an adapter into a frozen trunk, fresh or trained."""
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import torch
-from peft import (
-    PeftModel,
-    get_peft_model,
-    get_peft_model_state_dict,
-    set_peft_model_state_dict,
-)
+from peft import PeftConfig, PeftModel, get_peft_model
 
 from tenon.adapters import sites
 from tenon.adapters.kind import KINDS
 from tenon.adapters.pack import Adapter
 from tenon.adapters.settings import AdapterSettings
-from tenon.core.errors import AdapterError
+from tenon.adapters.weights import PEFT_NAME, put
 from tenon.model.trunk import Trunk
-
-ACTIVE = "default"
-"""Name of the adapter inside PEFT, which mistakes names that stand in its own prefixes."""
 
 
 @dataclass(frozen=True)
@@ -52,36 +45,25 @@ def attach(trunk: Trunk, settings: AdapterSettings, seed: int) -> Attached:
     config = kind.config(kind.settings(**settings.own), places, trunk.model.config)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        peft = get_peft_model(trunk.model, config, adapter_name=ACTIVE)
-    return Attached(peft, places)
+        return Attached(_wrapped(trunk, config), places)
 
 
 def restore(trunk: Trunk, adapter: Adapter) -> PeftModel:
-    """Put a trained adapter on the trunk it was trained on.
+    """Put a trained adapter on the trunk it was trained on, frozen.
 
     Raises:
         AdapterError: its tensors are not exactly those that its kind has on this trunk. The
             trunk then carries a fresh adapter and must be loaded again.
     """
-    peft = get_peft_model(trunk.model, adapter.config, adapter_name=ACTIVE)
-    expected = weights(peft)
-    odd = sorted(expected.keys() ^ adapter.weights.keys())
-    odd += [
-        name
-        for name in expected.keys() & adapter.weights.keys()
-        if expected[name].shape != adapter.weights[name].shape
-    ]
-    if odd:
-        raise AdapterError(
-            f"adapter {adapter.name}: {len(odd)} of its tensors do not fit this base ({odd[0]}); "
-            "load the base it was trained on, or retrain"
-        )
-    set_peft_model_state_dict(peft, dict(adapter.weights), adapter_name=ACTIVE)
-    peft.requires_grad_(requires_grad=False)
+    peft = _wrapped(trunk, adapter.config)
+    put(peft, adapter.weights)
+    return peft.requires_grad_(requires_grad=False)
+
+
+def _wrapped(trunk: Trunk, config: PeftConfig) -> PeftModel:
+    with warnings.catch_warnings():
+        # PEFT asks transformers under a name that transformers is about to rename.
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+        peft = get_peft_model(trunk.model, config, adapter_name=PEFT_NAME)
+    assert isinstance(peft, PeftModel)  # noqa: S101 - mixed models are never asked for
     return peft
-
-
-def weights(peft: PeftModel) -> dict[str, torch.Tensor]:
-    """Give the adapter's tensors under PEFT's own names on disk, on the CPU."""
-    state = get_peft_model_state_dict(peft, adapter_name=ACTIVE)
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}

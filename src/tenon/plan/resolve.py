@@ -6,6 +6,7 @@ import os
 import re
 import tomllib
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from tenon.train.settings import TrainSettings
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 PATH_FORMS = (".", "~", "/")
+SOURCE_KEYS = tuple(f"data.{name}" for name in SOURCES)
 
 FLOORS: Mapping[str, type[Settings]] = {
     "data": DataSettings,
@@ -63,7 +65,8 @@ def resolve(path: Path, arguments: Sequence[str] = ()) -> Plan:
 
     Args:
         path: run.toml; relative paths in it are relative to its folder.
-        arguments: `key=value` overrides; relative paths in them are relative to that folder, too.
+        arguments: `key=value` overrides; relative paths in them are relative to the working
+            folder, as a shell completes them.
 
     Raises:
         FileError: the file is absent or unreadable.
@@ -107,7 +110,7 @@ def resolve_table(given: Mapping[str, Any], path: Path, arguments: Sequence[str]
     Raises:
         PlanError: everything that is wrong, one fault a line.
     """
-    overrides = {each.key: each for each in override.parse(arguments)}
+    overrides = {each.key: _from_here(each) for each in override.parse(arguments)}
     merged = override.merge(dict(given), tuple(overrides.values()))
     told = Told(path.name, overrides, Faults())
     table.unknown_names(merged, KNOWN, told)
@@ -185,10 +188,24 @@ def _placed(plan: Plan, folder: Path) -> Plan:
         if isinstance(value := getattr(plan.data, name), str) and value
     }
     base = plan.base
-    if base.startswith(PATH_FORMS) or (absolute / base).is_dir():
+    if _is_path(base, absolute):
         base = place(base, absolute)
     changes = {"data": plan.data.model_copy(update=data), "base": base, "folder": str(absolute)}
     return plan.model_copy(update=changes)
+
+
+def _from_here(given: Override) -> Override:
+    """Read an argument's path from the working folder."""
+    here, value = Path.cwd(), given.value
+    if not isinstance(value, str) or not value:
+        return given
+    if given.key in SOURCE_KEYS or (given.key == "base" and _is_path(value, here)):
+        return replace(given, value=place(value, here))
+    return given
+
+
+def _is_path(base: str, folder: Path) -> bool:
+    return base.startswith(PATH_FORMS) or (folder / base).is_dir()
 
 
 def place(source: str, folder: Path) -> str:

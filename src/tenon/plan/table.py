@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, TypeVar, cast, get_args, get_origin
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -93,8 +93,8 @@ def settings_class(annotation: object) -> type[Settings] | None:
     """Give the Settings class in an annotation such as `Columns | None`, if there is one."""
     for candidate in (annotation, *get_args(annotation)):
         plain = isinstance(candidate, type) and get_origin(candidate) is None
-        if plain and issubclass(candidate, Settings):
-            return candidate
+        if plain and issubclass(cast("type", candidate), Settings):
+            return cast("type[Settings]", candidate)
     return None
 
 

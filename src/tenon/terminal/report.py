@@ -46,15 +46,15 @@ def paths(files: Sequence[tuple[str, str]]) -> RenderableType:
 
 
 def value_of(name: str, interval: Interval) -> str:
-    """Give a score as people read it."""
-    return amount(scorer_of(name), interval.value)
+    """Give a score as people read it, without nats."""
+    return amount(scorer_of(name), interval.value).removesuffix(" nats")
 
 
 def bounds_of(name: str, interval: Interval) -> str:
-    """Give a score's interval: 90.1 to 92.3."""
+    """Give a score's interval: 90.1–92.3."""
     scorer = scorer_of(name)
     low, high = (amount(scorer, end).split(" ")[0] for end in (interval.low, interval.high))
-    return f"{low} to {high}"
+    return f"{low}–{high}"
 
 
 def gain_of(name: str, paired: Paired) -> str:
@@ -75,7 +75,7 @@ def _part(report: Report, part: str) -> RenderableType:
     rival = PROBE if PROBE in paired else next(iter(paired), "")
     rows = [
         (
-            scorer_of(name).title,
+            name.replace("_", " "),
             Text(value_of(name, metric), style="bold"),
             bounds_of(name, metric),
             *(value_of(name, scores[name]) for scores in baselines.values()),
@@ -83,11 +83,15 @@ def _part(report: Report, part: str) -> RenderableType:
         )
         for name, metric in metrics.items()
     ]
-    known = [name.replace("_", " ") for name in baselines]
-    against = [f"over {rival.replace('_', ' ')}"] if rival else []
+    known = [_short(name) for name in baselines]
+    against = [f"over {_short(rival)}"] if rival else []
     head = ("metric", "value", "interval", *known, *against)
     n = max((metric.n for metric in metrics.values()), default=0)
     return Group(heading(part, f"{count(n)} rows"), sheet(*head, rows=rows, numbers=head[1:]))
+
+
+def _short(baseline: str) -> str:
+    return "probe" if baseline == PROBE else baseline.replace("_", " ")
 
 
 def _cost(report: Report) -> RenderableType | None:

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 INDENT = 2
+GAP = 2
 
 
 def sheet(
@@ -27,8 +28,11 @@ def sheet(
         numbers: heads of the columns that are set to the right.
         clip: head of a quiet column that is cut where the terminal is too narrow.
     """
-    box_form = box.SIMPLE_HEAD if any(columns) else None
-    table = Table(box=box_form, pad_edge=False, show_edge=False, show_header=any(columns))
+    line = box.SIMPLE_HEAD if any(columns) else None
+    table = Table(
+        box=line, padding=(0, GAP - bool(line), 0, 0), show_edge=False, show_header=any(columns)
+    )
+    table.pad_edge = False
     for place, head in enumerate(columns):
         clipped = bool(head) and head == clip
         table.add_column(
@@ -51,7 +55,7 @@ def heading(text: str, quiet: str = "") -> Text:
 
 def notes(lines: Sequence[str]) -> RenderableType:
     """Give a list of sentences."""
-    return Padding(Group(*(Text(f"· {line}", style="dim") for line in lines)), (0, 0, 0, INDENT))
+    return sheet("", "", rows=[(Text("·"), Text(line, style="dim")) for line in lines])
 
 
 def page(*parts: RenderableType | None) -> Group:

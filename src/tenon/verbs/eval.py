@@ -88,7 +88,7 @@ def _rows(
     else:
         named = answerer.manifest.columns
         columns = Columns(**named) if named.get("label") else None
-        settings = DataSettings(train=data, dev=0.0, columns=columns, labels=labels)
+        settings = DataSettings(train=data, dev="", columns=columns, labels=labels)
         parts, part = load_data(settings, 0), "train"
     notes = [note for note in parts.notes if part != "train" or "dev" not in note]
     return collect(parts.examples(part), answerer.renderer), notes

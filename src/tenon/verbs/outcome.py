@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import resource
 from collections import defaultdict
 from importlib import metadata
 from pathlib import Path
@@ -16,6 +15,8 @@ from tenon.adapters import pack
 from tenon.adapters.fingerprint import fingerprint
 from tenon.adapters.manifest import Lengths, Manifest, Pooling, layout_for
 from tenon.adapters.pack import Adapter
+from tenon.adapters.weights import PEFT_NAME, take
+from tenon.core import memory
 from tenon.core.files import folder_aside, write_json, write_text
 from tenon.core.progress import Progress
 from tenon.evaluate.answerer import probe
@@ -27,14 +28,13 @@ from tenon.evaluate.prediction import Predictions
 from tenon.evaluate.report import Report
 from tenon.evaluate.report import report as make_report
 from tenon.evaluate.rows import write_predictions
-from tenon.model.attach import ACTIVE, Attached, weights
+from tenon.model.attach import Attached
 from tenon.model.classifier import Classifier
 from tenon.train import steplog
 from tenon.train.loop import Trained
 from tenon.verbs.workspace import Workspace
 
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "safetensors", "scikit-learn")
-KIBIBYTE = 1024
 
 
 def judge(
@@ -80,6 +80,7 @@ def judge(
         curve=_curve(out),
         notes=[*space.parts.notes, *_notes(space, known, attached), *trained.notes],
         seed=plan.seed,
+        seen_in_train=space.parts.shared_ids if plan.data.overlap == "keep" else (),
         environment=environment(space),
         title=f"{plan.adapter.name} ({plan.adapter.kind}) on {plan.base}",
         command=_command(out),
@@ -117,8 +118,8 @@ def write_adapter(space: Workspace, model: Classifier, report: Report, folder: P
         name=plan.adapter.name,
         kind=plan.adapter.kind,
         settings=plan.adapter,
-        config=peft.peft_config[ACTIVE],
-        weights=weights(peft),
+        config=peft.peft_config[PEFT_NAME],
+        weights=take(peft),
         head={"weight": head.weight.detach().cpu(), "bias": bias},
         manifest=manifest,
     )
@@ -167,7 +168,7 @@ def _cost(model: Classifier, out: Path) -> dict[str, Any]:
 def _peak_bytes(model: Classifier) -> int:
     if model.trunk.device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(model.trunk.device))
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KIBIBYTE
+    return memory.peak_bytes()
 
 
 def _data(space: Workspace) -> dict[str, Any]:
