@@ -16,10 +16,13 @@ ROBERTA_LIKE = ("roberta", "xlm-roberta")
 BERT_LIKE = (*TYPED, *ROBERTA_LIKE, "distilbert", "modernbert")
 WITH_BOS = ("llama", "mistral")
 
+# fmt: off
 WORDS = (
-    "the a and i is it of or was for to day early parcel glad sad tired old dog fox red by "
-    "river best worst good bad my money"
-).split()
+    "the", "a", "and", "i", "is", "it", "of", "or", "was", "for", "to", "day", "early",
+    "parcel", "glad", "sad", "tired", "old", "dog", "fox", "red", "by", "river", "best",
+    "worst", "good", "bad", "my", "money",
+)
+# fmt: on
 SIGNS = "12+=.,;!?"
 
 
@@ -94,9 +97,7 @@ def _bpe(arch: str) -> PreTrainedTokenizerFast:
                 pieces.append(first + second)
     vocabulary = {piece: place for place, piece in enumerate(pieces)}
     inner = Tokenizer(models.BPE(vocabulary, merges, unk_token="<unk>"))
-    inner.pre_tokenizer = (
-        pre_tokenizers.Metaspace() if arch == "t5" else pre_tokenizers.ByteLevel()
-    )
+    inner.pre_tokenizer = pre_tokenizers.Metaspace() if arch == "t5" else pre_tokenizers.ByteLevel()
     inner.add_special_tokens([AddedToken(name, special=True) for name in specials])
     ends = [(name, vocabulary[name]) for name in specials]
     if arch in WITH_BOS:

@@ -122,7 +122,7 @@ class BottleneckSettings(Settings):
     settings=BottleneckSettings,
     default_sites=PRESET_SITES["houlsby"],
     choose_sites=lambda settings: PRESET_SITES[settings.preset],
-    learning_rate=5e-4,
+    learning_rate=2e-3,
     mergeable=False,
     mergeable_why="an activation stands between its two matrices, so no weight can stand for it",
     rowwise=False,

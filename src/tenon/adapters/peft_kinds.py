@@ -35,7 +35,7 @@ class LoraSettings(Settings):
     title="LoRA",
     settings=LoraSettings,
     default_sites=("attention", "mlp"),
-    learning_rate=5e-4,
+    learning_rate=1e-3,
     mergeable=True,
     mergeable_why="the update is one matrix per layer, B A, which adds to the layer's weight",
     rowwise=True,

@@ -10,7 +10,7 @@ from tenon.model.settings import Pooling
 from tenon.plan.plan import Plan
 
 ROWS_PER_STEP = 32
-HEAD_LEARNING_RATE = 1e-3
+HEAD_LEARNING_RATE = 1e-2
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class Measured:
         limit: most tokens that a row may have on this base.
         rows: of the train part.
         tokens: of the train part.
+        feature_norm: mean length of the vectors that the head reads on the base without adapter.
     """
 
     pooling: Pooling
@@ -30,6 +31,7 @@ class Measured:
     limit: int
     rows: int
     tokens: int
+    feature_norm: float
 
 
 def limit(plan: Plan, base_limit: int) -> int:
@@ -42,7 +44,9 @@ def limit(plan: Plan, base_limit: int) -> int:
 def settle(plan: Plan, measured: Measured) -> Plan:
     """Fill in what was left to the data and the base; the filled settings say "measured".
 
-    A step is as large as 32 rows of mean length, and the adapter's learning rate is its kind's.
+    A step is as large as 32 rows of mean length. The adapter's learning rate is its kind's. The
+    head's is 1e-2 for vectors of length 1 and falls with their length, since what a step adds to a
+    logit grows with it.
     """
     kind = KINDS.get(plan.adapter.kind)
     mean = measured.tokens / max(1, measured.rows)
@@ -52,7 +56,7 @@ def settle(plan: Plan, measured: Measured) -> Plan:
         "model.dtype": measured.dtype,
         "train.tokens_per_step": round(ROWS_PER_STEP * mean),
         "train.learning_rate": kind.learning_rate,
-        "train.head_learning_rate": HEAD_LEARNING_RATE,
+        "train.head_learning_rate": float(f"{HEAD_LEARNING_RATE / measured.feature_norm:.2g}"),
     }
     tables: dict[str, dict[str, Any]] = {}
     origins = dict(plan.origins)

@@ -23,6 +23,8 @@ class TrainSettings(Settings):
         weight_decay: AdamW's decoupled decay, on matrices only.
         clip: largest gradient norm; larger gradients are scaled down to it.
         head_start: where the head's weights begin.
+        head_scale: factor on the linear probe's weights where the head starts from it; below 1 it
+            leaves loss for the adapter to learn from.
         patience: evaluations without gain on dev after which training stops; 0 never stops early.
         evaluate_every: steps between evaluations on dev; 0 means once an epoch.
         save_every: steps between checkpoints; 0 means at every evaluation.
@@ -40,6 +42,7 @@ class TrainSettings(Settings):
     weight_decay: float = Field(default=0.01, ge=0)
     clip: float = Field(default=1.0, gt=0)
     head_start: Literal["probe", "random"] = "probe"
+    head_scale: float = Field(default=0.5, gt=0, le=1)
     patience: int = Field(default=0, ge=0)
     evaluate_every: int = Field(default=0, ge=0)
     save_every: int = Field(default=0, ge=0)

@@ -90,8 +90,7 @@ def build(space: Workspace, known: Baselines | None) -> tuple[Classifier, Attach
     head = _head(space)
     attached = attach(space.trunk, space.plan.adapter, space.plan.seed)
     if known is not None:
-        parts = (known.weight_LD, known.bias_L, known.unit_D)
-        head.start_from(*(torch.from_numpy(np.array(part)) for part in parts))
+        start(head, known, space.plan.train.head_scale)
     settings = space.plan.model
     model = Classifier(
         space.trunk,
@@ -101,6 +100,12 @@ def build(space: Workspace, known: Baselines | None) -> tuple[Classifier, Attach
         trunk_dropout=settings.trunk_dropout,
     )
     return model, attached
+
+
+def start(head: Head, known: Baselines, scale: float) -> None:
+    """Start a head from the linear probe, its logits scaled down."""
+    weight_LD, bias_L = scale * known.weight_LD, scale * known.bias_L
+    head.start_from(*(torch.from_numpy(np.array(part)) for part in (weight_LD, bias_L, known.unit_D)))
 
 
 def fit_baselines(space: Workspace, progress: Progress | None = None) -> Baselines:

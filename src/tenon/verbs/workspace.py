@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from tenon.core import cache
@@ -12,14 +13,19 @@ from tenon.core.files import digest_of
 from tenon.core.progress import Progress
 from tenon.data.load import Parts
 from tenon.data.load import load as load_data
+from tenon.evaluate.predict import features
 from tenon.model import trunk as trunks
 from tenon.model.base import Base, Trained, locate, trained_pooling
+from tenon.model.classifier import Classifier
+from tenon.model.head import Head
 from tenon.model.trunk import Trunk
 from tenon.plan import measure
 from tenon.plan.plan import Plan
 from tenon.text.render import ClassRenderer
 from tenon.text.tokenizer import load_tokenizer, token_limit
 from tenon.text.tokens import Tokens, open_tokens, tokenize
+
+NORM_ROWS = 64
 
 
 @dataclass(frozen=True)
@@ -75,9 +81,22 @@ def open_workspace(plan: Plan, progress: Progress | None = None) -> Workspace:
         limit=limit,
         rows=len(tokens["train"]),
         tokens=tokens["train"].total,
+        feature_norm=_feature_norm(plan, trunk, trained, tokens["train"]),
     )
     settled = measure.settle(plan, measured)
     return Workspace(settled, parts, base, trunk, trained, renderer, tokens)
+
+
+def _feature_norm(plan: Plan, trunk: Trunk, trained: Trained, tokens: Tokens) -> float:
+    """Give the mean length of what the head reads of some rows, spread over the part."""
+    chosen = plan.model.pooling
+    pooling = trained.pooling if chosen == "auto" else chosen
+    normalize = trained.normalize and trained.pooling == pooling
+    head = Head(trunk.hidden_size, 1, normalize=normalize, bias=False)
+    rows = np.unique(np.linspace(0, len(tokens) - 1, NORM_ROWS).astype(np.int64))
+    bare = Classifier(trunk, None, head, pooling)
+    features_RD = features(bare, tokens.take(rows), batch_tokens=plan.evaluate.batch_tokens)
+    return float(np.linalg.norm(features_RD, axis=1).mean())
 
 
 def _tokens(
