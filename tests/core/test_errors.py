@@ -77,7 +77,7 @@ class TestFaults:
 
 class TestNearest:
     def test_the_nearest_first(self):
-        assert nearest("lable", ["text", "label", "table", "id"], 2) == ["label", "table"]
+        assert nearest("lable", ["text", "label", "table", "id"], 2) == ["table", "label"]
 
     def test_case_does_not_matter(self):
         assert nearest("LABEL", ["Label", "text"]) == ["Label"]

@@ -9,7 +9,7 @@ VARIABLE = "TENON_CACHE"
 
 
 def folder() -> Path:
-    """Give the cache folder: `$TENON_CACHE`, else `$XDG_CACHE_HOME/tenon`, else `~/.cache/tenon`."""
+    """Give `$TENON_CACHE`, else `$XDG_CACHE_HOME/tenon`, else `~/.cache/tenon`."""
     stated = os.environ.get(VARIABLE)
     if stated:
         return Path(stated).expanduser()

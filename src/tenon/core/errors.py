@@ -46,7 +46,8 @@ class MissingExtra(TenonError, ImportError):
 
     def __init__(self, feature: str, package: str, extra: str) -> None:
         super().__init__(
-            f'{feature} needs {package}, which is not installed; run: pip install "tenonlm[{extra}]"'
+            f"{feature} needs {package}, which is not installed; "
+            f'run: pip install "tenonlm[{extra}]"'
         )
 
 

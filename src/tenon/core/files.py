@@ -11,6 +11,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from filelock import FileLock, Timeout
 
 from tenon.core.errors import FileError, RunError
 
-CHUNK_BYTES = 1 << 20
+BESIDE = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.(?P<role>part|old)")
 
 
 def digest(path: Path) -> str:
@@ -48,7 +49,7 @@ def reading(path: Path) -> Iterator[None]:
     except FileNotFoundError as error:
         raise FileError(f"{path}: no such file or folder; check the path") from error
     except OSError as error:
-        raise FileError(f"{path}: cannot be read ({error.strerror})") from error
+        raise FileError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
 @contextlib.contextmanager
@@ -61,7 +62,8 @@ def writing(path: Path) -> Iterator[None]:
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         remedy = "free some space; what was there before is untouched" if full else "check the path"
-        raise FileError(f"{path}: cannot be written ({error.strerror}); {remedy}") from error
+        cause = error.strerror or error
+        raise FileError(f"{path}: cannot be written ({cause}); {remedy}") from error
 
 
 @contextlib.contextmanager
@@ -71,7 +73,7 @@ def aside(path: Path) -> Iterator[Path]:
     Raises:
         FileError: the disk refused. `path` is as it was, and nothing is left beside it.
     """
-    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+    beside = _beside(path, "part")
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -88,13 +90,12 @@ def folder_aside(path: Path) -> Iterator[Path]:
     """Yield a temporary folder beside `path`; on success flush all of it and rename it to `path`.
 
     A folder that is already at `path` is replaced: it is moved out of the way
-    first and removed last.
+    first and removed last; where a kill falls between the two, `sweep` puts it back.
 
     Raises:
         FileError: the disk refused. What was at `path` is as it was.
     """
-    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
-    old = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.old")
+    beside, old = _beside(path, "part"), _beside(path, "old")
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         beside.mkdir()
@@ -108,6 +109,46 @@ def folder_aside(path: Path) -> Iterator[Path]:
             shutil.rmtree(old, ignore_errors=True)
         finally:
             shutil.rmtree(beside, ignore_errors=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed processes left beside files of `folder`; nobody else may write there now.
+
+    Raises:
+        FileError: something cannot be removed.
+    """
+    with writing(folder):
+        for path in sorted(folder.iterdir()):
+            found = BESIDE.fullmatch(path.name)
+            if found is None:
+                continue
+            target = folder / found["name"]
+            if found["role"] == "old" and not target.exists():
+                path.rename(target)
+            else:
+                remove(path)
+
+
+def is_beside(path: Path) -> bool:
+    """Whether `path` is what a killed process left beside a file that it was writing."""
+    return BESIDE.fullmatch(path.name) is not None
+
+
+def remove(path: Path) -> None:
+    """Remove a file, or a folder with all that is in it; nothing happens where there is none.
+
+    Raises:
+        FileError: it cannot be removed.
+    """
+    with writing(path):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _beside(path: Path, role: str) -> Path:
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.{role}")
 
 
 def _swap(beside: Path, path: Path, old: Path) -> None:
@@ -148,11 +189,15 @@ def read_json(path: Path) -> Any:
         FileError: the file is absent, unreadable, or not JSON.
     """
     with reading(path):
-        text = path.read_text(encoding="utf-8")
+        data = path.read_bytes()
     try:
-        return json.loads(text)
+        return json.loads(data.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise FileError(f"{path}: not JSON (byte {error.start} is not UTF-8)") from error
     except json.JSONDecodeError as error:
         raise FileError(f"{path}:{error.lineno}: not JSON ({error.msg})") from error
+    except RecursionError as error:
+        raise FileError(f"{path}: not JSON that can be read (nested too deeply)") from error
 
 
 @contextlib.contextmanager
@@ -161,15 +206,18 @@ def locked(path: Path) -> Iterator[None]:
 
     Raises:
         RunError: another process holds it.
+        FileError: the folder cannot be made, or written to.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path, timeout=0)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise RunError(
-            f"{path.parent}: another process is writing this run; wait for it or choose another --out"
-        ) from error
+    with writing(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise RunError(
+                f"{path.parent}: another process is writing this run; wait for it, "
+                "or choose another --out"
+            ) from error
     try:
         yield
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
@@ -43,7 +44,7 @@ def attach(trunk: Trunk, settings: AdapterSettings, seed: int) -> Attached:
     kind = KINDS.get(settings.kind)
     places = sites.resolve(trunk.model, settings.sites)
     config = kind.config(kind.settings(**settings.own), places, trunk.model.config)
-    with torch.random.fork_rng():
+    with unchanged_random_state():
         torch.manual_seed(seed)
         return Attached(_wrapped(trunk, config), places)
 
@@ -51,13 +52,21 @@ def attach(trunk: Trunk, settings: AdapterSettings, seed: int) -> Attached:
 def restore(trunk: Trunk, adapter: Adapter) -> PeftModel:
     """Put a trained adapter on the trunk it was trained on, frozen.
 
+    Torch's random state is left as it was.
+
     Raises:
         AdapterError: its tensors are not exactly those that its kind has on this trunk. The
             trunk then carries a fresh adapter and must be loaded again.
     """
-    peft = _wrapped(trunk, adapter.config)
+    with unchanged_random_state():
+        peft = _wrapped(trunk, adapter.config)
     put(peft, adapter.weights)
     return peft.requires_grad_(requires_grad=False)
+
+
+def unchanged_random_state() -> AbstractContextManager[None]:
+    """Give back torch's random state, of the CPU and of every GPU, when done."""
+    return torch.random.fork_rng(devices=range(torch.cuda.device_count()))
 
 
 def _wrapped(trunk: Trunk, config: PeftConfig) -> PeftModel:

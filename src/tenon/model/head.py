@@ -45,6 +45,7 @@ class Head(nn.Module):
     def __init__(self, hidden_size: int, labels: int, *, normalize: bool, bias: bool) -> None:
         super().__init__()
         self.normalize = normalize
+        self.has_bias = bias
         self.linear = nn.Linear(hidden_size, labels, bias=bias)
         nn.init.normal_(self.linear.weight, std=0.02)
 
@@ -64,7 +65,7 @@ class Head(nn.Module):
                 without b, it carries the probe's bias.
         """
         with torch.no_grad():
-            if self.linear.bias is not None:
+            if self.has_bias:
                 self.linear.bias.copy_(bias_L)
             else:
                 weight_LD = weight_LD + bias_L[:, None] * unit_D

@@ -6,6 +6,9 @@ groups of rows of like length, padded inside the group. A base that cannot be
 packed (it ignores the borders, or counts positions in its own way) is found out
 by proof, not by name: packed and padded hidden states must be equal.
 
+What a padded position of a group holds is a token of its own row, so that a row
+whose states are not finite spoils no other.
+
 Legend: B rows, T tokens, H heads, K key-value heads, D channels of a head, G rows of
 a group, L tokens of a group's longest row.
 """
@@ -13,7 +16,7 @@ a group, L tokens of a group's longest row.
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -27,6 +30,8 @@ from tenon.core.errors import RunError
 ATTENTION = "tenon_packed"
 SPREAD_TOKENS = 2
 SPREAD_SHARE = 0.25
+BEYOND = ("position_bias", "softcap", "s_aux")
+"""What some bases add to attention and this attention does not know."""
 
 
 @dataclass(frozen=True)
@@ -58,10 +63,12 @@ class Borders:
     Args:
         lengths: tokens of each row, in the order of the batch.
         device: of the batch.
+        windows: the sliding windows, in tokens, of the layers that have asked for the borders.
     """
 
     lengths: tuple[int, ...]
     device: torch.device
+    windows: set[int] = field(default_factory=set[int])
 
     @cached_property
     def starts_B1(self) -> Tensor:
@@ -107,10 +114,27 @@ def _group(start: int, run: list[int], device: torch.device) -> Group:
     places_L = torch.arange(longest)
     real_GL = places_L < lengths_G[:, None]
     first_G = lengths_G.cumsum(0) - lengths_G
-    token_GL = torch.where(real_GL, first_G[:, None] + places_L, 0)
+    token_GL = first_G[:, None] + torch.where(real_GL, places_L, 0)
     place_T = real_GL.flatten().nonzero()[:, 0]
     padded = (token_GL.to(device), real_GL.to(device), place_T.to(device))
     return Group(start, start + total, len(run), longest, *padded)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How a layer attends.
+
+    Args:
+        scaling: of the scores; None for one over the root of D.
+        dropout: share of the scores that are dropped.
+        causal: whether a token sees none that come after it.
+        window: a token sees those less than so many places away; None for all.
+    """
+
+    scaling: float | None
+    dropout: float
+    causal: bool
+    window: int | None
 
 
 def packed_attention(
@@ -118,66 +142,77 @@ def packed_attention(
     query_1HTD: Tensor,
     key_1KTD: Tensor,
     value_1KTD: Tensor,
-    attention_mask: Tensor | None,  # noqa: ARG001 - transformers' interface; the borders replace it
+    attention_mask: Tensor | None,
     *,
     borders: Borders,
     scaling: float | None = None,
     dropout: float = 0.0,
     is_causal: bool | None = None,
     sliding_window: int | None = None,
-    **_: object,
+    **others: object,
 ) -> tuple[Tensor, None]:
     """Attend within each row; transformers calls this for every attention layer.
 
     Args:
         borders: of the rows; reaches here through the model's forward keyword arguments.
-        sliding_window: tokens that a token sees; no row may be longer than it.
+        sliding_window: a token sees those less than so many places away.
+        others: what this attention does not know must be None.
 
     Returns:
         Attention output of shape [1, T, H, D], and no weights.
 
     Raises:
-        RunError: a row is longer than the layer's sliding window.
+        RunError: the base attends in a way that this attention does not know.
     """
-    if sliding_window is not None and borders.longest > sliding_window:
-        raise RunError(
-            f"a row of {borders.longest} tokens is longer than the base's sliding window of "
-            f'{sliding_window}; set model.batches = "padded" or text.max_tokens = {sliding_window}'
-        )
+    given = {"attention_mask": attention_mask, **others}
+    for name in ("attention_mask", *BEYOND):
+        if given.get(name) is not None:
+            raise RunError(f"its attention adds {name}, which packed attention lacks")
+    if sliding_window is not None:
+        borders.windows.add(sliding_window)
     causal = bool(getattr(module, "is_causal", False)) if is_causal is None else is_causal
-    if query_1HTD.is_cuda and query_1HTD.dtype in (torch.bfloat16, torch.float16) and not dropout:
-        kernel = _varlen_kernel()
-        if kernel is not None:
-            return _varlen(kernel, query_1HTD, key_1KTD, value_1KTD, borders, scaling, causal), None
-    outputs = [
-        _attend(group, query_1HTD, key_1KTD, value_1KTD, scaling, dropout, causal)
-        for group in borders.groups
-    ]
+    window = None if (sliding_window or borders.longest) >= borders.longest else sliding_window
+    rule = Rule(scaling, dropout, causal, window)
+    kernel = _kernel_for(query_1HTD, rule)
+    if kernel is not None:
+        return _varlen(kernel, query_1HTD, key_1KTD, value_1KTD, borders, rule), None
+    outputs = [_attend(group, query_1HTD, key_1KTD, value_1KTD, rule) for group in borders.groups]
     return torch.cat(outputs)[None], None
 
 
 def _attend(
-    group: Group,
-    query_1HTD: Tensor,
-    key_1KTD: Tensor,
-    value_1KTD: Tensor,
-    scaling: float | None,
-    dropout: float,
-    causal: bool,  # noqa: FBT001
+    group: Group, query_1HTD: Tensor, key_1KTD: Tensor, value_1KTD: Tensor, rule: Rule
 ) -> Tensor:
-    mask = None if group.real_GL is None or causal else group.real_GL[:, None, None, :]
+    mask = _mask(group, rule, query_1HTD.device)
     output_GHLD = functional.scaled_dot_product_attention(
         _padded(query_1HTD, group),
         _padded(key_1KTD, group),
         _padded(value_1KTD, group),
         attn_mask=mask,
-        dropout_p=dropout,
-        is_causal=causal,
-        scale=scaling,
+        dropout_p=rule.dropout,
+        is_causal=rule.causal and mask is None,
+        scale=rule.scaling,
         enable_gqa=query_1HTD.shape[1] != key_1KTD.shape[1],
     )
     output_XHD = output_GHLD.transpose(1, 2).flatten(0, 1)
     return output_XHD if group.place_T is None else output_XHD[group.place_T]
+
+
+def _mask(group: Group, rule: Rule, device: torch.device) -> Tensor | None:
+    """Say which tokens (last dimension) each token (the one before) sees; None: by `causal` alone.
+
+    Padding stands behind the tokens of a row, where a causal rule hides it.
+    """
+    if rule.window is None or group.longest <= rule.window:
+        return None if rule.causal or group.real_GL is None else group.real_GL[:, None, None, :]
+    places_L = torch.arange(group.longest, device=device)
+    back_LL = places_L[:, None] - places_L
+    near_LL = (back_LL < rule.window) & (back_LL > (-1 if rule.causal else -rule.window))
+    if rule.causal or group.real_GL is None:
+        return near_LL
+    # Padding may see padding, as a token that sees nothing at all has no softmax.
+    seen_GLL = group.real_GL[:, None, :] | ~group.real_GL[:, :, None]
+    return (near_LL & seen_GLL)[:, None]
 
 
 def _padded(states_1HTD: Tensor, group: Group) -> Tensor:
@@ -185,6 +220,17 @@ def _padded(states_1HTD: Tensor, group: Group) -> Tensor:
     if group.token_GL is not None:
         states_HTD = states_HTD[:, group.token_GL.flatten()]
     return states_HTD.unflatten(1, (group.rows, group.longest)).transpose(0, 1)
+
+
+def _kernel_for(query_1HTD: Tensor, rule: Rule) -> Any | None:
+    """Give torch's variable-length kernel where it can follow the rule."""
+    if not query_1HTD.is_cuda or query_1HTD.dtype not in (torch.bfloat16, torch.float16):
+        return None
+    kernel = _varlen_kernel()
+    if kernel is None or rule.dropout:
+        return None
+    knows_windows = "window_size" in inspect.signature(kernel).parameters
+    return kernel if rule.window is None or knows_windows else None
 
 
 @lru_cache(maxsize=1)
@@ -202,8 +248,7 @@ def _varlen(
     key_1KTD: Tensor,
     value_1KTD: Tensor,
     borders: Borders,
-    scaling: float | None,
-    causal: bool,  # noqa: FBT001
+    rule: Rule,
 ) -> Tensor:
     """Attend by torch's variable-length kernel, whose signature differs between releases."""
     known = inspect.signature(kernel).parameters
@@ -216,14 +261,15 @@ def _varlen(
         options["enable_gqa"] = True
     elif repeats > 1:
         key_TKD, value_TKD = (s.repeat_interleave(repeats, 1) for s in (key_TKD, value_TKD))
-    if "is_causal" in known:
-        options["is_causal"] = causal
+    if "window_size" in known:
+        around = -1 if rule.window is None else rule.window - 1
+        options["window_size"] = (around, 0 if rule.causal else around)
     else:
-        options["window_size"] = (-1, 0) if causal else (-1, -1)
+        options["is_causal"] = rule.causal
     if "scale" in known:
-        options["scale"] = scaling
-    elif scaling is not None:
-        query_THD = query_THD * (scaling * query_THD.shape[-1] ** 0.5)
+        options["scale"] = rule.scaling
+    elif rule.scaling is not None:
+        query_THD = query_THD * (rule.scaling * query_THD.shape[-1] ** 0.5)
     starts, longest = borders.starts_B1, borders.longest
     output_THD = kernel(query_THD, key_TKD, value_TKD, starts, starts, longest, longest, **options)
     return output_THD[None]

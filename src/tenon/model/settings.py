@@ -16,7 +16,7 @@ class ModelSettings(Settings):
         revision: commit, tag or branch of a hub base.
         dtype: number format of the frozen base; adapters and head stay in float32.
         device: where the run takes place; "auto" takes CUDA where there is one.
-        pooling: how a row's hidden states become one vector; "auto" follows the base's own training.
+        pooling: how a row's hidden states become one vector; "auto" as the base was trained.
         batches: "auto" packs rows where the base is proved to allow it.
         trunk_dropout: keep the frozen base's own dropout on while training.
     """

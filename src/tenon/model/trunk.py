@@ -8,24 +8,39 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch import Tensor
+from safetensors import SafetensorError
+from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedModel, T5EncoderModel
 from transformers.utils import logging as transformers_logging
 
-from tenon.core.errors import FileError, PlanError
+from tenon.core.errors import FileError, PlanError, RunError
 from tenon.model.base import Base
 from tenon.model.packing import ATTENTION, Borders
 from tenon.model.settings import ModelSettings
 from tenon.text.batch import Batch, of_ids
 
 PROOF_LENGTHS = (3, 7, 5)
+PROVABLE_WINDOW = 1024
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 POOLERS = {"bert", "roberta", "xlm-roberta", "camembert", "mpnet"}
-OFFSET_POSITIONS = {"roberta", "xlm-roberta", "camembert", "mpnet", "longformer"}
+OFFSET_POSITIONS = {
+    "camembert",
+    "data2vec-text",
+    "ibert",
+    "longformer",
+    "luke",
+    "mpnet",
+    "roberta",
+    "roberta-prelayernorm",
+    "xlm-roberta",
+    "xlm-roberta-xl",
+    "xmod",
+}
+"""Bases whose positions begin behind the pad token's id, and pass over pad tokens."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +76,11 @@ class Trunk:
         """Where the base lies."""
         return self.model.device
 
+    @property
+    def types(self) -> int:
+        """How many token types the base tells apart; 0 where it knows none."""
+        return int(getattr(self.model.config, "type_vocab_size", 0) or 0)
+
     def hidden_TD(self, batch: Batch) -> Tensor:
         """Give the last hidden state of every real token, row after row.
 
@@ -76,9 +96,9 @@ class Trunk:
         with attention(self.model, ATTENTION):
             states = self.model(
                 input_ids=batch.ids_T[None],
-                position_ids=batch.positions_T[None] + self.offset,
+                position_ids=self._positions_T(batch)[None],
                 borders=borders,
-                **_types(batch.types_T),
+                **self.typed(batch.types_T),
                 **self._no_cache,
             )
         return states.last_hidden_state[0]
@@ -86,9 +106,26 @@ class Trunk:
     def _padded_TD(self, batch: Batch) -> Tensor:
         ids_BP, mask_BP, types_BP = padded(batch, self.pad)
         states = self.model(
-            input_ids=ids_BP, attention_mask=mask_BP, **_types(types_BP), **self._no_cache
+            input_ids=ids_BP, attention_mask=mask_BP, **self.typed(types_BP), **self._no_cache
         )
         return states.last_hidden_state[mask_BP.bool()]
+
+    def typed(self, types: Tensor | None) -> dict[str, Tensor]:
+        """Give the argument for token types, [T] or [B, P]; none where the base knows but one."""
+        if types is None or self.types < 2:  # noqa: PLR2004
+            return {}
+        return {"token_type_ids": types if types.dim() == 2 else types[None]}  # noqa: PLR2004
+
+    def _positions_T(self, batch: Batch) -> Tensor:
+        """Give the position of each token as the base itself counts it in padded rows.
+
+        Source: transformers, `RobertaEmbeddings.create_position_ids_from_input_ids`.
+        """
+        if not self.offset:
+            return batch.positions_T
+        counted_T = (batch.ids_T != self.pad).long()
+        rows = torch.split(counted_T, list(batch.lengths))
+        return torch.cat([row.cumsum(0) for row in rows]) * counted_T + self.pad
 
     @property
     def _no_cache(self) -> dict[str, bool]:
@@ -110,7 +147,7 @@ def padded(batch: Batch, pad: int) -> tuple[Tensor, Tensor, Tensor | None]:
 @contextlib.contextmanager
 def attention(model: PreTrainedModel, name: str) -> Iterator[None]:
     """Let the model attend by `name`, and as before when done."""
-    before = model.config._attn_implementation  # noqa: SLF001 - pinned in tests/upstream
+    before: Any = model.config._attn_implementation  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
     if before != name:
         model.set_attn_implementation(name)
     try:
@@ -133,7 +170,7 @@ def load(base: Base, settings: ModelSettings, *, pooler: bool = False) -> Trunk:
     device = pick_device(settings.device)
     model, decoder = _load(base, _dtype(settings, device), pooler=pooler)
     model.requires_grad_(requires_grad=False)
-    model = model.to(device).eval()
+    model = cast(Any, model).to(device).eval()
     stated = model.config.pad_token_id
     pad = stated if isinstance(stated, int) and stated >= 0 else 0
     offset = pad + 1 if model.config.model_type in OFFSET_POSITIONS else 0
@@ -176,41 +213,64 @@ def _dtype(settings: ModelSettings, device: torch.device) -> torch.dtype:
 
 def _load(base: Base, dtype: torch.dtype, *, pooler: bool) -> tuple[PreTrainedModel, bool]:
     transformers_logging.disable_progress_bar()
-    try:
+    config = _config(base)
+    factory: Any = T5EncoderModel if config.model_type == "t5" else AutoModel
+    options: dict[str, Any] = {} if pooler else _without_pooler(config.model_type)
+    with _loading(base), _quiet():
+        model, report = factory.from_pretrained(
+            base.folder,
+            config=config,
+            dtype=dtype,
+            local_files_only=True,
+            use_safetensors=True,
+            output_loading_info=True,
+            **options,
+        )
+    _refuse_missing(base, report, pooler=pooler)
+    if pooler and not _has_pooler(model):
+        raise PlanError(
+            f'model.pooling = "pooler": base {base.name} ({config.model_type}) has no pooler; '
+            'use "mean", "cls" or "last"'
+        )
+    return model, _is_decoder(model)
+
+
+def _config(base: Base) -> Any:
+    with _loading(base):
         config = AutoConfig.from_pretrained(
             base.folder, local_files_only=True, trust_remote_code=False
         )
-        factory: Any = T5EncoderModel if config.model_type == "t5" else AutoModel
-        options: dict[str, Any] = {} if pooler else _without_pooler(config.model_type)
-        with _quiet():
-            model, report = factory.from_pretrained(
-                base.folder,
-                config=config,
-                dtype=dtype,
-                local_files_only=True,
-                use_safetensors=True,
-                output_loading_info=True,
-                **options,
-            )
-    except (OSError, ValueError, ImportError, RuntimeError) as error:
-        raise FileError(
-            f"base {base.name}: transformers cannot load it ({str(error).strip().splitlines()[0]})"
-        ) from error
     if config.is_encoder_decoder and config.model_type != "t5":
         raise PlanError(
-            f"base {base.name}: {config.model_type} is an encoder-decoder, which text-classification "
-            "does not take; use an encoder, a decoder, or t5 (its encoder)"
+            f"base {base.name}: {config.model_type} is an encoder-decoder, which "
+            "text-classification does not take; use an encoder, a decoder, or t5 (its encoder)"
         )
-    _refuse_missing(base, report, pooler=pooler)
-    return model, _is_decoder(model)
+    return config
+
+
+@contextlib.contextmanager
+def _loading(base: Base) -> Iterator[None]:
+    """Turn what transformers raises over a damaged or unknown base into a FileError."""
+    try:
+        yield
+    except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise FileError(f"base {base.name}: transformers cannot load it ({first})") from error
 
 
 def _without_pooler(model_type: str) -> dict[str, Any]:
     return {"add_pooling_layer": False} if model_type in POOLERS else {}
 
 
+def _has_pooler(model: nn.Module) -> bool:
+    """Whether the base has a pooler that reads hidden states, as BERT's does."""
+    return type(getattr(model, "pooler", None)).__name__.endswith("Pooler")
+
+
 def _refuse_missing(base: Base, report: dict[str, Any], *, pooler: bool) -> None:
-    missing = sorted(report.get("missing_keys", ()))
+    """Refuse a base whose files lack some of its tensors, but for a pooler that is not used."""
+    absent = [str(name) for name in report.get("missing_keys", ())]
+    missing = sorted(name for name in absent if pooler or not name.startswith("pooler."))
     if not missing:
         return
     if pooler and all("pooler" in name for name in missing):
@@ -243,23 +303,39 @@ def _with_batches(trunk: Trunk, wanted: str) -> Trunk:
 
 def _packing_fault(trunk: Trunk) -> str:
     """Say why packing fails on this base; empty where packed equals padded."""
-    vocabulary = int(trunk.model.config.vocab_size)
-    rows = [[(7 * i + n) % (vocabulary - 1) + 1 for i in range(n)] for n in PROOF_LENGTHS]
-    rows = [[token if token != trunk.pad else token - 1 for token in row] for row in rows]
-    batch = of_ids(rows).to(trunk.device)
+    why, windows = _difference(trunk, PROOF_LENGTHS)
+    window = min(windows, default=PROVABLE_WINDOW)
+    fits = positions(trunk) == 0 or window + 2 <= positions(trunk)
+    if why or window >= PROVABLE_WINDOW or not fits:
+        return why
+    return _difference(trunk, (window + 2, 3, window + 1))[0]
+
+
+def _difference(trunk: Trunk, lengths: tuple[int, ...]) -> tuple[str, set[int]]:
+    """Compare packed to padded rows; give what is wrong, and the sliding windows met."""
+    batch = of_ids([_proof_row(trunk, length) for length in lengths]).to(trunk.device)
     borders = Borders(batch.lengths, trunk.device)
     with torch.no_grad(), _quiet():
         expected_TD = replace(trunk, packed=False).hidden_TD(batch).float()
         try:
             packed_TD = trunk.packed_TD(batch, borders).float()
+        except RunError as error:
+            return str(error), borders.windows
         except (TypeError, ValueError, IndexError, RuntimeError) as error:
-            return f"its forward pass does not take borders ({type(error).__name__})"
+            return f"its forward pass does not take borders ({type(error).__name__})", set()
     if not borders.used:
-        return "it has an attention of its own, which does not see borders"
+        return "it has an attention of its own, which does not see borders", set()
     error = float((packed_TD - expected_TD).abs().max() / expected_TD.abs().max())
     if error <= TOLERANCE[trunk.model.dtype]:
-        return ""
-    return f"its hidden states differ by {error:.1e} from padded ones"
+        return "", borders.windows
+    return f"its hidden states differ by {error:.1e} from padded ones", borders.windows
+
+
+def _proof_row(trunk: Trunk, length: int) -> list[int]:
+    """Give token ids that differ along the row; none is the pad token."""
+    vocabulary = int(trunk.model.config.vocab_size)
+    ids = [(7 * place + length) % (vocabulary - 1) + 1 for place in range(length)]
+    return [token if token != trunk.pad else token - 1 for token in ids]
 
 
 @contextlib.contextmanager
@@ -270,9 +346,3 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         transformers_logging.set_verbosity(before)
-
-
-def _types(types: Tensor | None) -> dict[str, Tensor]:
-    if types is None:
-        return {}
-    return {"token_type_ids": types if types.dim() == 2 else types[None]}

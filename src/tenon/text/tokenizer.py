@@ -9,7 +9,7 @@ from typing import Any
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from tenon.core.errors import DataError, FileError
+from tenon.core.errors import DataError, FileError, PlanError
 
 LONGEST = 1 << 30
 
@@ -32,13 +32,25 @@ class Encoded:
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """Load the tokenizer of a base from its folder; nothing is fetched, no remote code is run.
 
+    What its file says of truncation and padding is not followed: rows are cut by `encode` alone.
+
     Raises:
         FileError: the folder holds no tokenizer that transformers can read.
     """
     try:
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
     except (OSError, ValueError, ImportError) as error:
         raise FileError(f"{folder}: no tokenizer could be loaded ({_first_line(error)})") from error
+    if len(tokenizer) <= len(tokenizer.all_special_ids):
+        # Where its files are absent, transformers makes a tokenizer that knows no text.
+        raise FileError(
+            f"{folder}: no tokenizer could be loaded (its vocabulary is empty); "
+            "download the base again, with tokenizer.json"
+        )
+    _forget(tokenizer)
+    return tokenizer
 
 
 def token_limit(tokenizer: PreTrainedTokenizerBase, positions: int) -> int:
@@ -67,19 +79,22 @@ def encode(
     Args:
         limit: most tokens of a row, special tokens included.
         side: `right` or `left`, where tokens are cut.
+
+    Raises:
+        PlanError: a row must be cut, and the limit leaves no room for text.
     """
     whole = _encode(tokenizer, texts, pairs)
     ids: list[list[int]] = whole["input_ids"]
     types: list[list[int]] | None = whole.get("token_type_ids")
     cut = [max(0, len(row) - limit) for row in ids]
-    for row, excess in enumerate(cut):
-        if not excess:
-            continue
-        second = None if pairs is None else [pairs[row]]
-        short = _encode_cut(tokenizer, [texts[row]], second, limit, side)
-        ids[row] = short["input_ids"][0]
-        if types is not None:
-            types[row] = short["token_type_ids"][0]
+    long = [row for row, excess in enumerate(cut) if excess]
+    if long:
+        second = None if pairs is None else [pairs[row] for row in long]
+        short = _encode_cut(tokenizer, [texts[row] for row in long], second, limit, side)
+        for place, row in enumerate(long):
+            ids[row] = short["input_ids"][place]
+            if types is not None:
+                types[row] = short["token_type_ids"][place]
     if types is not None and not any(map(any, types)):
         types = None
     return Encoded(ids, types, cut)
@@ -99,6 +114,13 @@ def _encode_cut(
     limit: int,
     side: str,
 ) -> Any:
+    special = tokenizer.num_special_tokens_to_add(pair=pairs is not None)
+    least = special + (1 if pairs is None else 2)
+    if limit < least:
+        raise PlanError(
+            f"text.max_tokens = {limit}: leaves no room for text; the base's tokenizer adds "
+            f"{special} tokens to a row, so that it must be at least {least}"
+        )
     before = tokenizer.truncation_side
     tokenizer.truncation_side = side
     try:
@@ -107,6 +129,15 @@ def _encode_cut(
         )
     finally:
         tokenizer.truncation_side = before
+        _forget(tokenizer)
+
+
+def _forget(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Let a tokenizer forget how it last cut and padded: its state shall tell what it is."""
+    backend: Any = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None:
+        backend.no_truncation()
+        backend.no_padding()
 
 
 def refuse_empty(ids: Sequence[Sequence[int]], origins: Sequence[str]) -> None:

@@ -134,12 +134,15 @@ def tokenize(
         DataError: a text has no tokens. Nothing is written.
         FileError: the disk refused. Nothing is written.
     """
-    with aside(path) as beside, pa.OSFile(str(beside), "wb") as sink:
-        with pa.ipc.new_file(sink, SCHEMA, options=pa.ipc.IpcWriteOptions()) as writer:
-            for chunk in _chunked(examples):
-                writer.write_batch(_batch(chunk, renderer))
-                if progress:
-                    progress.advance(len(chunk))
+    with (
+        aside(path) as beside,
+        pa.OSFile(str(beside), "wb") as sink,
+        pa.ipc.new_file(sink, SCHEMA) as writer,
+    ):
+        for chunk in _chunked(examples):
+            writer.write_batch(_batch(chunk, renderer))
+            if progress:
+                progress.advance(len(chunk))
     return open_tokens(path, renderer.limit)
 
 
@@ -175,7 +178,7 @@ def _chunked(examples: Iterable[Example]) -> Iterator[list[Example]]:
         yield chunk
 
 
-def _batch(chunk: list[Example], renderer: ClassRenderer) -> pa.RecordBatch:
+def _batch(chunk: list[Example], renderer: ClassRenderer) -> Any:
     pieces = [renderer.train_pieces(example) for example in chunk]
     encoded = renderer.encode(pieces)
     origins = [example.origin for example in chunk]

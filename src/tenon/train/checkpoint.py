@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import torch as tensors
 
 from tenon.core.errors import FileError, RunError
-from tenon.core.files import digest, folder_aside, read_json, write_json
+from tenon.core.files import digest, digest_of, folder_aside, read_json, remove, write_json
 
 FORMAT = 1
 WEIGHTS = "weights.safetensors"
@@ -57,25 +56,29 @@ class Checkpoint:
 
 
 def save(run: Path, checkpoint: Checkpoint) -> Path:
-    """Write a checkpoint under `run`, then drop those that are neither recent nor the best.
+    """Write a checkpoint under `run`, then drop those that no resumption needs.
+
+    Kept are the two newest, and what each of them calls the best.
 
     Raises:
         FileError: the disk refused. Every earlier checkpoint is as it was.
     """
     folder = path_of(run, checkpoint.position)
+    content = {WEIGHTS: checkpoint.weights, OPTIMIZER: checkpoint.optimizer}
     with folder_aside(folder) as beside:
-        save_file(checkpoint.weights, beside / WEIGHTS)
-        save_file(checkpoint.optimizer, beside / OPTIMIZER)
+        for name, held in content.items():
+            # safetensors' own writer gives mode 0600 and, on a full disk, no OSError
+            (beside / name).write_bytes(tensors.save(held))
         best = checkpoint.best
         state: dict[str, Any] = {
             "format": FORMAT,
             "position": checkpoint.position,
             "plan": checkpoint.plan,
             "best": None if best is None else [best.step, best.value, best.since],
-            "files": {name: digest(beside / name) for name in (WEIGHTS, OPTIMIZER)},
+            "files": {name: digest(beside / name) for name in content},
         }
-        write_json(beside / STATE, state)
-    _drop_old(run, checkpoint)
+        write_json(beside / STATE, {**state, "digest": digest_of(state)})
+    _drop_old(run, checkpoint.position)
     return folder
 
 
@@ -86,21 +89,34 @@ def load(folder: Path) -> Checkpoint:
         RunError: a file is missing, changed, or of another format.
     """
     try:
-        state: dict[str, Any] = read_json(folder / STATE)
-        if state.get("format") != FORMAT:
-            raise RunError(f"{folder}: checkpoint format {state.get('format')}, expected {FORMAT}")
-        for name, expected in state["files"].items():
-            if digest(folder / name) != expected:
+        state = _state(folder)
+        for name in (WEIGHTS, OPTIMIZER):
+            if digest(folder / name) != state["files"][name]:
                 raise RunError(f"{folder / name}: its bytes have changed since it was written")
     except FileError as error:
         raise RunError(f"{folder}: not a whole checkpoint ({error})") from error
     return Checkpoint(
         position=state["position"],
         plan=state["plan"],
-        weights=load_file(folder / WEIGHTS),
-        optimizer=load_file(folder / OPTIMIZER),
+        weights=tensors.load_file(folder / WEIGHTS),
+        optimizer=tensors.load_file(folder / OPTIMIZER),
         best=None if state["best"] is None else Best(*state["best"]),
     )
+
+
+def _state(folder: Path) -> dict[str, Any]:
+    path = folder / STATE
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise RunError(f"{path}: holds a {type(value).__name__}, expected an object")
+    state = cast("dict[str, Any]", value)
+    if state.get("format") != FORMAT:
+        raise RunError(f"{folder}: checkpoint format {state.get('format')}, expected {FORMAT}")
+    if state.pop("digest", None) != digest_of(state):
+        raise RunError(f"{path}: its bytes have changed since it was written")
+    if path_of(folder.parent, state["position"]) != folder:
+        raise RunError(f"{folder}: is of step {state['position']}, not of its name's")
+    return state
 
 
 def newest(run: Path) -> tuple[Checkpoint | None, list[str]]:
@@ -130,18 +146,26 @@ def path_of(run: Path, position: int) -> Path:
 def clear(run: Path) -> None:
     """Remove every checkpoint of a run."""
     for folder in _folders(run):
-        shutil.rmtree(folder)
+        remove(folder)
 
 
 def _folders(run: Path) -> list[Path]:
     return [path for path in run.glob("step-*") if NAME.fullmatch(path.name) and path.is_dir()]
 
 
-def _drop_old(run: Path, checkpoint: Checkpoint) -> None:
-    recent = sorted(_folders(run))[-KEPT:]
-    kept = {path.name for path in recent}
-    if checkpoint.best is not None:
-        kept.add(path_of(run, checkpoint.best.step).name)
+def _drop_old(run: Path, position: int) -> None:
+    """Drop what is neither recent nor the best of a recent one, and what lies ahead, damaged."""
+    reached = path_of(run, position)
+    recent = sorted(folder for folder in _folders(run) if folder <= reached)[-KEPT:]
+    kept = {*recent, *(best for folder in recent if (best := _best_of(folder)))}
     for folder in _folders(run):
-        if folder.name not in kept:
-            shutil.rmtree(folder)
+        if folder not in kept:
+            remove(folder)
+
+
+def _best_of(folder: Path) -> Path | None:
+    try:
+        best = _state(folder)["best"]
+    except (FileError, RunError):
+        return None
+    return path_of(folder.parent, best[0]) if best else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -25,7 +26,9 @@ from tenon.train.step import StepResult, step
 from tenon.train.tracker import Tracker
 
 Score = Callable[[Classifier], dict[str, float]]
-LOWER_IS_BETTER = {"log_loss", "calibration_error"}
+LOWER_IS_BETTER = {"log_loss"}
+REMEDY = "lower train.learning_rate"
+ANEW = "start anew with --resume never"
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,7 @@ class Loop:
         self.accelerator = Accelerator(cpu=model.trunk.device.type == "cpu")
         self.tracker = Tracker(self.accelerator, course.run, settings)
         self.position = 0
+        self.saved: int | None = None
         self.best: Best | None = None
         self.notes: list[str] = []
 
@@ -108,11 +112,11 @@ class Loop:
         if found.plan != self.course.plan:
             raise RunError(
                 f"{self.course.run}: its checkpoints are of another plan; choose another --out, "
-                "or start anew with --resume never"
+                f"or {ANEW}"
             )
         self.put(found.weights)
         optim.load_state(self.optimizer, self.parameters, found.optimizer)
-        self.position, self.best = found.position, found.best
+        self.position, self.saved, self.best = found.position, found.position, found.best
         self.notes.append(f"resumed at step {found.position:,} of {self.steps:,}")
 
     def run(self) -> Trained:
@@ -120,7 +124,8 @@ class Loop:
 
         Raises:
             KeyboardInterrupt: on Ctrl-C or SIGTERM, after a checkpoint of the last whole step.
-            RunError: a loss is not finite. The last checkpoint holds the steps before.
+            RunError: a loss, a weight or a score on dev is not finite. The last checkpoint holds
+                steps before.
             FileError: the disk refused. The last checkpoint is whole.
         """
         log = steplog.StepLog(self.course.run, self.position)
@@ -128,7 +133,7 @@ class Loop:
         if self.course.progress:
             self.course.progress.start("train", self.steps, done=self.position)
         self.model.train()
-        with Interrupt() as interrupt:
+        with self.tracker, Interrupt() as interrupt:
             for batches in self.batches():
                 if self.out_of_patience:
                     break
@@ -138,18 +143,16 @@ class Loop:
                 self.note(log, result, time.perf_counter() - begun)
                 self.after_step(log)
                 if interrupt.wished:
-                    self.save()
+                    self.save(log)
                     raise KeyboardInterrupt
-        self.tracker.end()
         seconds = time.perf_counter() - started
         return self.finish(seconds, tokens)
 
     def batches(self) -> Iterator[list[Batch]]:
         """Give the micro-batches of each step from the position on."""
-        per_epoch = self.order.steps_per_epoch
-        for epoch in range(self.position // per_epoch, self.course.settings.epochs):
-            steps = self.order.epoch(epoch)
-            for rows in steps[self.position % per_epoch :]:
+        first, done = divmod(self.position, self.order.steps_per_epoch)
+        for epoch in range(first, self.course.settings.epochs):
+            for rows in self.order.epoch(epoch)[done if epoch == first else 0 :]:
                 tokens = self.course.settings.micro_batch_tokens
                 parts = micro_batches(rows, self.tokens.lengths_R, tokens)
                 yield [batch(self.tokens, part) for part in parts]
@@ -186,9 +189,9 @@ class Loop:
         last = self.position == self.steps
         if self.course.score and (last or self.position % self.evaluate_every == 0):
             self.evaluate(log, self.course.score)
-            self.save()
+            self.save(log)
         elif last or self._save_due():
-            self.save()
+            self.save(log)
 
     def _save_due(self) -> bool:
         every = self.course.settings.save_every
@@ -197,10 +200,19 @@ class Loop:
         return self.course.score is None and self.position % self.evaluate_every == 0
 
     def evaluate(self, log: steplog.StepLog, score: Score) -> None:
-        """Score dev and remember the best step."""
+        """Score dev and remember the best step.
+
+        Raises:
+            RunError: the score is not a finite number.
+        """
         metrics = score(self.model)
-        value = metrics[self.course.settings.metric]
-        lower = self.course.settings.metric in LOWER_IS_BETTER
+        metric = self.course.settings.metric
+        value = metrics[metric]
+        if not math.isfinite(value):
+            raise RunError(
+                f"{self.course.run}: {metric} on dev is {value} at step {self.position:,}; {REMEDY}"
+            )
+        lower = metric in LOWER_IS_BETTER
         gain = self.best is None or (value < self.best.value if lower else value > self.best.value)
         if gain:
             self.best = Best(self.position, value)
@@ -217,16 +229,28 @@ class Loop:
         patience = self.course.settings.patience
         return bool(patience and self.best and self.best.since >= patience)
 
-    def save(self) -> None:
-        """Write a checkpoint of the position."""
+    def save(self, log: steplog.StepLog) -> None:
+        """Write a checkpoint of the position, unless there is one.
+
+        Raises:
+            RunError: a weight is not finite. Nothing is written.
+        """
+        if self.saved == self.position:
+            return
         weights = {
             name: parameter.detach().cpu().contiguous()
             for name, parameter in self.parameters.items()
         }
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in weights.values()):
+            raise RunError(
+                f"{self.course.run}: weights are not finite at step {self.position:,}; {REMEDY}"
+            )
+        log.flush()
         state = optim.state_tensors(self.optimizer, self.parameters)
         checkpoint.save(
             self.course.run, Checkpoint(self.position, self.course.plan, weights, state, self.best)
         )
+        self.saved = self.position
 
     def put(self, weights: dict[str, torch.Tensor]) -> None:
         """Copy weights into the trainable parameters.
@@ -236,7 +260,9 @@ class Loop:
         """
         shapes = {name: tuple(p.shape) for name, p in self.parameters.items()}
         if shapes != {name: tuple(tensor.shape) for name, tensor in weights.items()}:
-            raise RunError(f"{self.course.run}: the checkpoint holds other parameters than the plan")
+            raise RunError(
+                f"{self.course.run}: the checkpoint holds other parameters than the plan; {ANEW}"
+            )
         with torch.no_grad():
             for name, parameter in self.parameters.items():
                 parameter.copy_(weights[name])
@@ -251,7 +277,10 @@ class Loop:
             )
         if self.best is not None and self.best.step != self.position:
             folder = checkpoint.path_of(self.course.run, self.best.step)
-            self.put(checkpoint.load(folder).weights)
+            try:
+                self.put(checkpoint.load(folder).weights)
+            except RunError as error:
+                raise RunError(f"{error}; it did best on dev and cannot be replaced; {ANEW}") from error
         self.model.eval()
         return Trained(self.position, self.best, early, seconds, tokens, self.notes)
 

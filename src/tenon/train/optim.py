@@ -76,7 +76,10 @@ def set_rate(optimizer: Optimizer, factor: float) -> None:
 def state_tensors(
     optimizer: Optimizer, parameters: Mapping[str, nn.Parameter]
 ) -> dict[str, torch.Tensor]:
-    """Give the optimizer's tensors as `parameter|quantity`; parameters without state are left out."""
+    """Give the optimizer's tensors as `parameter|quantity`.
+
+    Parameters without state are left out: those that never had a gradient.
+    """
     return {
         f"{name}|{quantity}": value.detach().cpu().contiguous()
         for name, parameter in parameters.items()
@@ -92,11 +95,10 @@ def load_state(
     """Put back what `state_tensors` gave.
 
     Raises:
-        RunError: the tensors are not those of these parameters. The optimizer is unchanged.
+        RunError: a tensor is of no parameter here. The optimizer is unchanged.
     """
-    names = {key.rsplit("|", 1)[0] for key in tensors}
-    if names and names != set(parameters):
-        odd = sorted(names ^ set(parameters))
+    odd = sorted({key.rsplit("|", 1)[0] for key in tensors} - set(parameters))
+    if odd:
         raise RunError(f"optimizer state: holds other parameters ({odd[0]}, {len(odd)} in all)")
     for key, tensor in tensors.items():
         name, quantity = key.rsplit("|", 1)

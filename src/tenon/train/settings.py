@@ -8,6 +8,9 @@ from pydantic import Field
 
 from tenon.core.settings import Settings
 
+LARGEST = 1e6
+"""Above every rate or decay of use, and far below what a float32 can hold."""
+
 
 class TrainSettings(Settings):
     """Length, size of a step, optimizer, stopping and checkpoints.
@@ -35,11 +38,11 @@ class TrainSettings(Settings):
     epochs: int = Field(default=3, ge=1)
     tokens_per_step: int = Field(default=0, ge=0)
     micro_batch_tokens: int = Field(default=8192, ge=1)
-    learning_rate: float = Field(default=0.0, ge=0)
-    head_learning_rate: float = Field(default=0.0, ge=0)
+    learning_rate: float = Field(default=0.0, ge=0, le=LARGEST)
+    head_learning_rate: float = Field(default=0.0, ge=0, le=LARGEST)
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     warmup: float = Field(default=0.1, ge=0, lt=1)
-    weight_decay: float = Field(default=0.01, ge=0)
+    weight_decay: float = Field(default=0.01, ge=0, le=LARGEST)
     clip: float = Field(default=1.0, gt=0)
     head_start: Literal["probe", "random"] = "probe"
     head_scale: float = Field(default=0.5, gt=0, le=1)

@@ -42,15 +42,17 @@ def step(
     """Take one optimizer step from gradients summed over `batches`.
 
     Args:
-        batches: micro-batches of this step; together at least one row has a label.
+        batches: micro-batches of this step.
         clip: largest gradient norm; a larger gradient is scaled down to it.
 
     Raises:
-        RunError: the loss or the norm is not finite. Nothing has been updated, and the
-            gradients are cleared.
+        RunError: no row has a label, or the loss or the norm is not finite. Nothing has been
+            updated, and the gradients are cleared.
     Source: mean over the whole step, not a mean of means (transformers' `num_items_in_batch`).
     """
     rows = sum(int((batch.labels_B != IGNORED).sum()) for batch in batches)
+    if not rows:
+        raise RunError("no row of this step has a label; nothing can be learned from it")
     losses: list[torch.Tensor] = []
     for batch in batches:
         nats, _ = loss_sum(model.logits_BL(batch), batch.labels_B)
@@ -62,8 +64,8 @@ def step(
     if not bool(torch.isfinite(mean) & torch.isfinite(norm)):
         optimizer.zero_grad(set_to_none=True)
         raise RunError(
-            f"loss {float(mean):.4g} nats, gradient norm {float(norm):.4g}: not finite; nothing was "
-            "updated. Lower train.learning_rate, or use model.dtype = float32 or bfloat16"
+            f"loss {float(mean):.4g} nats, gradient norm {float(norm):.4g}: not finite; nothing "
+            "was updated. Lower train.learning_rate, or use model.dtype = float32 or bfloat16"
         )
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from types import TracebackType
 
 from accelerate import Accelerator
 from accelerate.tracking import TensorBoardTracker
@@ -38,7 +39,15 @@ class Tracker:
         if self.on:
             self.accelerator.log(values, step=step)
 
-    def end(self) -> None:
-        """Flush and close."""
+    def __enter__(self) -> Tracker:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Flush and close, however the run ended."""
         if self.on:
             self.accelerator.end_training()

@@ -1,0 +1,136 @@
+"""Write docs/settings.md from what Tenon says of its settings, kinds and sites.
+
+python docs/make_settings.py
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import tenon
+from tenon.adapters.bottleneck_kind import NORMS, PRESET_SITES, PRESETS
+from tenon.adapters.kind import Kind
+from tenon.adapters.sites import SITES
+from tenon.core.files import write_text
+from tenon.plan.manual import Setting, manual
+from tenon.plan.planfile import toml
+
+PAGE = Path(__file__).with_name("settings.md")
+HEAD = """# Settings
+
+[All pages](index.md). This page is written by `docs/make_settings.py` from what `tenon show
+settings` and `tenon show kinds` say; it is not edited by hand.
+
+A setting stands in `run.toml` under its table, or on a command line as `key=value` with its full
+name: `tenon train run.toml train.epochs=5`. A setting that is left out has the default of this
+page. Where the default is 0, `"auto"` or empty and the meaning says that the data, the base or the
+kind decides, the value is found before the run starts; `tenon plan` shows it. A setting that is
+not known, or that would have no effect in its plan, is refused."""
+ADAPTER = """## `[adapters.NAME]`
+
+A plan has exactly one such table. `kind` names the kind and `sites` the places; the other settings
+are the kind's. `sites` is a list of site names, or of globs over the names of linear layers and
+embeddings. If it is left out, the kind decides."""
+PRESETS_HEAD = """#### Presets of `bottleneck.v1`
+
+A setting that is given replaces the preset's; `width` replaces `reduction`."""
+PLACES = """## Sites
+
+A site name means the same on every architecture. `attention` stands for its four sites and `mlp`
+for its three, as far as the base has them. The tables give the ends of the module names for the
+model types that Tenon knows; `#` is a layer's number. In other models the linear layers are told
+apart by their place and shape, and `tenon plan` shows what was found. The head is trained with
+every adapter and is no site."""
+
+
+def page() -> str:
+    """Give the page's text."""
+    return (
+        "\n\n".join([HEAD, *_floors(), ADAPTER, *map(_kind, tenon.show("kinds")), *_sites()]) + "\n"
+    )
+
+
+def _floors() -> Iterable[str]:
+    groups: dict[str, list[Setting]] = {}
+    for setting in tenon.show("settings"):
+        table, dot, _ = setting.name.partition(".")
+        groups.setdefault(table if dot else "", []).append(setting)
+    for table, settings in groups.items():
+        yield f"## `[{table}]`" if table else "## Above all tables"
+        yield _settings(settings)
+
+
+def _kind(kind: Kind) -> str:
+    parts = [
+        f"### `{kind.name}`: {kind.title}",
+        f"{kind.summary} Source: {kind.paper}.",
+        f"Learning rate where none is given: {kind.learning_rate:g}. "
+        f"Can be merged: {'yes' if kind.mergeable else 'no'}, {kind.mergeable_why}. "
+        f"Sites where none are given: {_code(kind.default_sites)}.",
+        _settings(tuple(manual(kind.settings))),
+    ]
+    if kind.name == "bottleneck.v1":
+        parts += [PRESETS_HEAD, _presets()]
+    return "\n\n".join(parts)
+
+
+def _settings(settings: Sequence[Setting]) -> str:
+    rows = [(f"`{s.name}`", _default(s), _meaning(s)) for s in settings]
+    return _table(("setting", "default", "meaning"), rows)
+
+
+def _default(setting: Setting) -> str:
+    if setting.required:
+        return "must be given"
+    return "" if setting.default is None else f"`{toml(setting.default)}`"
+
+
+def _meaning(setting: Setting) -> str:
+    meaning = setting.meaning.rstrip(".")
+    if setting.choices and setting.choices != ("true", "false"):
+        meaning += f". One of {_code(setting.choices)}"
+    return meaning
+
+
+def _presets() -> str:
+    head = ("preset", "sites", "activation", "reduction", "scale", "before, after, residual")
+    rows = [
+        (
+            f"`{name}`",
+            _code(PRESET_SITES[name]),
+            str(preset["activation"]),
+            str(preset["reduction"]),
+            f"{preset['scale']:g}",
+            ", ".join(toml(value) for value in NORMS[name]) if name != "parallel" else "not used",
+        )
+        for name, preset in PRESETS.items()
+    ]
+    return _table(head, rows)
+
+
+def _sites() -> Iterable[str]:
+    """Yield a table for each group of model types whose modules have the same names."""
+    yield PLACES
+    groups: dict[str, list[str]] = {}
+    for model_type, patterns in SITES.items():
+        rows = [(f"`{site}`", _code(found)) for site, found in patterns.items()]
+        groups.setdefault(_table(("site", "modules"), rows), []).append(model_type)
+    for table, model_types in groups.items():
+        yield f"### {', '.join(model_types)}"
+        yield table
+
+
+def _code(values: Iterable[str]) -> str:
+    return ", ".join(f"`{value}`" for value in values)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(
+        f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines
+    )
+
+
+if __name__ == "__main__":
+    write_text(PAGE, page())

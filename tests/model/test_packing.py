@@ -1,0 +1,125 @@
+"""Borders and packed attention: groups of like length, masks, windows, and what is refused."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.nn.functional import scaled_dot_product_attention
+
+from tenon.core.errors import RunError
+from tenon.model.packing import BEYOND, Borders, packed_attention
+
+CPU = torch.device("cpu")
+LENGTHS = st.lists(st.integers(1, 30), min_size=1, max_size=12).map(tuple)
+
+
+def states(heads, tokens, seed, width=4):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(1, heads, tokens, width, generator=generator)
+
+
+@given(LENGTHS)
+def test_the_groups_hold_every_token_once_in_its_place(lengths):
+    borders = Borders(lengths, CPU)
+    assert borders.starts_B1.tolist() == [sum(lengths[:n]) for n in range(len(lengths) + 1)]
+    assert borders.longest == max(lengths)
+    stop, rows = 0, 0
+    for group in borders.groups:
+        run = lengths[rows : rows + group.rows]
+        assert (group.start, group.stop, group.longest) == (stop, stop + sum(run), max(run))
+        assert max(run) - min(run) <= max(2, 0.25 * max(run))
+        stop, rows = group.stop, rows + group.rows
+        if group.token_GL is None:
+            assert min(run) == max(run)
+            continue
+        places = group.token_GL[group.real_GL]
+        assert places.tolist() == list(range(sum(run)))
+        back = group.token_GL.flatten()[group.place_T]
+        assert back.tolist() == list(range(sum(run)))
+        owner = torch.repeat_interleave(torch.arange(len(run)), torch.tensor(run))
+        assert (owner[group.token_GL] == torch.arange(len(run))[:, None]).all()
+    assert (stop, rows) == (sum(lengths), len(lengths))
+
+
+@given(
+    LENGTHS,
+    st.booleans(),
+    st.none() | st.integers(1, 12),
+    st.none() | st.floats(0.1, 2.0),
+    st.sampled_from([1, 2, 4]),
+    st.integers(0, 9),
+)
+def test_each_row_attends_as_it_would_alone(lengths, causal, window, scaling, kv_heads, seed):
+    query, key, value = (
+        states(heads, sum(lengths), seed + n) for n, heads in enumerate((4, kv_heads, kv_heads))
+    )
+    found, weights = packed_attention(
+        SimpleNamespace(is_causal=causal),
+        query,
+        key,
+        value,
+        None,
+        borders=Borders(lengths, CPU),
+        scaling=scaling,
+        sliding_window=window,
+    )
+    assert weights is None
+    start = 0
+    for length in lengths:
+        row = slice(start, start + length)
+        q, k, v = query[:, :, row], key[:, :, row], value[:, :, row]
+        far = torch.arange(length)[:, None] - torch.arange(length)
+        seen = far.abs() < (window or length)
+        seen = seen & (far >= 0) if causal else seen
+        expected = scaled_dot_product_attention(q, k, v, seen, scale=scaling, enable_gqa=True)
+        torch.testing.assert_close(found[:, row], expected.transpose(1, 2), rtol=1e-5, atol=1e-5)
+        start += length
+
+
+def test_an_is_causal_of_the_call_goes_before_that_of_the_module():
+    query = states(2, 6, 0)
+    args = (query, query, query, None)
+    borders = Borders((6,), CPU)
+    free = packed_attention(SimpleNamespace(is_causal=False), *args, borders=borders)[0]
+    bound = packed_attention(SimpleNamespace(is_causal=True), *args, borders=borders)[0]
+    named = packed_attention(
+        SimpleNamespace(is_causal=True), *args, borders=borders, is_causal=False
+    )
+    assert not torch.equal(free, bound)
+    assert torch.equal(named[0], free)
+    assert torch.equal(packed_attention(SimpleNamespace(), *args, borders=borders)[0], free)
+
+
+def test_dropout_drops_scores():
+    query = states(2, 40, 0)
+    args = (SimpleNamespace(is_causal=False), query, query, query, None)
+    whole, dropped = (
+        packed_attention(*args, borders=Borders((30, 10), CPU), dropout=p)[0] for p in (0.0, 0.5)
+    )
+    assert not torch.allclose(whole, dropped)
+
+
+@pytest.mark.parametrize("name", ["attention_mask", *BEYOND])
+def test_what_it_does_not_know_is_refused(name):
+    query = states(2, 3, 0)
+    mask = torch.zeros(1, 1, 3, 3) if name == "attention_mask" else None
+    others = {} if name == "attention_mask" else {name: torch.ones(2)}
+    with pytest.raises(RunError, match=f"adds {name}"):
+        packed_attention(
+            SimpleNamespace(), query, query, query, mask, borders=Borders((3,), CPU), **others
+        )
+
+
+def test_borders_tell_whether_and_with_which_windows_they_were_used():
+    query = states(2, 3, 0)
+    borders = Borders((3,), CPU)
+    assert not borders.used and borders.windows == set()
+    for window in (None, 5, 9):
+        packed_attention(
+            SimpleNamespace(), query, query, query, None, borders=borders, sliding_window=window
+        )
+    assert borders.used and borders.windows == {5, 9}
