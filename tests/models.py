@@ -14,7 +14,7 @@ from attached import TABLES, shake
 from tenon.adapters import pack
 from tenon.adapters.fingerprint import fingerprint
 from tenon.adapters.kind import settle
-from tenon.adapters.manifest import Lengths, Manifest, Pooling, Probes, layout_for
+from tenon.adapters.manifest import Lengths, Manifest, Pooling, layout_for
 from tenon.adapters.weights import take
 from tenon.data.example import Example, content_id
 from tenon.evaluate import answerer
@@ -128,14 +128,25 @@ def tokens_of(folder: Path, count: int = 12, seed: int = 0) -> Tokens:
     return collect(examples(texts, labels=labels), renderer_of(folder))
 
 
-def save(model: Classifier, base: Path, folder: Path, limit: int = 48, **fields: Any) -> Path:
-    """Write the adapter directory of `model`, as a run does."""
+def save(
+    model: Classifier,
+    base: Path,
+    folder: Path,
+    which: str = "lora",
+    *,
+    limit: int = 48,
+    **fields: Any,
+) -> Path:
+    """Write the adapter directory of `model`, as a run does.
+
+    Args:
+        which: adapter of `attached.TABLES` that the model has.
+        fields: of the manifest.
+    """
     linear = model.head.linear
     pooling = Pooling(mode=model.pooling, normalize=model.head.normalize)
-    settings = settle("mood", {"kind": "lora.v1"})
+    settings = settle("mood", TABLES[which])
     config = model.peft.peft_config["default"]
-    if "BOTTLENECK" in str(config.peft_type):
-        settings = settle("mood", {"kind": "bottleneck.v1"})
     printed = fingerprint(base, str(base))
     renderer = renderer_of(base, limit)
     manifest = Manifest(
@@ -145,14 +156,14 @@ def save(model: Classifier, base: Path, folder: Path, limit: int = 48, **fields:
         labels=LABELS,
         base=printed,
         pooling=pooling,
-        text=Lengths(max_tokens=limit),
         layout=layout_for(printed.model_type, pooling, has_bias=linear.bias is not None),
-        **{"probes": answerer.probe(model, renderer), **fields},
+        **{
+            "text": Lengths(max_tokens=limit),
+            "probes": answerer.probe(model, renderer),
+            **fields,
+        },
     )
     bias = torch.zeros(len(LABELS)) if linear.bias is None else linear.bias.detach()
     head = {"weight": linear.weight.detach(), "bias": bias}
     held = pack.Adapter("mood", settings.kind, settings, config, take(model.peft), head, manifest)
     return pack.write(folder, held, card="# mood")
-
-
-NO_PROBES = Probes()

@@ -121,7 +121,7 @@ def plan(folder: Path, base: Path, **more: Any) -> Plan:
     }
     for dotted, value in more.items():
         owner, _, field = dotted.rpartition("__")
-        (given[owner] if owner else given)[field] = value
+        (given.setdefault(owner, {}) if owner else given)[field] = value
     return resolve_table(given, folder / "run.toml")
 
 

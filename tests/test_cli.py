@@ -15,6 +15,7 @@ from tenon.cli import main
 from tenon.core.errors import DataError
 
 HEAVY = ("torch", "transformers", "peft", "numpy", "sklearn", "scipy", "pyarrow", "datasets")
+LONG = "x" * 300
 ROWS = "\n".join(
     f'"{word} number {i}",{label}'
     for i in range(12)
@@ -94,10 +95,11 @@ class TestLightness:
         )
         assert done.stdout.strip() == "[]"
 
-    def test_looking_at_data_needs_no_model_library(self, project):
+    @pytest.mark.parametrize("verb", ["check", "init"])
+    def test_looking_at_data_needs_no_model_library(self, project, verb):
         code = (
             "import sys\nfrom tenon.cli import main\n"
-            "try:\n    main(['check', 'words.csv', '--quiet'])\n"
+            f"try:\n    main(['{verb}', 'words.csv', '--quiet'])\n"
             "except SystemExit as end:\n"
             "    heavy = {'torch', 'transformers', 'peft'} & sys.modules.keys()\n"
             "    print(end.code or 0, *sorted(heavy))\n"
@@ -111,6 +113,35 @@ class TestLightness:
 class TestExit:
     def test_version(self, run):
         assert run("--version") == (0, f"tenon {tenon.__version__}\n", "")
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ("check", LONG),
+            ("check", f"{LONG}.csv#train"),
+            ("init", LONG),
+            ("init", "words.csv", "-o", LONG),
+            ("show", LONG),
+            ("plan", "words.csv", f"data.test={LONG}"),
+            ("plan", "words.csv", f"base={LONG}"),
+            ("train", "words.csv", "-o", LONG),
+            ("predict", LONG, "words.csv"),
+        ],
+        ids=lambda arguments: arguments[0],
+    )
+    def test_what_the_system_refuses_is_a_message(self, run, project, arguments):
+        code, out, err = run(*arguments)
+        assert (code, out) == (2, "")
+        assert err.startswith("tenon: ")
+        assert "File name too long" in err
+        assert "Traceback" not in err
+
+    @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+    def test_a_folder_that_may_not_be_read(self, run, project):
+        (project / "locked").mkdir(mode=0)
+        for target in ("locked", "locked/words.csv"):
+            code, _, err = run("check", target)
+            assert (code, "Permission denied" in err) == (2, True)
 
     def test_a_users_error_is_a_message(self, run, project):
         code, out, err = run("check", "wrods.csv")

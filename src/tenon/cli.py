@@ -10,6 +10,7 @@ Exit codes: 0 done, 1 our fault (with a traceback), 2 the user can mend it
 from __future__ import annotations
 
 import contextlib
+import errno
 import json as js
 import os
 import sys
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from tenon.core.progress import Progress
 
 USER, INTERRUPTED = 2, 130
+REFUSED = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP, errno.EROFS, errno.ENOSPC)
+"""What the operating system says of a path that the user can mend, wherever it is met."""
 
 
 class Resume(StrEnum):
@@ -275,6 +278,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # The reader of our output has gone; Python would complain once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:
+        if error.errno not in REFUSED or error.filename is None:
+            raise
+        what = f"{error.filename}: {error.strerror}; check the path, and who may use it"
+        print(f"tenon: {short(what)}", file=sys.stderr)
+        sys.exit(USER)
     except SystemExit as end:
         if end.code == INTERRUPTED:
             _interrupted()

@@ -137,10 +137,12 @@ def test_a_transposed_architecture_tells_peft_so():
     assert not lora(LoraSettings(), {}, _base("llama")).fan_in_fan_out
 
 
-def test_naming_kinds_needs_no_torch():
-    """`tenon --help` and the plan's types import this module; torch takes seconds."""
+@pytest.mark.parametrize("then", ["", "k.settle('a', {'kind': 'bottleneck.v1', 'width': 4})"])
+def test_naming_and_settling_kinds_needs_no_torch(then):
+    """`tenon --help`, `tenon init` and a refused setting do no more than this."""
     code = (
-        "import sys, tenon.adapters.kind as k; print('torch' in sys.modules, 'peft' in sys.modules)"
+        f"import sys, tenon.adapters.kind as k; {then}\n"
+        "print('torch' in sys.modules, 'peft' in sys.modules)"
     )
     found = subprocess.run(  # noqa: S603
         [sys.executable, "-c", code], capture_output=True, text=True, check=True

@@ -79,6 +79,13 @@ class TestNearest:
     def test_the_nearest_first(self):
         assert nearest("lable", ["text", "label", "table", "id"], 2) == ["table", "label"]
 
+    def test_what_was_only_begun_is_nearest(self):
+        assert nearest("acc", ["accuracy", "mcc"]) == ["accuracy"]
+        assert nearest("Order", ["orders_open", "order_status", "border"], 2) == [
+            "orders_open",
+            "order_status",
+        ]
+
     def test_case_does_not_matter(self):
         assert nearest("LABEL", ["Label", "text"]) == ["Label"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tracemalloc
 from collections import Counter
 from pathlib import Path
@@ -126,6 +127,7 @@ class TestRows:
         findings = check(DataSettings(train=str(path)), 0)
         assert findings.columns is None
         assert 'data.columns.label = "lable"' in findings.of("columns")[0].what
+        assert not findings.of("no_rows")
         assert findings.of("unreadable")[0].count == 1
 
     def test_a_column_that_one_file_lacks(self, tmp_path):
@@ -136,6 +138,22 @@ class TestRows:
         (finding,) = findings.of("columns")
         assert finding.what == f"{path}:2: no column 'label'; this row has text, lable"
         assert findings.rows == {"train": 160, "test": 0}
+
+
+class TestNumber:
+    """One thing is said to be one: "1 row has no label", never "1 rows have no label"."""
+
+    def test_of_all_findings(self, tmp_path):
+        odd = [("a", ""), ("", "b"), ("x ", "c"), ("\u202efee", "d"), ("q", " e"), ("same", "f")]
+        findings = found(tmp_path, [*CLEAN, *odd, ("same", "g"), CLEAN[0]], [("new", "h")])
+        told = [finding.what for finding in findings.findings]
+        assert len([what for what in told if re.match(r"1 ", what)]) >= 5
+        plural = re.compile(r"\b1 ((row|label|text|line|pair)s|\w+ (have|are|hold|stand))\b")
+        assert not [what for what in told if plural.search(what)]
+
+    def test_of_a_file_with_one_row(self, tmp_path):
+        findings = found(tmp_path, [("hello", "greeting")])
+        assert findings.of("one_label")[0].what == "train has the label 'greeting' alone"
 
 
 class TestLabels:
@@ -270,8 +288,8 @@ class TestRepeats:
         dev = write(tmp_path / "dev.jsonl", [CLEAN[0], ("in both", "card")])
         findings = found(tmp_path, CLEAN, [("in both", "card")], dev=dev)
         assert [item.what.split("rows of ")[1] for item in findings.of("leak")] == [
-            "dev also stand in train",
-            "test also stand in dev",
+            "dev also stands in train",
+            "test also stands in dev",
         ]
 
 

@@ -222,7 +222,7 @@ class TestLabels:
         rows = [*rows_of(60, labels=2), ("rare", "once")]
         path = write(tmp_path / "a.jsonl", rows)
         notes = [load(DataSettings(train=path, dev=0.4), seed).notes for seed in range(12)]
-        told = sum(any("1 texts stay in train" in note for note in each) for each in notes)
+        told = sum(any("1 text stays in train that" in note for note in each) for each in notes)
         assert 0 < told < 12
 
 
@@ -378,6 +378,22 @@ class TestSniff:
         with pytest.raises(DataError, match=r"no part is named train; it has .*#one, .*#two"):
             sniff(str(path))
 
+    def test_two_other_files_of_one_name_are_no_matter(self, tmp_path):
+        for name in ("train.jsonl", "notes.jsonl", "notes.csv"):
+            write(tmp_path / name, rows_of(9))
+        assert sniff(str(tmp_path)).train == f"{tmp_path}/train.jsonl"
+
+    def test_two_files_that_claim_one_part(self, tmp_path):
+        for name in ("train.jsonl", "val.jsonl", "dev.jsonl"):
+            write(tmp_path / name, rows_of(9))
+        with pytest.raises(DataError, match="both named dev; say which: data.dev"):
+            sniff(str(tmp_path))
+
+    def test_a_folder_without_data(self, tmp_path):
+        (tmp_path / "notes.txt").write_text("nothing")
+        with pytest.raises(DataError, match="is a folder, not a file of rows; it holds no data"):
+            sniff(str(tmp_path))
+
     def test_nothing_there(self, tmp_path):
         with pytest.raises(FileError):
             sniff(str(tmp_path / "none.csv"))
@@ -391,3 +407,35 @@ class TestSniff:
         empty.write_bytes(b"")
         with pytest.raises(DataError, match="the file is empty"):
             guess_columns(DataSettings(train=str(empty)))
+        empty.write_text("text,label\n")
+        for reading in (guess_columns, lambda settings: load(settings, seed=0)):
+            with pytest.raises(DataError, match=r"b\.csv: holds no row"):
+                reading(DataSettings(train=str(empty)))
+
+
+class TestOneReasonOnce:
+    """What follows from another fault is not told beside it."""
+
+    def lines(self, settings) -> list[str]:
+        with pytest.raises(DataError) as caught:
+            load(settings, seed=0)
+        return str(caught.value).splitlines()
+
+    def test_one_row(self, tmp_path):
+        path = write(tmp_path / "a.jsonl", rows_of(1))
+        (line,) = self.lines(DataSettings(train=path))
+        assert "the only row has the label 'label 0'" in line
+
+    def test_a_test_that_is_train_under_another_name(self, tmp_path):
+        paths = [write(tmp_path / name, rows_of(30)) for name in ("a.jsonl", "b.jsonl")]
+        (line,) = self.lines(DataSettings(train=paths[0], test=paths[1]))
+        assert "all its 30 rows also stand in dev or test" in line
+
+    def test_a_column_of_another_field_is_not_offered(self, tmp_path):
+        path = tmp_path / "a.jsonl"
+        path.write_text('{"text": "a"}\n{"text": "b"}\n')
+        (line,) = self.lines(
+            DataSettings(train=str(path), columns=Columns(text="text", label="intent"))
+        )
+        assert '"text"' not in line
+        assert "set data.columns.label to one of these" in line

@@ -20,7 +20,7 @@ from tenon.core.errors import Fault, Faults
 from tenon.data import json_document, lines
 from tenon.data.dialect import Dialect, dialect_of, has_header, usual_width
 from tenon.data.encoding import likely_encoding, wide_encoding
-from tenon.data.findings import counted, share_of
+from tenon.data.findings import agreed, counted, said, share_of
 from tenon.data.lines import REFUSED, Lines
 from tenon.data.members import part_name
 from tenon.data.places import in_order, split_place
@@ -305,6 +305,11 @@ class TestDialect:
         assert dialect_of("csv", "auto", ["a;b,c\n", "c;d,e\n"]).delimiter == ","
         assert dialect_of("csv", "auto", ['"a;b"\n', '"c;d"\n']).delimiter == ","
 
+    def test_commas_of_the_texts_do_not_hide_what_the_header_says(self):
+        assert dialect_of("csv", "auto", ["text;label\n", "one, two, three;a\n"]).delimiter == ";"
+        assert dialect_of("csv", "auto", ["text;label\n", '"one; two";a\n']).delimiter == ";"
+        assert dialect_of("csv", "auto", ["text;label\n", "one, two\n"]).delimiter == ","
+
     def test_a_column_of_one(self):
         assert dialect_of("csv", "auto", ["text\n", "fine\n"]).delimiter == ","
 
@@ -343,6 +348,10 @@ class TestWords:
 
     def test_numbers_and_shares(self):
         assert (counted(1, "row"), counted(2_000, "row")) == ("1 row", "2,000 rows")
+        assert [agreed(n, "stand") for n in (0, 1, 2)] == ["stand", "stands", "stand"]
+        assert said(1, "row", "have no label") == "1 row has no label"
+        assert said(1, "label", "are of another type") == "1 label is of another type"
+        assert said(2, "text", "hold marks") == "2 texts hold marks"
         assert share_of(331, 1_200) == "331 of 1,200 (27.6 %)"
         assert share_of(0, 0) == "0 of 0 (0.0 %)"
 

@@ -68,6 +68,14 @@ def test_what_begins_like_toml_and_is_none(text):
         parse([f"key={text}"])
 
 
+@pytest.mark.parametrize("text", ["[mlp.out]", "[mlp.out,attention.out]"])
+def test_a_list_whose_quotes_the_shell_took(text):
+    with pytest.raises(PlanError) as caught:
+        parse([f"sites={text}"])
+    quoted = ", ".join(f'"{word}"' for word in text.strip("[]").split(","))
+    assert str(caught.value).endswith(f"the shell takes quotes away: write 'sites=[{quoted}]'")
+
+
 def test_all_faults_at_once():
     with pytest.raises(PlanError) as caught:
         parse(["x", "a=1", "a=2", 'b="'])

@@ -126,6 +126,27 @@ def test_what_is_missing_is_told_together():
     assert [line.split(" ")[1] for line in lines] == ["base", "data.train", "adapters"]
 
 
+def test_what_stands_above_all_tables_is_not_said_to_be_of_one():
+    assert told({})[0] == 'run.toml: base is missing; write it above the first table: base = "..."'
+
+
+def test_what_may_be_two_things_is_told_as_both():
+    (line,) = told(table_of({**NEEDED, "data.dev": True}))
+    assert line == "run.toml: data.dev = true; it should be a valid string or a valid number"
+
+
+def test_an_empty_text_is_called_empty():
+    (line,) = told(table_of({**NEEDED, "base": ""}))
+    assert line == 'run.toml: base = "" is empty; give one'
+
+
+def test_a_value_in_the_place_of_the_adapters_tables():
+    assert told(table_of(NEEDED), "adapters=3") == [
+        "argument adapters=3: adapters = 3 is not a table; "
+        'write [adapters.NAME] with kind = "lora.v1"'
+    ]
+
+
 def test_a_table_that_is_a_value():
     assert "train = 3 is not a table" in told({**table_of(NEEDED), "train": 3})[0]
     assert "not a table" in told({**table_of(NEEDED), "adapters": {"mood": "lora.v1"}})[0]
@@ -151,6 +172,21 @@ class TestAdapters:
     def test_hostile_names(self, name):
         table = {**table_of(NEEDED), "adapters": {name: {"kind": "lora.v1"}}}
         assert told(table)
+
+    def test_a_choice_of_a_kind_is_offered_as_any_other(self):
+        kind = {"adapters.mood.kind": "bottleneck.v1"}
+        (line,) = told(table_of({**NEEDED, **kind, "adapters.mood.preset": "holsby"}))
+        assert line == (
+            'run.toml: adapters.mood.preset = "holsby" is not one of houlsby, pfeiffer, parallel; '
+            "did you mean houlsby?"
+        )
+
+    def test_a_bound_of_a_kind_is_told_as_any_other(self):
+        kind = {"adapters.mood.kind": "bottleneck.v1"}
+        (line,) = told(table_of({**NEEDED, **kind, "adapters.mood.width": 0}))
+        assert line == (
+            "run.toml: adapters.mood.width = 0; it should be greater than or equal to 1"
+        )
 
     def test_an_unknown_kind_is_told_with_the_nearest(self):
         (line,) = told(table_of({**NEEDED, "adapters.mood.kind": "lora.v9"}))

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tenon.core.errors import FileError, PlanError, TenonError
+from tenon.core.errors import DataError, FileError, PlanError, TenonError
+from tenon.data.settings import Columns
 from tenon.plan.resolve import NAME, parse_toml, resolve_table
 from tenon.plan.starter import CHINESE_BASE, PACKAGED_BASE, adapter_name, starter
 
@@ -73,6 +74,44 @@ def test_what_is_given_is_not_guessed(here):
     ]  # fmt: skip
     made = starter("mail.jsonl", here / "run.toml", arguments)
     assert (made.plan.base, made.plan.adapter.name, made.notes) == ("my/base", "x", ())
+
+
+@pytest.mark.parametrize("named", ["label=bbb", "text=aaa"])
+def test_one_column_is_named_and_the_other_guessed(here, named):
+    jsonl(here / "mail.jsonl", ENGLISH, text="aaa", label="bbb")
+    made = starter("mail.jsonl", here / "run.toml", [f"data.columns.{named}"])
+    columns = made.plan.data.columns
+    assert columns is not None
+    assert (columns.text, columns.label) == ("aaa", "bbb")
+    assert made.plan.origins[f"data.columns.{named.partition('=')[0]}"] == "override"
+
+
+def test_a_misspelt_label_column_can_be_named_as_its_message_says(here):
+    jsonl(here / "mail.jsonl", ENGLISH, label="lable")
+    with pytest.raises(DataError, match='set data.columns.label = "lable"'):
+        starter("mail.jsonl", here / "run.toml")
+    made = starter("mail.jsonl", here / "run.toml", ["data.columns.label=lable"])
+    assert made.plan.data.columns == Columns(text="text", label="lable")
+
+
+def test_a_named_column_that_is_not_there(here):
+    jsonl(here / "mail.jsonl", ENGLISH)
+    with pytest.raises(DataError, match="no column 'labels'.*did|set data.columns.label"):
+        starter("mail.jsonl", here / "run.toml", ["data.columns.label=labels"])
+
+
+def test_what_cannot_be_read_is_told(here):
+    path = jsonl(here / "mail.jsonl", ENGLISH)
+    path.write_text(path.read_text() + "{\n")
+    assert any("1 line" in note for note in starter("mail.jsonl", here / "run.toml").notes)
+
+
+def test_what_no_part_uses_is_told(here):
+    for part in ("train", "spare"):
+        jsonl(here / f"{part}.jsonl", ENGLISH)
+    (here / "all.json").write_text(json.dumps({"train": rows(ENGLISH), "spare": rows(ENGLISH)}))
+    notes = starter("all.json", here / "run.toml").notes
+    assert any("spare" in note for note in notes)
 
 
 def test_the_parts_of_a_container(here):

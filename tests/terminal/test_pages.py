@@ -123,7 +123,7 @@ def test_the_page_of_the_demo(made, tmp_path):
     demonstration = Demonstration(findings, runs, ("lora.v1", "bottleneck.v1"))
     text = shown(demonstration, width=80)
     assert all(len(line) <= 80 for line in text.splitlines())
-    assert "1 rows have an empty or blank text" in text
+    assert "1 row has an empty or blank text" in text
     accuracy = f"{100 * made.metrics['test']['accuracy'].value:.1f} %"
     probe = f"{100 * made.baselines[PROBE]['accuracy'].value:.1f} %"
     line = next(line for line in text.splitlines() if line.strip().startswith("Accuracy"))

@@ -93,3 +93,10 @@ def test_paths_below_the_working_folder_are_short(tmp_path, monkeypatch):
     assert short("/elsewhere/a.csv") == "/elsewhere/a.csv"
     monkeypatch.chdir("/")
     assert short("/a/b") == "/a/b"
+
+
+def test_notes_name_files_from_the_working_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    console = Console(width=300, record=True, file=io.StringIO())
+    console.print(notes([f"{tmp_path}/a.csv: 3 lines end in CR LF, which is accepted"]))
+    assert "·  a.csv: 3 lines" in console.export_text()

@@ -57,5 +57,5 @@ def test_streams_of_a_seed_are_apart_and_seeds_reach_to_the_end():
 
 def test_the_order_is_the_same_on_every_machine():
     """What Philox gives is stated by numpy for all platforms; the permutation is pinned here."""
-    assert np.concatenate(order([1] * 8, 8, seed=1).epoch(0)).tolist() == list(range(8))
+    assert np.concatenate(order([1] * 8, 8, seed=1).epoch(0)).tolist() == [0, 5, 4, 1, 2, 6, 3, 7]
     assert generator(1, 0).permutation(8).tolist() == [0, 5, 4, 1, 2, 6, 3, 7]

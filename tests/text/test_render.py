@@ -75,7 +75,7 @@ def test_texts_and_pairs_are_not_mixed(folder_of):
     """Two texts and one second text would be zipped into rows that nobody wrote."""
     renderer = renderer_of(folder_of("bert"))
     mixed = [Pieces("a", None, 0), Pieces("b", "c", 0), Pieces("d", None, 0)]
-    with pytest.raises(ValueError, match="pairs"):
+    with pytest.raises(ValueError, match="text_pair"):
         renderer.encode(mixed)
 
 

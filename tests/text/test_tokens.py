@@ -172,7 +172,7 @@ def test_a_file_cut_short_anywhere_is_refused_with_the_remedy(renderer, tmp_path
     whole = path.read_bytes()
     for size in [0, 1, 7, *range(8, len(whole), 211), len(whole) - 1]:
         path.write_bytes(whole[:size])
-        with pytest.raises(FileError, match="x.arrow: .*; remove it and run again"):
+        with pytest.raises(FileError, match=f"^{path}: not a token file; remove it"):
             open_tokens(path, 9)
 
 
@@ -180,7 +180,7 @@ def test_another_file_is_refused(renderer, tmp_path):
     path = tmp_path / "x.arrow"
     for content in (b"text", b"{}" * 9000, b"ARROW1\0\0" + b"\0" * 99 + b"ARROW1"):
         path.write_bytes(content)
-        with pytest.raises(FileError, match="not a token file; remove it and run again"):
+        with pytest.raises(FileError, match=f"^{path}: not a token file; remove it and run again"):
             open_tokens(path, 9)
     table = pa.table({"ids": [[1, 2]]})
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:

@@ -6,10 +6,11 @@ from importlib import resources
 
 import pytest
 
+from tenon.core.errors import FileError
 from tenon.data.load import load
 from tenon.plan.resolve import resolve
 from tenon.verbs.check import check
-from tenon.verbs.demo import BASE, FILES, TRIALS, trial
+from tenon.verbs.demo import BASE, FILES, TRIALS, demo, trial
 
 
 @pytest.fixture
@@ -48,3 +49,13 @@ def test_the_good_files_are_good_and_the_faulty_one_is_not(folder):
     trial(folder / "lora.toml", "lora", TRIALS["lora"])
     assert check(str(folder / "lora.toml")).errors == 0
     assert check(str(folder / "faulty.csv")).errors >= 3
+
+
+@pytest.mark.parametrize("there", ["notes.txt", "train.csv"])
+def test_a_folder_of_something_else_stays_as_it_is(tmp_path, there):
+    (tmp_path / there).write_text("mine")
+    with pytest.raises(FileError, match=f"holds {there}, which is no part of a demo"):
+        demo(tmp_path)
+    with pytest.raises(FileError, match="is a file; choose another --out"):
+        demo(tmp_path / there)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(there, "mine")]

@@ -150,7 +150,13 @@ class TestPlan:
 class TestTarget:
     @pytest.mark.parametrize(
         ("target", "is_one"),
-        [("run.toml", True), ("a/b.toml", True), ("mail.csv", False), ("x.zip#a.toml.csv", False)],
+        [
+            ("run.toml", True),
+            ("a/b.toml", True),
+            ("runs/a/plan.json", True),
+            ("mail.csv", False),
+            ("x.zip#a.toml.csv", False),
+        ],
     )
     def test_a_plan_file_is_known_by_its_name(self, target, is_one):
         assert is_plan_file(target) == is_one

@@ -1,18 +1,24 @@
-"""The kind `bottleneck.v1`: presets of the literature, and their places in each architecture."""
+"""The kind `bottleneck.v1`: presets of the literature, and their places in each architecture.
+
+torch and PEFT are imported by the functions that make the config, so that
+looking up the kind and settling its settings stays quick.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
-from transformers import PreTrainedConfig
 
-from tenon.adapters import sites
-from tenon.adapters.bottleneck import BottleneckConfig
 from tenon.adapters.kind import Targets, kind
 from tenon.core.errors import PlanError
 from tenon.core.settings import Settings
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
+    from tenon.adapters.bottleneck import BottleneckConfig
 
 Activation = Literal["relu", "gelu", "silu", "swish", "tanh"]
 PRESETS: dict[str, dict[str, Any]] = {
@@ -141,6 +147,9 @@ def bottleneck(
     Raises:
         PlanError: the preset or its norm settings have no place in this architecture.
     """
+    from tenon.adapters import sites
+    from tenon.adapters.bottleneck import BottleneckConfig
+
     names = sites.modules(targets)
     before, after, residual = settings.norms()
     if settings.preset == "parallel":
@@ -167,6 +176,8 @@ def bottleneck(
 
 def _mlps(names: tuple[str, ...], model_type: str) -> tuple[str, ...]:
     """Give the MLPs that end in the linear layers `names`."""
+    from tenon.adapters import sites
+
     known = sites.SITES.get(model_type, {}).get("mlp.out", ())
     blocks: list[str] = []
     for name in names:
@@ -201,6 +212,8 @@ def _norms(
 
 
 def _refuse_without_norm(settings: BottleneckSettings, model_type: str) -> None:
+    from tenon.adapters import sites
+
     explicit = settings.explicit_norms()
     if explicit:
         raise PlanError(

@@ -1,14 +1,21 @@
-"""PEFT's own kinds, one function each: settings and targets to a PEFT config."""
+"""PEFT's own kinds, one function each: settings and targets to a PEFT config.
+
+PEFT is imported by the function that makes the config, so that looking up a
+kind and settling its settings stays quick.
+"""
 
 from __future__ import annotations
 
-from peft import LoraConfig
-from pydantic import Field
-from transformers import PreTrainedConfig
+from typing import TYPE_CHECKING
 
-from tenon.adapters import sites
+from pydantic import Field
+
 from tenon.adapters.kind import Targets, kind
 from tenon.core.settings import Settings
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
+    from transformers import PreTrainedConfig
 
 TRANSPOSED = frozenset({"gpt2", "openai-gpt", "imagegpt", "decision_transformer"})
 """Model types whose linear layers are `Conv1D`, stored [in, out]; PEFT has to be told."""
@@ -51,6 +58,10 @@ def lora(settings: LoraSettings, targets: Targets, base: PreTrainedConfig) -> Lo
     Source: Schulman et al. 2025, "LoRA Without Regret" (all layers, MLP above all; about ten times
         full fine-tuning's learning rate).
     """
+    from peft import LoraConfig
+
+    from tenon.adapters import sites
+
     return LoraConfig(
         r=settings.rank,
         # PEFT types it as int and divides by it; a whole number stays one in the file

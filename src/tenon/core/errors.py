@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 SHOWN_FAULTS = 20
+SHORTEST_BEGINNING = 3
 
 
 class TenonError(Exception):
@@ -103,10 +104,18 @@ class Faults:
 
 
 def nearest(word: str, choices: Iterable[str], count: int = 1) -> list[str]:
-    """Give the `count` choices spelled most like `word`, best first; empty if none is near."""
+    """Give the `count` choices spelled most like `word`, best first; empty if none is near.
+
+    A choice of which `word` is the beginning comes before those that are spelled like it.
+    """
     folded = {choice.casefold(): choice for choice in choices}
-    close = difflib.get_close_matches(word.casefold(), folded, n=count, cutoff=0.5)
-    return [folded[match] for match in close]
+    begun = word.casefold()
+    longer = [
+        name for name in folded if len(begun) >= SHORTEST_BEGINNING and name.startswith(begun)
+    ]
+    close = difflib.get_close_matches(begun, folded, n=count, cutoff=0.5)
+    whole = [begun] if begun in folded else []
+    return [folded[match] for match in dict.fromkeys([*whole, *longer, *close])][:count]
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:

@@ -46,6 +46,8 @@ def reading(path: Path) -> Iterator[None]:
     """Turn an OSError met while reading `path` into a FileError that names it."""
     try:
         yield
+    except FileError:
+        raise
     except FileNotFoundError as error:
         raise FileError(f"{path}: no such file or folder; check the path") from error
     except OSError as error:

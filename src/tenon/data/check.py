@@ -14,7 +14,16 @@ from tenon.data.class_findings import class_findings
 from tenon.data.columns import guess, require
 from tenon.data.example import Example, Row
 from tenon.data.fields import Refusal, judge
-from tenon.data.findings import EXAMPLES, Finding, Findings, Lengths, counted, share_of
+from tenon.data.findings import (
+    EXAMPLES,
+    Finding,
+    Findings,
+    Lengths,
+    agreed,
+    counted,
+    said,
+    share_of,
+)
 from tenon.data.ledger import LabelNames, Ledger
 from tenon.data.load import plan_route, sample_of
 from tenon.data.oddities import ODDITIES, oddities_of
@@ -30,22 +39,22 @@ Progress = Callable[[str, int], None]
 PROGRESS_ROWS = 10_000
 _SEVERITIES = ("error", "warning", "note")
 _REFUSALS = {
-    "no_text_column": "rows lack the text column",
-    "no_pair_column": "rows lack the pair column",
-    "no_label_column": "rows lack the label column",
-    "null_text": "rows have null for text",
-    "null_pair": "rows have null for the second text",
-    "empty_text": "rows have an empty or blank text",
-    "empty_pair": "rows have an empty or blank second text",
-    "text_not_text": "rows hold something else than text in the text column",
-    "pair_not_text": "rows hold something else than text in the pair column",
-    "unsound_text": "texts hold characters that no UTF-8 can hold, or NUL",
-    "unsound_pair": "second texts hold characters that no UTF-8 can hold, or NUL",
-    "unsound_label": "labels hold characters that no UTF-8 can hold",
-    "missing_label": "rows have no label",
-    "label_not_class": "rows have a label that is no class",
-    "blanks_around_label": "labels have blanks around them",
-    "mixed_labels": "labels are of another type than the first one",
+    "no_text_column": ("row", "lack the text column"),
+    "no_pair_column": ("row", "lack the pair column"),
+    "no_label_column": ("row", "lack the label column"),
+    "null_text": ("row", "have null for text"),
+    "null_pair": ("row", "have null for the second text"),
+    "empty_text": ("row", "have an empty or blank text"),
+    "empty_pair": ("row", "have an empty or blank second text"),
+    "text_not_text": ("row", "hold something else than text in the text column"),
+    "pair_not_text": ("row", "hold something else than text in the pair column"),
+    "unsound_text": ("text", "hold characters that no UTF-8 can hold, or NUL"),
+    "unsound_pair": ("second text", "hold characters that no UTF-8 can hold, or NUL"),
+    "unsound_label": ("label", "hold characters that no UTF-8 can hold"),
+    "missing_label": ("row", "have no label"),
+    "label_not_class": ("row", "have a label that is no class"),
+    "blanks_around_label": ("label", "have outer blanks"),
+    "mixed_labels": ("label", "are of another type than the first one"),
 }
 
 
@@ -221,11 +230,14 @@ def _gathered(reading: _Reading, settings: DataSettings) -> Iterator[Finding]:
     yield from reading.extra
     for kind, count in reading.problems.items():
         remedy = "training refuses them; mend or remove them"
-        what = f"{count:,} {_REFUSALS[kind]}"
+        what = said(count, *_REFUSALS[kind])
         yield Finding(kind, "error", count, what, remedy, tuple(reading.origins[kind]))
     ledgers = reading.ledgers
     counts = {part: ledger.label_counts() for part, ledger in ledgers.items()}
-    yield from class_findings(counts, ledgers)
+    unknown = any(finding.kind == "columns" for finding in reading.extra)
+    for finding in class_findings(counts, ledgers):
+        if not (unknown and finding.kind == "no_rows"):
+            yield finding
     yield from leaks(ledgers, settings.overlap)
     yield from conflicts(ledgers)
     for part, ledger in ledgers.items():
@@ -233,7 +245,7 @@ def _gathered(reading: _Reading, settings: DataSettings) -> Iterator[Finding]:
     for kind, count in reading.oddities.items():
         severity, what, remedy = ODDITIES[kind]
         shown = tuple(reading.origins[kind])
-        yield Finding(kind, severity, count, f"{count:,} {what}", remedy, shown)
+        yield Finding(kind, severity, count, said(count, "text", what), remedy, shown)
     for note in dict.fromkeys([*reading.notes, *unused_parts(reading.route)]):
         yield Finding("reading", "note", 1, note)
 
@@ -265,7 +277,8 @@ def _spread(unit: str, lengths: npt.NDArray[np.uint32]) -> Lengths:
 
 
 def _cut(cut: int, sampled: int, rows: int, max_tokens: int) -> Finding:
-    what = f"{share_of(cut, sampled)} rows are longer than {max_tokens:,} tokens and will be cut"
+    are = agreed(cut, "are")
+    what = f"{share_of(cut, sampled)} rows {are} longer than {max_tokens:,} tokens and will be cut"
     if sampled < rows:
         what += f"; seen in a sample, so about {round(cut / sampled * rows):,} of all {rows:,}"
     return Finding(

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from tenon.core.errors import nearest
-from tenon.data.findings import EXAMPLES, Finding, counted
+from tenon.data.findings import EXAMPLES, Finding, agreed, counted, said
 from tenon.data.ledger import MOST_LABELS, Ledger
 
 RARE_ROWS = 10
@@ -47,7 +47,8 @@ def _trainable(train: Mapping[str, int]) -> Iterator[Finding]:
         what = f"train has more than {MOST_LABELS:,} different labels"
         yield Finding("too_many_labels", "error", len(train), what, "choose another label column")
     elif len(train) == 1:
-        what = f"all {rows:,} rows of train have the label {next(iter(train))!r}"
+        only = f"the label {next(iter(train))!r}"
+        what = f"all {rows:,} rows of train have {only}" if rows > 1 else f"train has {only} alone"
         yield Finding("one_label", "error", 1, what, "give rows of at least two labels")
     elif len(train) == rows:
         what = f"{rows:,} rows of train have {len(train):,} labels, so that no label recurs"
@@ -65,7 +66,7 @@ def _unseen(part: str, counts: Mapping[str, int], train: Mapping[str, int]) -> I
             "error",
             len(unseen),
             f"{counted(len(unseen), 'label')} of {part} ({counted(rows, 'row')}) "
-            "never stand in train",
+            f"never {agreed(len(unseen), 'stand')} in train",
             f"{remedy}add such rows to train or remove these",
             tuple(unseen[:EXAMPLES]),
         )
@@ -78,7 +79,8 @@ def _absent(part: str, counts: Mapping[str, int], train: Mapping[str, int]) -> I
             "absent_labels",
             "note",
             len(absent),
-            f"{counted(len(absent), 'label')} of train have no row in {part}",
+            f"{counted(len(absent), 'label')} of train "
+            f"{agreed(len(absent), 'have')} no row in {part}",
             f"scores on {part} say nothing about them",
             tuple(absent[:EXAMPLES]),
         )
@@ -91,7 +93,7 @@ def _rare(train: Mapping[str, int]) -> Iterator[Finding]:
             "rare_labels",
             "warning",
             len(rare),
-            f"{counted(len(rare), 'label')} have fewer than {RARE_ROWS} rows in train",
+            said(len(rare), "label", f"have fewer than {RARE_ROWS} rows in train"),
             "gather more rows of them, or join them with others",
             tuple(f"{label} ({counted(count, 'row')})" for count, label in rare[:EXAMPLES]),
         )
@@ -125,7 +127,8 @@ def similar_labels(counts: Counts) -> Iterator[Finding]:
             "similar_labels",
             "warning",
             len(pairs),
-            f"{counted(len(pairs), 'pair')} of labels have nearly the same name",
+            f"{counted(len(pairs), 'pair')} of labels "
+            f"{agreed(len(pairs), 'have')} nearly the same name",
             "write them the same if they are one",
             tuple(f"{first!r} and {second!r}" for first, second in pairs[:EXAMPLES]),
         )

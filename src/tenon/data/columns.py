@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -64,7 +64,11 @@ def to_examples(rows: Iterable[Row], columns: Columns, faults: Faults) -> Iterat
             yield item
 
 
-def guess(rows: Sequence[Row], task: Task = "text-classification") -> Guess:
+def guess(
+    rows: Sequence[Row],
+    task: Task = "text-classification",
+    known: Mapping[str, str] | None = None,
+) -> Guess:
     """Guess which columns hold the text and the label.
 
     Names that label files use decide first; columns with other names, or none, are told apart by
@@ -73,22 +77,31 @@ def guess(rows: Sequence[Row], task: Task = "text-classification") -> Guess:
     Args:
         rows: a sample of one source.
         task: what is learned; every task so far has one text or pair and one label.
+        known: columns that are named already: "text", "pair", "label" to the column.
 
     Raises:
-        DataError: no column can be the text or the label, or several can.
+        DataError: no column can be the text or the label, or several can; or a named one is not
+            there.
     """
     del task
     if not rows:
         raise DataError("there are no rows to guess the columns from; give a file with rows")
+    named = {field: column for field, column in (known or {}).items() if column}
     profiles = _profiles(rows)
-    label, why_label = _label(rows[0], profiles)
-    rest = {name: profile for name, profile in profiles.items() if name != label}
-    text, pair, why_text = _text(rows[0], rest)
-    unused = [name for name in rest if name not in (text, pair)]
-    why = [why_text, why_label]
+    for field, column in named.items():
+        if column not in profiles:
+            _, what, remedy = missing_column(rows[0], column, field)
+            raise DataError(f"{rows[0].origin}: {what}; {remedy}")
+    free = {name: found for name, found in profiles.items() if name not in named.values()}
+    label, why_label = (named["label"], "") if "label" in named else _label(rows[0], free, profiles)
+    rest = {name: found for name, found in free.items() if name != label}
+    text, pair, why_text = (named["text"], "", "") if "text" in named else _text(rows[0], rest)
+    columns = Columns(text=text, pair=named.get("pair", pair), label=label)
+    why = [said for said in (why_text, why_label) if said]
+    unused = [name for name in rest if name not in (columns.text, columns.pair)]
     if unused:
         why.append(f"not used: {', '.join(map(repr, unused))}")
-    return Guess(Columns(text=text, pair=pair, label=label), why)
+    return Guess(columns, why)
 
 
 def guess_text(rows: Sequence[Row]) -> Guess:
@@ -117,7 +130,7 @@ def require(rows: Sequence[Row], columns: Columns, faults: Faults) -> bool:
     before = faults.count
     for field, column in (("text", columns.text), ("pair", columns.pair), ("label", columns.label)):
         if column and rows and not any(column in row.values for row in rows):
-            _, what, remedy = missing_column(rows[0], column, field)
+            _, what, remedy = missing_column(rows[0], column, field, columns)
             faults.add(rows[0].origin, what, remedy)
     return faults.count == before
 
@@ -152,8 +165,10 @@ def _known(profiles: Iterable[str], names: Sequence[str]) -> list[str]:
     return [folded[name] for name in names if name in folded]
 
 
-def _label(first: Row, profiles: dict[str, _Profile]) -> tuple[str, str]:
-    """Choose the label column; give it and the reason."""
+def _label(
+    first: Row, profiles: dict[str, _Profile], all_profiles: dict[str, _Profile]
+) -> tuple[str, str]:
+    """Choose the label column among `profiles`; give it and the reason."""
     known = _known(profiles, LABEL_NAMES)
     if known:
         return known[0], f"label is column {known[0]!r}, by its name"
@@ -164,7 +179,7 @@ def _label(first: Row, profiles: dict[str, _Profile]) -> tuple[str, str]:
         raise DataError(
             f'{first.origin}: {what}; set data.columns.label = "{near[0]}" or mend the header'
         )
-    fullest = max(profiles.values(), key=lambda profile: profile.distinct, default=None)
+    fullest = max(all_profiles.values(), key=lambda profile: profile.distinct, default=None)
     classes = [
         profile
         for profile in profiles.values()

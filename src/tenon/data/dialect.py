@@ -39,13 +39,13 @@ def dialect_of(suffix: str, quoting: Quoting, sample: Sequence[str]) -> Dialect:
     Args:
         suffix: "csv" or "tsv".
         quoting: "auto" is RFC 4180 for CSV and none for TSV.
-        sample: the first physical lines; a CSV whose lines hold no comma but all hold as many
-            tabs, semicolons or bars is separated by those.
+        sample: the first physical lines; a CSV whose first line holds no comma, and whose lines all
+            hold as many tabs, semicolons or bars, is separated by those.
     """
     quoted = suffix == "csv" if quoting == "auto" else quoting == "rfc4180"
     if suffix == "tsv":
         return Dialect("\t", quoted)
-    if not sample or _widths(sample, ",", quoted=quoted) != {1}:
+    if not sample or _widths(sample[:1], ",", quoted=quoted) != {1}:
         return Dialect(",", quoted)
     for rival in _RIVALS:
         widths = _widths(sample, rival, quoted=quoted)

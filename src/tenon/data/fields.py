@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from tenon.core.errors import nearest
 from tenon.data.example import Example, Row, content_id
@@ -84,11 +84,11 @@ def _problems(
         ) or (type(label) is int or type(label) is bool)
     if fine and "\0" not in str(text):
         return []
-    found = _text_problems(row, columns.text, "text")
+    found = _text_problems(row, columns, "text")
     if columns.pair:
-        found += _text_problems(row, columns.pair, "pair")
+        found += _text_problems(row, columns, "pair")
     if columns.label:
-        found += _label_problems(row, columns.label)
+        found += _label_problems(row, columns)
     return found
 
 
@@ -101,9 +101,10 @@ def _sound(text: str) -> bool:
     return True
 
 
-def _text_problems(row: Row, column: str, field: str) -> list[Problem]:
+def _text_problems(row: Row, columns: Columns, field: Literal["text", "pair"]) -> list[Problem]:
+    column = columns.text if field == "text" else columns.pair
     if column not in row.values:
-        return [missing_column(row, column, field)]
+        return [missing_column(row, column, field, columns)]
     value = row.values[column]
     if value is None:
         return [Problem(f"null_{field}", f"{column!r} is null", "give a text or remove the row")]
@@ -121,9 +122,10 @@ def _text_problems(row: Row, column: str, field: str) -> list[Problem]:
     return []
 
 
-def _label_problems(row: Row, column: str) -> list[Problem]:
+def _label_problems(row: Row, columns: Columns) -> list[Problem]:
+    column = columns.label
     if column not in row.values:
-        return [missing_column(row, column, "label")]
+        return [missing_column(row, column, "label", columns)]
     value = row.values[column]
     if value is None or value == "":
         what = f"{column!r} is {'null' if value is None else 'empty'}"
@@ -148,10 +150,18 @@ def _label_problems(row: Row, column: str) -> list[Problem]:
     return []
 
 
-def missing_column(row: Row, column: str, field: str) -> Problem:
-    """Say that a row lacks `column`, and which of its columns has the nearest name."""
+def missing_column(row: Row, column: str, field: str, columns: Columns | None = None) -> Problem:
+    """Say that a row lacks `column`, and which of its columns has the nearest name.
+
+    Args:
+        row: the row.
+        column: what it lacks.
+        field: what the column was to hold.
+        columns: meaning of the columns; one that holds another field is not offered.
+    """
     known = ", ".join(map(str, row.values)) or "no columns"
-    near = nearest(column, row.values)
+    taken = (columns.text, columns.pair, columns.label) if columns else ()
+    near = nearest(column, [name for name in row.values if name not in taken])
     mend = (
         f'set data.columns.{field} = "{near[0]}" or mend the row'
         if near

@@ -10,6 +10,7 @@ from tenon.data.settings import Columns
 
 Severity = Literal["error", "warning", "note"]
 EXAMPLES = 5
+_SINGULAR = {"have": "has", "are": "is", "do": "does"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,23 @@ class Findings:
 def counted(count: int, noun: str) -> str:
     """Give a number with its noun: "1 row", "2,000 rows"."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def agreed(count: int, does: str) -> str:
+    """Give a verb as its subject's number asks: "has" for 1, "have" for all others."""
+    return does if count != 1 else _SINGULAR.get(does, f"{does}s")
+
+
+def said(count: int, noun: str, does: str) -> str:
+    """Give a sentence about so many things: "1 row has no label", "2 rows have no label".
+
+    Args:
+        count: of the things.
+        noun: what one of them is called.
+        does: what several of them do or have; the verb first.
+    """
+    verb, _, rest = does.partition(" ")
+    return f"{counted(count, noun)} {agreed(count, verb)} {rest}"
 
 
 def share_of(count: int, total: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from tenon.core.errors import DataError, Faults, FileError, PlanError
 from tenon.core.files import digest, digest_of
 from tenon.data.columns import SAMPLE_ROWS, Guess, guess, require, to_examples
 from tenon.data.example import Row
-from tenon.data.members import members
+from tenon.data.findings import said
+from tenon.data.members import members, require_file
 from tenon.data.parts import Parts, Route
 from tenon.data.places import in_order
 from tenon.data.settings import Columns, DataSettings
@@ -19,6 +21,7 @@ from tenon.data.sources import Source
 from tenon.data.survey import Survey, judge_labels, survey, unused_parts
 
 LARGEST_SHARE = 0.5
+SHOWN_PARTS = 12
 
 
 def load(settings: DataSettings, seed: int) -> Parts:
@@ -47,8 +50,8 @@ def load(settings: DataSettings, seed: int) -> Parts:
         route = replace(route, kept=frozenset[str]().union(*found.homeless.values()))
         found = survey(route, columns, faults, [])
         notes.append(
-            f"{len(route.kept):,} texts stay in train that the split gives to dev: "
-            "their labels have no other rows"
+            said(len(route.kept), "text", "stay in train that the split gives to dev: ")
+            + "no other row has the label"
         )
     faults.raise_if_any(DataError)
     labels = judge_labels(found, route, faults)
@@ -65,17 +68,26 @@ def sniff(path: str) -> DataSettings:
     """
     parts = members(path)
     if not parts:
+        require_file(path)
         return DataSettings(train=path)
     if "train" not in parts:
         if len(parts) == 1:
             return DataSettings(train=next(iter(parts.values())))
-        known = ", ".join(parts.values())
-        raise DataError(f"{path}: no part is named train; it has {known}; say which: data.train")
+        more = ", …" if len(parts) > SHOWN_PARTS else ""
+        known = ", ".join(itertools.islice(parts.values(), SHOWN_PARTS)) + more
+        raise DataError(f"{path}: no part is named train; it has {known}; name one of these")
     return DataSettings(train=parts["train"], dev=parts.get("dev", 0.1), test=parts.get("test", ""))
 
 
-def guess_columns(settings: DataSettings, seed: int = 0) -> Guess:
+def guess_columns(
+    settings: DataSettings, seed: int = 0, known: Mapping[str, str] | None = None
+) -> Guess:
     """Give the columns of `settings`, guessed from the first rows of train where left out.
+
+    Args:
+        settings: sources and, if they are known, the columns.
+        seed: of the split.
+        known: fields whose columns are known, and their columns.
 
     Raises:
         FileError: a source is not there.
@@ -87,7 +99,12 @@ def guess_columns(settings: DataSettings, seed: int = 0) -> Guess:
     sample = sample_of(plan_route(settings, seed), "train", faults)
     if not sample:
         faults.raise_if_any(DataError)
-    return guess(sample, settings.task)
+        raise _no_rows(settings.train)
+    return guess(sample, settings.task, known)
+
+
+def _no_rows(source: str) -> DataError:
+    return DataError(f"{source}: holds no row to learn from; give a file with rows")
 
 
 def plan_route(settings: DataSettings, seed: int) -> Route:
@@ -137,6 +154,7 @@ def _columns(route: Route, faults: Faults, notes: list[str]) -> Columns:
             for _ in route.rows("train", faults):
                 pass
             faults.raise_if_any(DataError)
+            raise _no_rows(route.sources["train"])
         guessed = guess(samples["train"], route.settings.task)
         columns = guessed.columns
         notes.extend(guessed.why)

@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tenon.core.errors import DataError, Faults
+from tenon.core.files import reading
 from tenon.data.json_document import document_lists
-from tenon.data.names import PART_NAMES
+from tenon.data.names import PART_NAMES, PARTS
 from tenon.data.sources import (
     HUB,
     PACKED,
@@ -83,10 +84,29 @@ def folder_parts(path: str) -> dict[str, str]:
     from tenon.data.columnar import dataset_parts, is_dataset
 
     folder = Path(path)
-    if is_dataset(folder):
-        return _named(path, {name: f"{path}#{name}" for name in dataset_parts(path)})
-    files = sorted(entry for entry in folder.iterdir() if entry.is_file())
+    with reading(folder):
+        if is_dataset(folder):
+            return _named(path, {name: f"{path}#{name}" for name in dataset_parts(path)})
+        files = sorted(entry for entry in folder.iterdir() if entry.is_file())
     return _named(path, {file.name: str(file) for file in files if _may_hold_rows(file.name)})
+
+
+def require_file(path: str) -> None:
+    """Check that `path` is no folder, unless `datasets` saved it.
+
+    Raises:
+        DataError: it is one; the data files in it are named.
+    """
+    if not Path(path).is_dir():
+        return
+    from tenon.data.columnar import is_dataset
+
+    if is_dataset(Path(path)):
+        return
+    parts = sorted(folder_parts(path).values())
+    known = f"it has {', '.join(parts)}" if parts else "it holds no data file"
+    remedy = "name one of its files" if parts else "name a file of rows"
+    raise DataError(f"{path}: is a folder, not a file of rows; {known}; {remedy}")
 
 
 def _hub_parts(source: Source) -> dict[str, str]:
@@ -110,17 +130,17 @@ def _named(where: str, specs: dict[str, str]) -> dict[str, str]:
     """Key `specs` by part instead of by file name.
 
     Raises:
-        DataError: two of them claim the same part.
+        DataError: two of them claim to be the same one of train, dev and test.
     """
     parts: dict[str, str] = {}
     for name, spec in specs.items():
         part = part_name(name)
-        if part in parts:
+        if part in parts and part in PARTS:
             raise DataError(
                 f"{where}: {parts[part]} and {spec} are both named {part}; "
-                f'say which: data.{part if part in PART_NAMES else "train"} = "{spec}"'
+                f'say which: data.{part} = "{spec}"'
             )
-        parts[part] = spec
+        parts[name if part in parts else part] = spec
     return parts
 
 

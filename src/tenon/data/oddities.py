@@ -10,7 +10,7 @@ from tenon.data.findings import Severity
 
 
 class Oddity(NamedTuple):
-    """A sort of odd text: how grave, what it is, what to do."""
+    """A sort of odd text: how grave, what several such texts do, what to do about it."""
 
     severity: Severity
     what: str
@@ -20,43 +20,41 @@ class Oddity(NamedTuple):
 ODDITIES: dict[str, Oddity] = {
     "bidi_marks": Oddity(
         "warning",
-        "texts hold marks that turn the direction of writing, which hide what is said",
+        "hold marks that turn the direction of writing, which hide what is said",
         "remove U+202A to U+202E and U+2066 to U+2069 unless the language needs them",
     ),
     "control_characters": Oddity(
-        "warning", "texts hold control characters", "remove them; they come from a damaged source"
+        "warning", "hold control characters", "remove them; they come from a damaged source"
     ),
     "invisible_characters": Oddity(
-        "note", "texts hold characters without width", "remove U+200B, U+2060 and U+FEFF"
+        "note", "hold characters without width", "remove U+200B, U+2060 and U+FEFF"
     ),
     "replacement_characters": Oddity(
         "warning",
-        "texts hold U+FFFD, which stands for a character that was lost",
+        "hold U+FFFD, which stands for a character that was lost",
         "decode the original again with its true encoding",
     ),
     "mojibake": Oddity(
         "warning",
-        'texts look like UTF-8 that was read as Latin-1 ("Ã©" for "é")',
+        'look like UTF-8 that was read as Latin-1 ("Ã©" for "é")',
         "decode the original again as UTF-8",
     ),
     "control_tokens": Oddity(
         "warning",
-        "texts hold what tokenizers take for control tokens (<|im_end|>, [SEP], </s> ...)",
+        "hold what tokenizers take for control tokens (<|im_end|>, [SEP], </s> ...)",
         "remove them unless they are meant",
     ),
     "placeholders": Oddity(
         "warning",
-        'texts say only "nan", "null", "none" or "n/a"',
+        'say only "nan", "null", "none" or "n/a"',
         "they are missing values that became words; remove these rows",
     ),
     "quoted_texts": Oddity(
         "warning",
-        "texts stand wholly within quotation marks",
+        "stand wholly within quotation marks",
         'if the file quotes its fields, set data.quoting = "rfc4180"',
     ),
-    "blanks_around_text": Oddity(
-        "note", "texts begin or end with blanks", "they are kept as they are"
-    ),
+    "blanks_around_text": Oddity("note", "have outer blanks", "they are kept as they are"),
 }
 _BIDI = re.compile("[\u202a-\u202e\u2066-\u2069]")
 _INVISIBLE = re.compile("[\u200b\u2060\ufeff]")

@@ -7,7 +7,7 @@ from itertools import combinations
 
 import numpy as np
 
-from tenon.data.findings import EXAMPLES, Finding, counted, share_of
+from tenon.data.findings import EXAMPLES, Finding, agreed, said, share_of
 from tenon.data.ledger import U64, Ledger
 from tenon.data.names import PARTS
 
@@ -27,7 +27,7 @@ def duplicates(part: str, ledger: Ledger) -> Iterator[Finding]:
             "duplicates",
             "warning" if exact > 0.01 * len(ledger) else "note",
             exact,
-            f"{share_of(exact, len(ledger))} rows of {part} repeat the inputs of an earlier row",
+            _rows(exact, ledger, part, "repeat", "{} the inputs of an earlier row"),
             "they count twice; remove them if that is not meant",
             tuple(ledger.origin(row) for row in first[:EXAMPLES]),
         )
@@ -37,10 +37,15 @@ def duplicates(part: str, ledger: Ledger) -> Iterator[Finding]:
             "near_duplicates",
             "note",
             alike - exact,
-            f"{share_of(alike - exact, len(ledger))} rows of {part} repeat an earlier one {_LIKE}",
+            _rows(alike - exact, ledger, part, "repeat", f"{{}} an earlier one {_LIKE}"),
             "look at them; they are kept",
             tuple(ledger.origin(row) for row in _only_alike(ledger, first)),
         )
+
+
+def _rows(count: int, ledger: Ledger, part: str, verb: str, does: str) -> str:
+    """Give "2 of 34 (5.9 %) rows of train repeat ...", with the verb where `does` has braces."""
+    return f"{share_of(count, len(ledger))} rows of {part} {does.format(agreed(count, verb))}"
 
 
 def _repeats(digests: U64) -> tuple[int, list[int]]:
@@ -73,7 +78,7 @@ def _leak(
             "leak",
             "error" if overlap == "error" else "warning",
             shared,
-            f"{share_of(shared, len(ledger))} rows of {later} also stand in {source}",
+            _rows(shared, ledger, later, "stand", f"also {{}} in {source}"),
             _LEAK_REMEDY[overlap].format(source=source),
             _pairs(np.flatnonzero(exact), ledger, ledger.exact, earlier, earlier.exact),
         )
@@ -82,7 +87,7 @@ def _leak(
             "near_leak",
             "warning" if near > 0.01 * len(ledger) else "note",
             near,
-            f"{share_of(near, len(ledger))} rows of {later} stand in {source} {_LIKE}",
+            _rows(near, ledger, later, "stand", f"{{}} in {source} {_LIKE}"),
             f"training keeps them; remove them from {source} if they are the same to you",
             _pairs(np.flatnonzero(alike), ledger, ledger.alike, earlier, earlier.alike),
         )
@@ -114,7 +119,7 @@ def conflicts(ledgers: Mapping[str, Ledger]) -> Iterator[Finding]:
             "conflicting_labels",
             "warning",
             count,
-            f"{counted(count, 'text')} stand with two or more labels",
+            said(count, "text", "stand with two or more labels"),
             "decide for one; no model can get both right",
             _shown(rows, parts, ledgers, names),
         )
@@ -124,7 +129,7 @@ def conflicts(ledgers: Mapping[str, Ledger]) -> Iterator[Finding]:
             "near_conflicting_labels",
             "note",
             near - count,
-            f"{counted(near - count, 'further text')} stand with two labels {_LIKE}",
+            said(near - count, "further text", f"stand with two labels {_LIKE}"),
             "look at them",
             _shown(rows, parts, ledgers, names) if not count else (),
         )

@@ -75,9 +75,11 @@ class Source:
             FileError: it is not; files of a similar name are offered.
         """
         path = Path(self.path)
-        if self.hub or path.exists():
+        if self.hub:
             return
         with reading(path):
+            if path.exists():
+                return
             beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
         near = nearest(path.name, beside)
         remedy = f"did you mean {path.parent / near[0]}?" if near else "check the path"
@@ -134,13 +136,9 @@ def _library_rows(source: Source, notes: list[str]) -> Iterator[Row]:
     elif is_dataset(Path(source.path)):
         yield from dataset_rows(source.path, source.member, notes)
     else:
-        from tenon.data.members import folder_parts
+        from tenon.data.members import require_file
 
-        parts = folder_parts(source.path)
-        known = f"it has {', '.join(sorted(parts.values()))}" if parts else "it holds no data file"
-        raise DataError(
-            f"{source.path}: is a folder, not a file of rows; {known}; name one of its files"
-        )
+        require_file(source.path)
 
 
 def _parquet(source: Source, notes: list[str]) -> Iterator[Row]:

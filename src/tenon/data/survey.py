@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from tenon.core.errors import Faults, nearest
 from tenon.data.columns import to_examples
 from tenon.data.example import Example
+from tenon.data.findings import agreed, counted, said
 from tenon.data.members import members
 from tenon.data.names import PARTS
 from tenon.data.parts import Route
@@ -117,13 +118,15 @@ def _count(found: Survey, route: Route, source: str, example: Example) -> None:
 
 def _overlap_notes(found: Survey, route: Route) -> list[str]:
     notes = [
-        f"{count:,} rows of {source} are left out: their inputs also stand in "
+        f"{counted(count, 'row')} of {source} {agreed(count, 'are')} left out: "
+        f"{'its' if count == 1 else 'their'} inputs also stand in "
         f"{' or '.join(later for first, later in sorted(found.repeated) if first == source)}"
         for source, count in found.dropped.items()
     ]
     if route.settings.overlap == "keep":
         notes += [
-            f"{count:,} rows are shared by {pair} and kept" for pair, count in found.shared.items()
+            said(count, "row", f"are shared by {pair} and kept")
+            for pair, count in found.shared.items()
         ]
     return notes
 
@@ -139,18 +142,32 @@ def label_order(labels: Iterable[str]) -> list[str]:
 
 def judge_labels(found: Survey, route: Route, faults: Faults) -> tuple[str, ...]:
     """Give the label names in their order; record what makes them unfit to learn."""
-    train = found.labels["train"]
-    rows = train.total() + (found.labels["dev"].total() if route.share else 0)
-    where, given = route.sources["train"], route.settings.labels
-    labels = tuple(given or label_order(train))
+    given = route.settings.labels
+    labels = tuple(given or label_order(found.labels["train"]))
+    before = faults.count
     if given:
         _judge_given(found, given, faults)
+    _judge_train(found, route, labels, faults)
+    for part in route.parts:
+        # What is wrong with train is no news of the share of it that is dev.
+        carved = part == "dev" and bool(route.share)
+        if part != "train" and not (carved and faults.count > before):
+            _judge_part(found, route, part, labels, faults)
+    return labels
+
+
+def _judge_train(found: Survey, route: Route, labels: tuple[str, ...], faults: Faults) -> None:
+    train = found.labels["train"]
+    rows = train.total() + (found.labels["dev"].total() if route.share else 0)
+    where = route.sources["train"]
     if not rows:
-        faults.add(
-            where, "no row is left to train on", "give a file with rows that are in no other part"
-        )
+        left_out = found.dropped["train"]
+        what = f": all its {left_out:,} rows also stand in dev or test" if left_out else ""
+        remedy = "give a file with rows that are in no other part"
+        faults.add(where, f"no row is left to train on{what}", remedy)
     elif len(labels) < 2:
-        only = f"all {rows:,} rows have the label {min(labels)!r}"
+        whose = f"all {rows:,} rows have" if rows > 1 else "the only row has"
+        only = f"{whose} the label {min(labels)!r}"
         faults.add(where, only, "give rows of at least two labels")
     elif rows == len(train):
         few = f"{rows:,} rows with {len(labels):,} labels, so that no label recurs"
@@ -159,10 +176,6 @@ def judge_labels(found: Survey, route: Route, faults: Faults) -> tuple[str, ...]
         faults.add(
             where, f"{rows:,} rows are fewer than the {len(labels):,} labels", "give more rows"
         )
-    for part in route.parts:
-        if part != "train":
-            _judge_part(found, route, part, labels, faults)
-    return labels
 
 
 def _judge_given(found: Survey, given: tuple[str, ...], faults: Faults) -> None:
@@ -175,9 +188,10 @@ def _judge_given(found: Survey, given: tuple[str, ...], faults: Faults) -> None:
             )
     for label in label_order(set(found.labels["train"]) - set(given)):
         near = nearest(label, given)
+        rows = counted(found.labels["train"][label], "row")
         faults.add(
             found.origins["train", label],
-            f"label {label!r} ({found.labels['train'][label]:,} rows) is not in data.labels",
+            f"label {label!r} ({rows}) is not in data.labels",
             f"did you mean {near[0]!r}?" if near else "add it to the list or mend the rows",
         )
 
@@ -188,7 +202,8 @@ def _judge_part(
     counts = found.labels[part]
     if not counts and part == "dev" and route.share:
         rows = found.labels["train"].total()
-        what = f"the share {route.share} of {rows:,} rows holds out none with seed {route.seed}"
+        of = f"the share {route.share} of {counted(rows, 'row')}"
+        what = f"{of} holds out none with seed {route.seed}"
         faults.add("data.dev", what, "raise it (0.5 at most), give a file, or give more rows")
     elif not counts:
         faults.add(route.sources[part], f"no row is left for {part}", "give a file with rows")
@@ -196,7 +211,7 @@ def _judge_part(
         return
     for label in label_order(set(counts) - set(labels)):
         near = nearest(label, labels)
-        rows = f"{counts[label]:,} row{'s' if counts[label] > 1 else ''} of {part}"
+        rows = f"{counted(counts[label], 'row')} of {part}"
         faults.add(
             found.origins[part, label],
             f"label {label!r} ({rows}) never stands in train, which has {len(labels):,} labels",

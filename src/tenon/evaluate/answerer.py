@@ -12,18 +12,18 @@ from tenon.adapters import pack
 from tenon.adapters.fingerprint import fingerprint
 from tenon.adapters.manifest import Manifest, Probes
 from tenon.adapters.pack import Adapter
-from tenon.core.errors import AdapterError, RequestError
+from tenon.core.errors import AdapterError, DataError, RequestError
 from tenon.data.example import Example, content_id
 from tenon.evaluate.predict import inference, predict
 from tenon.evaluate.prediction import Predictions
 from tenon.model import trunk as trunks
-from tenon.model.attach import restore
+from tenon.model.attach import restore, unchanged_random_state
 from tenon.model.base import locate
 from tenon.model.classifier import Classifier
 from tenon.model.head import Head
 from tenon.model.settings import ModelSettings
 from tenon.text.batch import of_ids
-from tenon.text.render import ClassRenderer
+from tenon.text.render import ClassRenderer, Pieces
 from tenon.text.tokenizer import load_tokenizer
 from tenon.text.tokens import Tokens, collect
 
@@ -70,10 +70,16 @@ class Answerer:
         """Answer texts, or pairs of texts, in their order.
 
         Raises:
-            RequestError: something that is no text, or is empty.
+            RequestError: something that is no text, or is empty, or cannot be answered; single
+                texts where the adapter was trained on pairs, or the other way.
         """
-        examples = [_example(text, place) for place, text in enumerate(texts)]
-        answers = self.answer(collect(examples, self.renderer))
+        examples = _examples(texts)
+        self._refuse_other_sort(examples)
+        try:
+            tokens = collect(examples, self.renderer)
+        except DataError as error:
+            raise RequestError(str(error)) from error
+        answers = self.answer(tokens)
         if answers.failed:
             raise RequestError("; ".join(f"{o}: {why}" for o, why in answers.failed.items()))
         return [self._answer(row) for row in answers.log_probs_RL]
@@ -85,6 +91,18 @@ class Answerer:
     def answer_examples(self, examples: Iterable[Example]) -> Predictions:
         """Answer examples, all of which are held in memory."""
         return self.answer(collect(examples, self.renderer))
+
+    def _refuse_other_sort(self, examples: Sequence[Example]) -> None:
+        columns = self.manifest.columns
+        if not columns or not examples:
+            return
+        trained, asked = bool(columns.get("pair")), examples[0].pair is not None
+        if trained != asked:
+            sorts = {True: "pairs of texts", False: "single texts"}
+            raise RequestError(
+                f"{examples[0].origin}: these are {sorts[asked]}; the adapter was trained on "
+                f"{sorts[trained]}"
+            )
 
     def _answer(self, log_probs_L: object) -> Answer:
         probabilities = torch.as_tensor(log_probs_L).exp().tolist()
@@ -125,16 +143,25 @@ def open_answerer(folder: Path, base: str = "", device: str = "auto") -> Answere
 
 def probe(model: Classifier, renderer: ClassRenderer) -> Probes:
     """Give fixed inputs and the logits that the model gives for them."""
-    return Probes(texts=PROBE_TEXTS, logits=_logits(model, renderer, PROBE_TEXTS))
+    # A base may have no token at all for a text in another script.
+    texts = tuple(text for text in PROBE_TEXTS if renderer.encode([Pieces(text, None, -1)]).ids[0])
+    return Probes(texts=texts, logits=_logits(model, renderer, texts))
 
 
 def _logits(
-    model: Classifier, renderer: ClassRenderer, texts: Sequence[str]
+    model: Classifier,
+    renderer: ClassRenderer,
+    texts: Sequence[str],
+    pairs: Sequence[str] | None = None,
 ) -> tuple[tuple[float, ...], ...]:
-    examples = [Example(content_id(text), "probe", text) for text in texts]
-    pieces = [renderer.prompt(example) for example in examples]
+    if not texts:
+        return ()
+    seconds = pairs or [None] * len(texts)
+    both = zip(texts, seconds, strict=True)
+    pieces = [renderer.prompt(Example("", "probe", text, pair)) for text, pair in both]
+    encoded = renderer.encode(pieces)
     with inference(model):
-        logits_BL = model.logits_BL(of_ids(renderer.encode(pieces).ids))
+        logits_BL = model.logits_BL(of_ids(encoded.ids, encoded.types))
     return tuple(tuple(row) for row in logits_BL.cpu().tolist())
 
 
@@ -142,17 +169,26 @@ def _model(trunk: trunks.Trunk, adapter: Adapter) -> Classifier:
     manifest = adapter.manifest
     peft = restore(trunk, adapter)
     labels = len(manifest.labels)
-    head = Head(trunk.hidden_size, labels, normalize=manifest.pooling.normalize, bias=True)
+    with unchanged_random_state():
+        head = Head(trunk.hidden_size, labels, normalize=manifest.pooling.normalize, bias=True)
     head.linear.load_state_dict(adapter.head)
     head.requires_grad_(requires_grad=False)
     return Classifier(trunk, peft, head, manifest.pooling.mode).eval()
 
 
 def _prove(folder: Path, manifest: Manifest, model: Classifier, renderer: ClassRenderer) -> None:
-    stored = torch.tensor(manifest.probes.logits)
-    if not len(stored):
+    probes = manifest.probes
+    if not probes.texts and not probes.logits:
         return
-    now = torch.tensor(_logits(model, renderer, manifest.probes.texts))
+    pairs = probes.texts if probes.pairs is None else probes.pairs
+    if not len(probes.texts) == len(probes.logits) == len(pairs) or any(
+        len(row) != len(manifest.labels) for row in probes.logits
+    ):
+        raise AdapterError(
+            f"{folder}: its probes do not have one logit a label for each text; write it again"
+        )
+    stored = torch.tensor(probes.logits)
+    now = torch.tensor(_logits(model, renderer, probes.texts, probes.pairs))
     error = float((now - stored).abs().max() / stored.abs().max().clamp_min(1.0))
     if not error <= TOLERANCE[model.trunk.model.dtype]:
         raise AdapterError(
@@ -161,9 +197,37 @@ def _prove(folder: Path, manifest: Manifest, model: Classifier, renderer: ClassR
         )
 
 
+def _examples(texts: Sequence[object]) -> list[Example]:
+    """Make examples of what was asked, all single texts or all pairs."""
+    if isinstance(texts, str):
+        raise RequestError(f"{texts[:40]!r}: is a single text; expected a list of texts")
+    examples = [_example(text, place) for place, text in enumerate(texts)]
+    for example in examples:
+        if (example.pair is None) != (examples[0].pair is None):
+            this, first = ("a pair", "is not") if example.pair is not None else ("not a pair", "is")
+            raise RequestError(
+                f"{example.origin}: is {this}, text 0 {first}; ask for texts and pairs apart"
+            )
+    return examples
+
+
 def _example(text: object, place: int) -> Example:
-    first, second = text if isinstance(text, tuple) else (text, None)  # type: ignore[misc]
-    for part in (first, "-" if second is None else second):
-        if not isinstance(part, str) or not part.strip():
-            raise RequestError(f"text {place}: is {part!r}; expected a text that is not empty")
-    return Example(content_id(first, second), f"text {place}", first, second)  # type: ignore[arg-type]
+    origin = f"text {place}"
+    parts: tuple[object, ...] = text if isinstance(text, tuple) else (text,)
+    if isinstance(text, tuple) and len(parts) != 2:  # noqa: PLR2004 - a pair
+        raise RequestError(f"{origin}: is {text!r}; expected a text, or a tuple of two")
+    texts = [_sound(part, origin) for part in parts]
+    first, second = texts[0], texts[1] if len(texts) > 1 else None
+    return Example(content_id(first, second), origin, first, second)
+
+
+def _sound(part: object, origin: str) -> str:
+    if not isinstance(part, str) or not part.strip():
+        raise RequestError(f"{origin}: is {part!r}; expected a text that is not empty")
+    try:
+        part.encode()
+    except UnicodeEncodeError as error:
+        raise RequestError(
+            f"{origin}: is {ascii(part)[:60]}, which holds half of a surrogate pair; mend the text"
+        ) from error
+    return part

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from safetensors.numpy import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
 
-from tenon.core.errors import RunError
-from tenon.core.files import aside
+from tenon.core.errors import FileError, RunError
+from tenon.core.files import aside, digest_of, reading
 from tenon.core.progress import Progress
 from tenon.evaluate import probe as probes
 from tenon.evaluate.predict import features
@@ -93,7 +96,9 @@ class Baselines:
             **{f"log_probs.{part}": array for part, array in self.log_probs.items()},
         }
         with aside(run / NAME) as beside:
-            save_file({name: np.ascontiguousarray(a) for name, a in arrays.items()}, beside)
+            held = {name: np.ascontiguousarray(a) for name, a in arrays.items()}
+            # safetensors' own writer gives mode 0600 and, on a full disk, no OSError
+            beside.write_bytes(save(held, metadata={"digest": _digest(held)}))
 
 
 def fit(
@@ -137,11 +142,46 @@ def fit(
 
 
 def load(run: Path) -> Baselines | None:
-    """Read the baselines of a run, or None where they are not fitted yet."""
+    """Read the baselines of a run, or None where they are not fitted yet.
+
+    Raises:
+        FileError: the file is damaged.
+    """
     path = run / NAME
     if not path.exists():
         return None
-    arrays = load_file(path)
+    with reading(path):
+        try:
+            return _of_arrays(_checked(path))
+        except (SafetensorError, KeyError) as error:
+            raise FileError(
+                f"{path}: not the baselines of a run; start anew with --resume never"
+            ) from error
+
+
+def _checked(path: Path) -> dict[str, Any]:
+    with safe_open(path, "np") as file:
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+        stated = (file.metadata() or {}).get("digest")
+    if stated != _digest(arrays):
+        raise FileError(
+            f"{path}: its bytes have changed since it was written; remove it, and the same command "
+            "fits the baselines again"
+        )
+    return arrays
+
+
+def _digest(arrays: Mapping[str, npt.NDArray[Any]]) -> str:
+    """Give a digest of what safetensors, which has no checksum, holds."""
+    return digest_of(
+        {
+            name: [str(array.dtype), array.shape, sha256(array.tobytes()).hexdigest()]
+            for name, array in arrays.items()
+        }
+    )
+
+
+def _of_arrays(arrays: dict[str, Any]) -> Baselines:
     prefix = "log_probs."
     return Baselines(
         majority_L=arrays["majority"],
@@ -166,4 +206,3 @@ def _unit(features_RD: Floats) -> Floats:
     damping = 1e-6 * np.trace(gram_DD) / len(gram_DD)
     target_D = features_RD.sum(0, dtype=np.float64)
     return np.linalg.solve(gram_DD + damping * np.eye(len(gram_DD)), target_D).astype(np.float32)
-

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -59,14 +60,15 @@ def features(
 
 @contextlib.contextmanager
 def inference(model: Classifier) -> Iterator[None]:
-    """Hold the model in evaluation mode without gradients, and give back its mode."""
-    training = model.training
+    """Hold the model in evaluation mode without gradients; each module gets its own mode back."""
+    modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
         with torch.inference_mode():
             yield
     finally:
-        model.train(training)
+        for module, training in modes:
+            module.training = training
 
 
 def _by_length(tokens: Tokens, batch_tokens: int) -> list[npt.NDArray[np.int64]]:
@@ -79,8 +81,8 @@ def _by_length(tokens: Tokens, batch_tokens: int) -> list[npt.NDArray[np.int64]]
 def _predictions(
     tokens: Tokens, labels: Sequence[str], log_probs_RL: npt.NDArray[np.float32]
 ) -> Predictions:
-    finite_R = np.isfinite(log_probs_RL).all(1)
-    kept = finite_R.nonzero()[0]
+    finite_R = cast("npt.NDArray[np.bool_]", np.isfinite(log_probs_RL).all(1))
+    kept: list[int] = np.flatnonzero(finite_R).tolist()
     ids, origins, texts, pairs = (tokens.column(n) for n in ("id", "origin", "text", "pair"))
     paired = bool(pairs) and pairs[0] is not None
     return Predictions(
@@ -91,5 +93,5 @@ def _predictions(
         pairs=[pairs[row] for row in kept] if paired else None,
         gold_R=tokens.labels_R[kept],
         log_probs_RL=log_probs_RL[kept],
-        failed={origins[row]: NOT_FINITE for row in (~finite_R).nonzero()[0]},
+        failed={origins[row]: NOT_FINITE for row in np.flatnonzero(~finite_R)},
     )

@@ -11,6 +11,7 @@ from typing import Any
 from tenon.core.errors import Faults, PlanError
 
 KEY = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
+BARE = re.compile(r"[^\s\"'\[\]{},=]+")
 OPENERS = ('"', "'", "[", "{")
 
 
@@ -33,6 +34,11 @@ class Override:
         """The argument as it was given."""
         return f"{self.key}={self.text}"
 
+    @property
+    def literal(self) -> str:
+        """The value where text is wanted: what a TOML string says, or what stands there."""
+        return self.value if isinstance(self.value, str) else self.text
+
 
 def parse(arguments: Sequence[str]) -> tuple[Override, ...]:
     """Read `key=value` arguments.
@@ -53,12 +59,19 @@ def parse(arguments: Sequence[str]) -> tuple[Override, ...]:
             continue
         value = _value(text)
         if isinstance(value, str) and value == text and text.startswith(OPENERS):
-            faults.add(
-                f"argument {argument}", "is not a TOML value", "close its quotes and brackets"
-            )
+            faults.add(f"argument {argument}", "is not a TOML value", _mend(key, text))
         found[key] = Override(key, value, text)
     faults.raise_if_any(PlanError)
     return tuple(found.values())
+
+
+def _mend(key: str, text: str) -> str:
+    """Say how to write a value that begins like TOML: most often a shell took its quotes away."""
+    words = [word.strip() for word in text[1:-1].split(",")]
+    if not (text.startswith("[") and text.endswith("]") and all(map(BARE.fullmatch, words))):
+        return "close its quotes and brackets"
+    quoted = ", ".join(f'"{word}"' for word in words)
+    return f"the shell takes quotes away: write '{key}=[{quoted}]'"
 
 
 def _value(text: str) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import Field
 
-from tenon.adapters.kind import KINDS, OF_A_TABLE, settle
+from tenon.adapters.kind import KINDS, settle
 from tenon.adapters.settings import AdapterSettings
 from tenon.core.errors import Faults, PlanError, did_you_mean
 from tenon.core.files import reading
@@ -131,7 +131,11 @@ def resolve_table(given: Mapping[str, Any], path: Path, arguments: Sequence[str]
 
 
 def _adapter(tables: object, in_file: object, told: Told) -> AdapterSettings | None:
-    if not isinstance(tables, dict) or not tables:
+    if tables is not None and not isinstance(tables, dict):
+        what = f"= {table.shown(tables)} is not a table"
+        told.add("adapters", what, 'write [adapters.NAME] with kind = "lora.v1"')
+        return None
+    if not tables:
         told.add("adapters", "is missing", 'add [adapters.NAME] with kind = "lora.v1"')
         return None
     known = list(in_file) if isinstance(in_file, dict) else []
@@ -155,21 +159,32 @@ def _settled(name: str, settings: object, told: Told) -> AdapterSettings | None:
         told.add(f"adapters.{name}", "is no name", "use letters, digits, _ and -, at most 64")
         return None
     prefix = f"adapters.{name}"
+    literal = _literal(settings, prefix, told)
+    faulty = _faulty_values(literal, prefix, told)
     try:
-        literal = _literal(settings, prefix, told)
-        settled = settle(name, literal)
+        settled = settle(name, {key: literal[key] for key in literal if key not in faulty})
     except PlanError as error:
         for line in str(error).splitlines():
             dotted = line.split(" ", 1)[0].rstrip(":")
             line = line if dotted.startswith("adapters") else f"{prefix}.kind: {line}"
             told.faults.add(told.where(line.split(" ", 1)[0].rstrip(":")), line)
         return None
-    own = {key: value for key, value in literal.items() if key not in OF_A_TABLE}
-    table.read(KINDS.get(settled.kind).settings, own, prefix, told)
     sites = literal.get("sites", [])
     if len(set(sites)) < len(sites):
         told.add(f"{prefix}.sites", f"= {table.shown(sites)} names a site twice", "name it once")
-    return settled
+    return None if faulty else settled
+
+
+def _faulty_values(literal: Mapping[str, Any], prefix: str, told: Told) -> Collection[str]:
+    """Tell what is wrong with the values of a kind's own settings; give their names if anything is.
+
+    They are told here in the form of all other settings, and are then not told by the kind again.
+    """
+    if literal.get("kind") not in KINDS.names():
+        return ()
+    settings = KINDS.get(literal["kind"]).settings
+    known = {key: value for key, value in literal.items() if key in settings.model_fields}
+    return () if table.read(settings, known, prefix, told) else tuple(known)
 
 
 def _literal(settings: dict[str, Any], prefix: str, told: Told) -> dict[str, Any]:

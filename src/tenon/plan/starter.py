@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -12,9 +12,12 @@ from typing import Any
 
 from tenon.core.errors import Faults
 from tenon.data.example import Row
-from tenon.data.load import guess_columns, sniff
-from tenon.data.settings import DataSettings
+from tenon.data.findings import counted
+from tenon.data.load import guess_columns, plan_route, sniff
+from tenon.data.settings import Columns, DataSettings
 from tenon.data.sources import read, stem
+from tenon.data.survey import unused_parts
+from tenon.plan.override import Override, parse
 from tenon.plan.plan import SOURCES, Plan
 from tenon.plan.planfile import written
 from tenon.plan.resolve import place, resolve_table
@@ -64,14 +67,19 @@ def starter(source: str, path: Path, arguments: Sequence[str] = ()) -> Starter:
         PlanError: an argument is no setting.
     """
     found = sniff(source)
-    rows = list(islice(read(found.train, Faults(), quoting=found.quoting), GUESSED_ROWS))
-    notes: list[str] = []
+    given = {each.key: each for each in parse(arguments)}
+    faults = Faults()
+    rows = list(islice(read(found.train, faults, quoting=found.quoting), GUESSED_ROWS))
+    notes = unused_parts(plan_route(found, 0))
+    if faults.count:
+        lines = counted(faults.count, "line")
+        notes.append(f"{lines} at the beginning cannot be read: tenon check tells which and why")
     table: dict[str, Any] = {"data": _sources(found)}
-    if not any(argument.startswith("data.columns") for argument in arguments):
-        table["data"]["columns"] = _columns(found, notes)
-    if not any(argument.startswith("base=") for argument in arguments):
+    if "data.columns" not in given:
+        table["data"]["columns"] = _columns(found, given, notes)
+    if "base" not in given:
         table["base"] = _base(rows, notes)
-    if not any(argument.startswith("adapters.") for argument in arguments):
+    if not any(key.startswith("adapters.") for key in given):
         table["adapters"] = {adapter_name(source): {"kind": DEFAULT_KIND}}
     plan = resolve_table(table, path, arguments)
     title = f"Inferred by Tenon from {Path(found.train.partition('#')[0]).name}"
@@ -93,10 +101,18 @@ def _sources(found: DataSettings) -> dict[str, Any]:
     return table
 
 
-def _columns(found: DataSettings, notes: list[str]) -> dict[str, str]:
-    guessed = guess_columns(found)
+def _columns(
+    found: DataSettings, given: Mapping[str, Override], notes: list[str]
+) -> dict[str, str]:
+    """Guess the columns that no argument names; those that one names are its own affair."""
+    names = {name: f"data.columns.{name}" for name in Columns.model_fields}
+    known = {name: given[key].literal for name, key in names.items() if key in given}
+    if {"text", "label"} <= known.keys():
+        return {}
+    guessed = guess_columns(found, known=known)
     notes += guessed.why
-    return guessed.columns.model_dump(exclude_defaults=True)
+    chosen = guessed.columns.model_dump(exclude_defaults=True)
+    return {name: column for name, column in chosen.items() if name not in known}
 
 
 def _base(rows: Sequence[Row], notes: list[str]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast, get_args, get_origin
 
@@ -58,8 +58,8 @@ def read(settings: type[S], table: object, prefix: str, told: Told) -> S | None:
     try:
         return _validated(settings, values)
     except ValidationError as error:
-        for place, fault in _by_place(error, values).items():
-            _tell(settings, prefix, place, fault, told)
+        for place, faults in _by_place(error, values).items():
+            _tell(settings, prefix, place, faults, told)
         return None
 
 
@@ -98,13 +98,15 @@ def settings_class(annotation: object) -> type[Settings] | None:
     return None
 
 
-def _by_place(error: ValidationError, table: dict[str, Any]) -> dict[tuple[str, ...], ErrorDetails]:
-    """Give one fault for each place in the table: the alternatives of a union share theirs."""
-    found: dict[tuple[str, ...], ErrorDetails] = {}
+def _by_place(
+    error: ValidationError, table: dict[str, Any]
+) -> dict[tuple[str, ...], list[ErrorDetails]]:
+    """Give the faults of each place in the table: one, or one for each alternative of a union."""
+    found: dict[tuple[str, ...], list[ErrorDetails]] = {}
     for fault in error.errors(include_url=False):
         missing = fault["type"] in ("missing", "extra_forbidden")
         place = tuple(str(part) for part in fault["loc"]) if missing else _place(fault, table)
-        found.setdefault(place, fault)
+        found.setdefault(place, []).append(fault)
     return found
 
 
@@ -120,8 +122,13 @@ def _place(fault: ErrorDetails, table: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _tell(
-    settings: type[Settings], prefix: str, place: tuple[str, ...], fault: ErrorDetails, told: Told
+    settings: type[Settings],
+    prefix: str,
+    place: tuple[str, ...],
+    faults: list[ErrorDetails],
+    told: Told,
 ) -> None:
+    fault = faults[0]
     dotted = ".".join((prefix, *place)) if prefix else ".".join(place)
     owner: type[Settings] = settings
     for part in place[:-1]:
@@ -130,18 +137,34 @@ def _tell(
     if fault["type"] == "extra_forbidden":
         told.add(dotted, "is not a setting", did_you_mean(place[-1], known))
     elif fault["type"] == "missing":
-        told.add(dotted, "is missing", f"add it to [{dotted.rpartition('.')[0]}]")
+        table = dotted.rpartition(".")[0]
+        above = f'write it above the first table: {dotted} = "..."'
+        told.add(dotted, "is missing", f"add it to [{table}]" if table else above)
+    elif fault["type"] == "value_error":
+        what = fault["msg"].removeprefix("Value error, ")
+        told.faults.add(told.where(dotted), f"{dotted}: {what}")
     else:
-        told.add(dotted, *_wrong_value(fault))
+        told.add(dotted, *_wrong_value(faults))
 
 
-def _wrong_value(fault: ErrorDetails) -> tuple[str, str]:
+def _wrong_value(faults: Sequence[ErrorDetails]) -> tuple[str, str]:
+    """Say what is wrong with a value, and what to do.
+
+    Args:
+        faults: pydantic's, of one value; several where it may be of several types and is of none.
+    """
+    fault = faults[0]
     what = f"= {shown(fault['input'])}"
+    if len(faults) > 1:
+        wanted = [each["msg"].removeprefix("Input should be ") for each in faults]
+        return what, f"it should be {' or '.join(dict.fromkeys(wanted))}"
     if fault["type"] == "literal_error":
         choices = fault.get("ctx", {}).get("expected", "").replace("'", "").replace(" or ", ", ")
         near = nearest(str(fault["input"]), choices.split(", "))
         remedy = f"did you mean {near[0]}?" if near else f"choose one of {choices}"
         return f"{what} is not one of {choices}" if near else f"{what} is not known", remedy
+    if fault["type"] == "string_too_short":
+        return f"{what} is empty", "give one"
     return what, fault["msg"].replace("Input should be", "it should be")
 
 

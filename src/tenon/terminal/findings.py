@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from tenon.data.findings import Finding, Findings
+from tenon.data.findings import Finding, Findings, counted
 from tenon.terminal.number import count
 from tenon.terminal.place import short
 from tenon.terminal.sheet import heading, page, sheet
@@ -73,7 +73,7 @@ def found(findings: Findings) -> RenderableType:
     """Lay out the findings alone, each with what to do."""
     if not findings.findings:
         return Text("✓ nothing found that is wrong", style="green")
-    said = f"{findings.errors} errors, {findings.warnings} warnings"
+    said = f"{counted(findings.errors, 'error')}, {counted(findings.warnings, 'warning')}"
     title = heading("Findings", said)
     rows = [_finding(each) for each in findings.findings]
     return Group(title, sheet("", "", rows=rows))

@@ -83,6 +83,5 @@ def _default(setting: Setting) -> str:
 
 
 def _meaning(setting: Setting) -> str:
-    if not setting.choices:
-        return setting.meaning
-    return f"{setting.meaning.rstrip('.')}: {', '.join(setting.choices)}"
+    meaning = setting.meaning.rstrip(".")
+    return f"{meaning}: {', '.join(setting.choices)}" if setting.choices else meaning

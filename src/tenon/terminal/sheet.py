@@ -10,6 +10,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from tenon.terminal.place import short
+
 INDENT = 2
 GAP = 2
 
@@ -54,8 +56,8 @@ def heading(text: str, quiet: str = "") -> Text:
 
 
 def notes(lines: Sequence[str]) -> RenderableType:
-    """Give a list of sentences."""
-    return sheet("", "", rows=[(Text("·"), Text(line, style="dim")) for line in lines])
+    """Give a list of sentences, the paths in them as short as they can be."""
+    return sheet("", "", rows=[(Text("·"), Text(short(line), style="dim")) for line in lines])
 
 
 def page(*parts: RenderableType | None) -> Group:

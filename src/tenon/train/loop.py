@@ -280,7 +280,8 @@ class Loop:
             try:
                 self.put(checkpoint.load(folder).weights)
             except RunError as error:
-                raise RunError(f"{error}; it did best on dev and cannot be replaced; {ANEW}") from error
+                lost = "it did best on dev, and nothing can stand for it"
+                raise RunError(f"{error}; {lost}; {ANEW}") from error
         self.model.eval()
         return Trained(self.position, self.best, early, seconds, tokens, self.notes)
 

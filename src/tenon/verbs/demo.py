@@ -7,6 +7,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from tenon.core.errors import FileError
 from tenon.core.files import write_text
 from tenon.core.progress import Progress
 from tenon.data.findings import Findings
@@ -51,9 +52,11 @@ def demo(out: Path | str = "tenon-demo", *, progress: Progress | None = None) ->
 
     Raises:
         MissingExtra: the base's package is not installed. Nothing is written.
+        FileError: `out` is a file, or a folder of something else. It is as it was.
     """
     locate(BASE)
     folder = Path(out)
+    _refuse_foreign(folder)
     for name in FILES:
         text = (resources.files("tenon") / "demo" / name).read_text(encoding="utf-8")
         write_text(folder / name, text)
@@ -64,6 +67,17 @@ def demo(out: Path | str = "tenon-demo", *, progress: Progress | None = None) ->
         runs.append(train(plan, folder / name, progress=progress))
     kinds = tuple(str(adapter["kind"]) for adapter in TRIALS.values())
     return Demonstration(findings, tuple(runs), kinds)
+
+
+def _refuse_foreign(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise FileError(f"{folder}: is a file; choose another --out")
+    names = {*FILES, *TRIALS, *(f"{name}.toml" for name in TRIALS)}
+    others = sorted({entry.name for entry in folder.iterdir()} - names) if folder.is_dir() else []
+    if others:
+        raise FileError(
+            f"{folder}: holds {others[0]}, which is no part of a demo; choose another --out"
+        )
 
 
 def trial(path: Path, name: str, adapter: dict[str, Any]) -> Plan:

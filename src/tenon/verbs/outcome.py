@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import shlex
 from collections import defaultdict
 from importlib import metadata
 from pathlib import Path
@@ -12,11 +13,11 @@ import torch
 
 import tenon
 from tenon.adapters import pack
-from tenon.adapters.fingerprint import fingerprint
 from tenon.adapters.manifest import Lengths, Manifest, Pooling, layout_for
 from tenon.adapters.pack import Adapter
 from tenon.adapters.weights import PEFT_NAME, take
 from tenon.core import memory
+from tenon.core.errors import RunError
 from tenon.core.files import folder_aside, write_json, write_text
 from tenon.core.progress import Progress
 from tenon.evaluate.answerer import probe
@@ -34,6 +35,7 @@ from tenon.train import steplog
 from tenon.train.loop import Trained
 from tenon.verbs.workspace import Workspace
 
+REPORT_FILES = ("report.json", "report.html", "predictions.jsonl")
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "safetensors", "scikit-learn")
 
 
@@ -93,7 +95,7 @@ def write_adapter(space: Workspace, model: Classifier, report: Report, folder: P
     plan = space.plan
     head = model.head.linear
     pooling = Pooling(mode=model.pooling, normalize=model.head.normalize)
-    base = fingerprint(space.base.folder, space.base.name, space.base.revision)
+    base = space.fingerprint
     labels = space.parts.labels
     manifest = Manifest(
         tenon=tenon.__version__,
@@ -109,11 +111,11 @@ def write_adapter(space: Workspace, model: Classifier, report: Report, folder: P
         data_digest=space.parts.digest,
         probes=probe(model, space.renderer),
         report=report.summary(),
-        layout=layout_for(base.model_type, pooling, has_bias=head.bias is not None),
+        layout=layout_for(base.model_type, pooling, has_bias=model.head.has_bias),
     )
     peft = model.peft
     assert peft is not None  # noqa: S101 - a run always trains an adapter
-    bias = torch.zeros(len(labels)) if head.bias is None else head.bias.detach().cpu()
+    bias = head.bias.detach().cpu() if model.head.has_bias else torch.zeros(len(labels))
     adapter = Adapter(
         name=plan.adapter.name,
         kind=plan.adapter.kind,
@@ -127,11 +129,32 @@ def write_adapter(space: Workspace, model: Classifier, report: Report, folder: P
 
 
 def write_report(report: Report, answers: Predictions, folder: Path) -> None:
-    """Write `report.json`, `report.html` and `predictions.jsonl`, all or none."""
+    """Write `report.json`, `report.html` and `predictions.jsonl`, all or none.
+
+    Raises:
+        RunError: the folder holds something else. Nothing is written.
+        FileError: the disk refused. What was there is as it was.
+    """
+    refuse_foreign_report(folder)
     with folder_aside(folder) as beside:
         write_json(beside / "report.json", report.to_json())
         write_text(beside / "report.html", html(report))
         write_predictions(beside / "predictions.jsonl", answers)
+
+
+def refuse_foreign_report(folder: Path) -> None:
+    """Refuse a place for a report that holds anything else, as a report replaces what is there.
+
+    Raises:
+        RunError: it is a file, or holds other files.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"{folder}: is a file; choose another --out")
+    others = sorted(path.name for path in folder.glob("*") if path.name not in REPORT_FILES)
+    if others:
+        raise RunError(
+            f"{folder}: holds {others[0]}, which is no part of a report; choose another --out"
+        )
 
 
 def environment(space: Workspace) -> dict[str, Any]:
@@ -149,7 +172,7 @@ def environment(space: Workspace) -> dict[str, Any]:
 
 
 def _command(out: Path) -> str:
-    return f"tenon train {out / 'plan.json'} --out {out}"
+    return shlex.join(["tenon", "train", str(out / "plan.json"), "--out", str(out)])
 
 
 def _cost(model: Classifier, out: Path) -> dict[str, Any]:

@@ -76,10 +76,10 @@ def show(what: str) -> Shown:
 
 
 def _written(path: Path) -> Shown:
-    if is_plan_file(str(path)):
-        return resolve(path)
     if path.name == "plan.json":
         return Plan.read(path)
+    if is_plan_file(str(path)):
+        return resolve(path)
     if (path / "plan.json").is_file():
         return _run(path)
     manifest = path if path.name == "tenon.json" else path / "tenon.json"

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tenon.core.errors import PlanError
 from tenon.core.files import write_text
 from tenon.plan.plan import Plan
 from tenon.plan.resolve import resolve
@@ -14,26 +15,38 @@ from tenon.plan.starter import PLAN_FILE, adapter_name, starter
 
 RUNS = Path("runs")
 PLAN_SUFFIX = ".toml"
+SETTLED = "plan.json"
 
 
 def is_plan_file(target: str) -> bool:
     """Whether `target` names a plan file; everything else is a source of rows."""
-    return Path(target).suffix == PLAN_SUFFIX
+    return Path(target).suffix == PLAN_SUFFIX or Path(target).name == SETTLED
 
 
 def planned(target: str, arguments: Sequence[str] = ()) -> Plan:
     """Give the plan in a plan file, or the one that a data file suggests.
 
     Args:
-        target: run.toml, or `path[#member]` of labelled rows.
+        target: run.toml, the plan.json of a run, or `path[#member]` of labelled rows.
         arguments: `key=value` overrides.
 
     Raises:
         TenonError: the target is absent, or cannot be a plan.
     """
     if is_plan_file(target):
-        return resolve(Path(target), arguments)
+        return _written(Path(target), arguments)
     return starter(target, Path.cwd() / PLAN_FILE, arguments).plan
+
+
+def _written(path: Path, arguments: Sequence[str]) -> Plan:
+    if path.name != SETTLED:
+        return resolve(path, arguments)
+    if arguments:
+        raise PlanError(
+            f"{path}: is the settled plan of a run, beside which {arguments[0]} cannot be set; "
+            "give the run.toml that it came from, or change the settings there"
+        )
+    return Plan.read(path)
 
 
 @dataclass(frozen=True)
@@ -60,7 +73,7 @@ class Order:
         try:
             yield
         finally:
-            begun = (self.out / "plan.json").exists()
+            begun = (self.out / SETTLED).exists()
             if self.text and begun and (anew or not path.exists()):
                 write_text(path, self.text)
 
@@ -69,7 +82,7 @@ def order(target: str, arguments: Sequence[str], out: Path | None) -> Order:
     """Give the plan to train and the folder of its run.
 
     Args:
-        target: run.toml, or `path[#member]` of labelled rows.
+        target: run.toml, the plan.json of a run, or `path[#member]` of labelled rows.
         arguments: `key=value` overrides.
         out: the run's folder; `runs/NAME` after the adapter unless given.
 
@@ -77,7 +90,7 @@ def order(target: str, arguments: Sequence[str], out: Path | None) -> Order:
         TenonError: the target is absent, or cannot be a plan.
     """
     if is_plan_file(target):
-        plan = resolve(Path(target), arguments)
+        plan = _written(Path(target), arguments)
         return Order(plan, out or RUNS / plan.adapter.name)
     folder = out or RUNS / adapter_name(target)
     made = starter(target, folder / PLAN_FILE, arguments)

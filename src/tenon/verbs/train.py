@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 import torch
 
 from tenon.core.errors import RunError
-from tenon.core.files import locked, read_json
+from tenon.core.files import is_beside, locked, read_json, remove, sweep, write_json
 from tenon.core.progress import Progress
 from tenon.evaluate import baselines as baseline
 from tenon.evaluate.baselines import Baselines
@@ -22,16 +21,18 @@ from tenon.evaluate.scorers import SCORERS
 from tenon.model.attach import Attached, attach
 from tenon.model.classifier import Classifier
 from tenon.model.head import Head
-from tenon.plan.plan import Plan
+from tenon.plan.plan import SOURCES, Plan, below
 from tenon.train import checkpoint, steplog
 from tenon.train.loop import Course, Loop
 from tenon.verbs.outcome import judge, write_adapter, write_report
 from tenon.verbs.workspace import Workspace, open_workspace
 
 PLAN = "plan.json"
+INPUTS = "inputs.json"
+INPUTS_FORMAT = 1
 LOCK = ".lock"
 DEV_SCORERS = ("accuracy", "macro_f1", "mcc", "log_loss")
-LEFT_BY_A_RUN = ("adapter", "report", "tensorboard")
+LEFT_BY_A_RUN = ("adapter", "report", "tensorboard", baseline.NAME, steplog.NAME, INPUTS)
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,8 @@ def train(
     _refuse_foreign(out)
     space = open_workspace(plan, progress)
     with locked(out / LOCK):
-        _claim(out, space.plan, anew=resume == "never")
+        sweep(out)
+        _claim(out, space, anew=resume == "never")
         ended = _ended(out)
         return Run(out, ended or _train(space, out, progress))
 
@@ -104,8 +106,8 @@ def build(space: Workspace, known: Baselines | None) -> tuple[Classifier, Attach
 
 def start(head: Head, known: Baselines, scale: float) -> None:
     """Start a head from the linear probe, its logits scaled down."""
-    weight_LD, bias_L = scale * known.weight_LD, scale * known.bias_L
-    head.start_from(*(torch.from_numpy(np.array(part)) for part in (weight_LD, bias_L, known.unit_D)))
+    parts = (scale * known.weight_LD, scale * known.bias_L, known.unit_D)
+    head.start_from(*(torch.from_numpy(np.array(part)) for part in parts))
 
 
 def fit_baselines(space: Workspace, progress: Progress | None = None) -> Baselines:
@@ -120,9 +122,19 @@ def fit_baselines(space: Workspace, progress: Progress | None = None) -> Baselin
 
 
 def dev_score(model: Classifier, space: Workspace) -> dict[str, float]:
-    """Give the metrics of the dev part, without intervals."""
+    """Give the metrics of the dev part, without intervals.
+
+    Raises:
+        RunError: a row could not be answered.
+    """
     tokens = space.plan.evaluate.batch_tokens
     answers = predict(model, space.tokens["dev"], space.parts.labels, batch_tokens=tokens)
+    if answers.failed:
+        origin, cause = next(iter(answers.failed.items()))
+        raise RunError(
+            f"{origin}: {cause} ({len(answers.failed):,} such rows of dev); "
+            "lower train.learning_rate"
+        )
     return {name: SCORERS.get(name).score(answers) for name in DEV_SCORERS}
 
 
@@ -163,38 +175,72 @@ def _head(space: Workspace) -> Head:
 def _refuse_foreign(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise RunError(f"{out}: is a file; choose another --out")
-    if out.is_dir() and not (out / PLAN).exists() and any(p.name != LOCK for p in out.iterdir()):
+    if not out.is_dir() or (out / PLAN).exists():
+        return
+    if any(path.name != LOCK and not is_beside(path) for path in out.iterdir()):
         raise RunError(f"{out}: holds files that no run left there; choose another --out")
 
 
-def _claim(out: Path, plan: Plan, *, anew: bool) -> None:
-    """Make `out` the folder of `plan`, or find that it is."""
-    stored = out / PLAN
-    if stored.exists() and not anew:
-        before = Plan.read(stored)
-        if before.digest != plan.digest:
-            raise RunError(
-                f"{out}: holds a run of another plan ({_differences(before, plan)}); choose another "
-                "--out, or start anew there with --resume never"
-            )
-        return
+def _claim(out: Path, space: Workspace, *, anew: bool) -> None:
+    """Make `out` the folder of the plan, or find that it is."""
+    if anew or not (out / PLAN).exists():
+        _clear(out)
+        space.plan.write(out / PLAN)
+    else:
+        _refuse_another(out, space.plan)
+    inputs = {
+        "format": INPUTS_FORMAT,
+        "data": space.parts.digest,
+        "base": space.fingerprint.digest,
+        "tokenizer": space.fingerprint.tokenizer_digest,
+    }
+    if (out / INPUTS).exists():
+        _refuse_changed(out, inputs)
+    else:
+        write_json(out / INPUTS, inputs)
+
+
+def _clear(out: Path) -> None:
     for name in LEFT_BY_A_RUN:
-        shutil.rmtree(out / name, ignore_errors=True)
+        remove(out / name)
     checkpoint.clear(out)
-    for name in (baseline.NAME, steplog.NAME):
-        (out / name).unlink(missing_ok=True)
-    plan.write(stored)
+
+
+def _refuse_another(out: Path, plan: Plan) -> None:
+    before = Plan.read(out / PLAN)
+    if before.digest != plan.digest:
+        raise RunError(
+            f"{out}: holds a run of another plan ({_differences(before, plan)}); choose another "
+            "--out, or start anew there with --resume never"
+        )
+
+
+def _refuse_changed(out: Path, inputs: Mapping[str, Any]) -> None:
+    before = read_json(out / INPUTS)
+    changed = [name for name, digest in inputs.items() if before.get(name) != digest]
+    if changed:
+        what = "the data have" if changed == ["data"] else f"the {changed[-1]} has"
+        raise RunError(
+            f"{out}: {what} changed since this run began; choose another --out, or start anew "
+            "there with --resume never"
+        )
 
 
 def _differences(before: Plan, now: Plan) -> str:
-    def values(plan: Plan) -> Mapping[str, Any]:
-        return {name: value for name, value, _ in plan.settings()}
-
-    old, new = values(before), values(now)
+    old, new = _settings(before), _settings(now)
     names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
     shown = [f"{name} was {old.get(name)!r}, is {new.get(name)!r}" for name in names[:3]]
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""  # noqa: PLR2004
     return "; ".join(shown) + more
+
+
+def _settings(plan: Plan) -> dict[str, Any]:
+    """Give the settings by name; a path below the plan's folder is told as it stands there."""
+    paths = {"base", *(f"data.{source}" for source in SOURCES)}
+    return {
+        name: below(value, plan.folder) if name in paths and isinstance(value, str) else value
+        for name, value, _ in plan.settings()
+    }
 
 
 def _ended(out: Path) -> Report | None:

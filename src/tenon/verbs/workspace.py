@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from tenon.adapters.fingerprint import Fingerprint, fingerprint
 from tenon.core import cache
+from tenon.core.errors import FileError, PlanError
 from tenon.core.files import digest_of
 from tenon.core.progress import Progress
 from tenon.data.load import Parts
@@ -55,6 +58,11 @@ class Workspace:
         """Whether the pooled vector is scaled to length 1: only if the base was trained so."""
         return self.trained.normalize and self.trained.pooling == self.plan.model.pooling
 
+    @cached_property
+    def fingerprint(self) -> Fingerprint:
+        """What identifies the base; every byte of it is read."""
+        return fingerprint(self.base.folder, self.base.name, self.base.revision)
+
 
 def open_workspace(plan: Plan, progress: Progress | None = None) -> Workspace:
     """Read the data, load the base, make the tokens and settle the plan.
@@ -67,6 +75,8 @@ def open_workspace(plan: Plan, progress: Progress | None = None) -> Workspace:
     if progress:
         progress.start(f"reading {Path(plan.data.train).name}", None)
     parts = load_data(plan.data, plan.seed)
+    if not {"dev", "test"} & set(parts.counts):
+        raise PlanError('data.dev = "" and no data.test: nothing to judge on; give one of them')
     trunk = trunks.load(base, plan.model, pooler=plan.model.pooling == "pooler")
     tokenizer = load_tokenizer(base.folder)
     limit = measure.limit(plan, token_limit(tokenizer, trunks.positions(trunk)))
@@ -88,7 +98,11 @@ def open_workspace(plan: Plan, progress: Progress | None = None) -> Workspace:
 
 
 def _feature_norm(plan: Plan, trunk: Trunk, trained: Trained, tokens: Tokens) -> float:
-    """Give the mean length of what the head reads of some rows, spread over the part."""
+    """Give the mean length of what the head reads of some rows, spread over the part.
+
+    Raises:
+        FileError: it is no finite number above 0.
+    """
     chosen = plan.model.pooling
     pooling = trained.pooling if chosen == "auto" else chosen
     normalize = trained.normalize and trained.pooling == pooling
@@ -96,14 +110,22 @@ def _feature_norm(plan: Plan, trunk: Trunk, trained: Trained, tokens: Tokens) ->
     rows = np.unique(np.linspace(0, len(tokens) - 1, NORM_ROWS).astype(np.int64))
     bare = Classifier(trunk, None, head, pooling)
     features_RD = features(bare, tokens.take(rows), batch_tokens=plan.evaluate.batch_tokens)
-    return float(np.linalg.norm(features_RD, axis=1).mean())
+    norm = float(np.linalg.norm(features_RD, axis=1).mean())
+    if not 0 < norm < float("inf"):
+        raise FileError(
+            f"base {plan.base}: its hidden states are not finite, or all 0, on rows of train; is "
+            "the download whole? If model.dtype is float16, use bfloat16 or float32"
+        )
+    return norm
 
 
 def _tokens(
     parts: Parts, part: str, renderer: ClassRenderer, seed: int, progress: Progress | None
 ) -> Tokens:
     """Give the tokens of a part, from the cache if the same were made before."""
-    made_of = [parts.digest, seed, part, renderer.digest, _digest(renderer.tokenizer)]
+    # The sources are part of it, as the tokens hold the origins of their rows.
+    sources = dict(parts.route.sources)
+    made_of = [parts.digest, sources, seed, part, renderer.digest, _digest(renderer.tokenizer)]
     path = cache.folder() / "tokens" / f"{digest_of(made_of)[:32]}.arrow"
     if path.exists():
         return open_tokens(path, renderer.limit)
