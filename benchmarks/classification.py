@@ -96,7 +96,9 @@ def full(case: Case, out: Path, rate: float) -> dict[str, Any]:
 
     known = fit_baselines(space)
     head = _head(space)
-    head.start_from(*(torch.from_numpy(np.array(p)) for p in (known.weight_LD, known.bias_L, known.unit_D)))
+    head.start_from(
+        *(torch.from_numpy(np.array(p)) for p in (known.weight_LD, known.bias_L, known.unit_D))
+    )
     space.trunk.model.requires_grad_(True)
     model = Classifier(space.trunk, None, head, space.plan.model.pooling, trunk_dropout=True)
     out.mkdir(parents=True, exist_ok=True)
@@ -120,7 +122,15 @@ def main() -> None:
                 continue
             report = run(case, adapter, options.out / f"{name}-{adapter}")
             print(f"{name} {adapter}: {report.verdict}", flush=True)
-            print(json.dumps({"metrics": {k: v.value for k, v in report.metrics["test"].items()}, "cost": report.cost}), flush=True)
+            print(
+                json.dumps(
+                    {
+                        "metrics": {k: v.value for k, v in report.metrics["test"].items()},
+                        "cost": report.cost,
+                    }
+                ),
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -221,9 +221,7 @@ def tenon_accuracy(data: Path, epochs: int) -> dict:
     settings = space.plan.train.model_copy(
         update={"epochs": epochs, "schedule": "cosine", "warmup": 0.1}
     )
-    loop = Loop(
-        model, space.tokens["train"], Course(Path(tempfile.mkdtemp()), "b", SEED, settings)
-    )
+    loop = Loop(model, space.tokens["train"], Course(Path(tempfile.mkdtemp()), "b", SEED, settings))
     loop.run()
     seconds = time.process_time() - cpu
     answers = predict(model, space.tokens["test"], space.parts.labels, batch_tokens=16_384)
@@ -264,7 +262,10 @@ def main() -> None:
         make(options.memory_of, setting).take(options.steps)
         print(peak_bytes())
         return
-    ways = {"trainer": make("trainer", setting), "trainer_grouped": make("trainer_grouped", setting)}
+    ways = {
+        "trainer": make("trainer", setting),
+        "trainer_grouped": make("trainer_grouped", setting),
+    }
     ways["tenon"] = make("tenon", Setting(options.data))
     for way in ways.values():
         way.take(2)

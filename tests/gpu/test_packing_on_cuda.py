@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from bases import ARCHITECTURES, tiny
 
+from bases import ARCHITECTURES, tiny
 from tenon.model.packing import Borders
 from tenon.model.trunk import OFFSET_POSITIONS, TOLERANCE, Trunk
 from tenon.text.batch import of_ids

@@ -93,9 +93,7 @@ def test_the_gradient_is_clipped_and_its_norm_told_before(folder_of, accelerator
         result = step(model, cut(tokens(9)), optimizer, accelerator, clip)
         after = weights(model)
         norms.append(result.norm)
-        changes.append(
-            torch.stack([(after[n] - before[n]).norm() for n in before]).norm().item()
-        )
+        changes.append(torch.stack([(after[n] - before[n]).norm() for n in before]).norm().item())
     assert norms[0] == pytest.approx(norms[1], rel=1e-5)
     assert changes[0] == pytest.approx(norms[0], rel=1e-3)
     assert changes[1] == pytest.approx(1e-3, rel=1e-2)

@@ -33,9 +33,7 @@ def run(tmp_path_factory, folder_of):
 @pytest.fixture(scope="module")
 def without_test(tmp_path_factory, folder_of):
     folder = tmp_path_factory.mktemp("project")
-    return train(
-        project(folder, folder_of("bert"), train__epochs=1, data__test=""), folder / "run"
-    )
+    return train(project(folder, folder_of("bert"), train__epochs=1, data__test=""), folder / "run")
 
 
 @pytest.fixture(scope="module")

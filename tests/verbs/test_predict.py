@@ -158,7 +158,7 @@ class TestStandardInput:
         assert names(tmp_path) == set()
 
     def test_bytes_that_are_not_utf8_are_told(self, run, typed, tmp_path):
-        typed("a dog\n".encode() + "caf\u00e9\n".encode("latin-1"))
+        typed(b"a dog\n" + "caf\u00e9\n".encode("latin-1"))
         with pytest.raises(DataError, match=r"stdin:.*not UTF-8"):
             predict(run.out, "-", tmp_path / "a.jsonl")
 

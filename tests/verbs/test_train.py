@@ -276,9 +276,7 @@ class TestSettings:
 
     def test_against_one_baseline(self, tmp_path, folder_of):
         against = ["majority"]
-        given = project(
-            tmp_path, folder_of("bert"), train__epochs=1, evaluate__against=against
-        )
+        given = project(tmp_path, folder_of("bert"), train__epochs=1, evaluate__against=against)
         assert set(train(given, tmp_path / "run").report.baselines) == {"majority"}
 
     def test_early_stopping_is_told(self, tmp_path, folder_of):

@@ -81,9 +81,7 @@ def open_workspace(plan: Plan, progress: Progress | None = None) -> Workspace:
     tokenizer = load_tokenizer(base.folder)
     limit = measure.limit(plan, token_limit(tokenizer, trunks.positions(trunk)))
     renderer = ClassRenderer(tokenizer, parts.labels, limit, plan.text.cut)
-    tokens = {
-        part: _tokens(parts, part, renderer, plan.seed, progress) for part in parts.counts
-    }
+    tokens = {part: _tokens(parts, part, renderer, plan.seed, progress) for part in parts.counts}
     trained = trained_pooling(base.folder, decoder=trunk.decoder)
     measured = measure.Measured(
         pooling=trained.pooling,
