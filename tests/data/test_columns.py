@@ -7,12 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tenon.core.errors import DataError, Faults
-from tenon.data.columns import guess, guess_text, require, to_examples
+from tenon.data import task
+from tenon.data.classification import guess, guess_text
+from tenon.data.columns import require
 from tenon.data.example import Row, content_id
 from tenon.data.fields import canonical
 from tenon.data.settings import Columns
 
 COLUMNS = Columns(text="text", label="label")
+
+
+def to_examples(rows, columns, faults):
+    return task.to_examples(rows, columns, faults, "text-classification")
 
 
 def rows_of(*values: dict[str, object]) -> list[Row]:
@@ -199,14 +205,14 @@ class TestExamples:
         rows = rows_of({"a": "one", "b": "two", "c": 3})
         columns = Columns(text="a", pair="b", label="c")
         (example,) = to_examples(rows, columns, Faults())
-        assert (example.text, example.pair, example.label) == ("one", "two", "3")
+        assert (example.text, example.pair, example.gold) == ("one", "two", "3")
         assert example.id == content_id("one", "two")
         assert example.origin == "a.jsonl:1"
 
     def test_without_a_label_column(self):
         rows = rows_of({"text": "one", "label": 5})
         (example,) = to_examples(rows, Columns(text="text"), Faults())
-        assert example.label is None
+        assert example.gold is None
 
     def test_the_text_is_kept_as_it_is(self):
         text = "  Straße\r\nﬁ \u200b "
@@ -227,7 +233,7 @@ class TestExamples:
     )
     def test_labels_are_texts(self, label, expected):
         (example,) = to_examples(rows_of({"text": "a", "label": label}), COLUMNS, Faults())
-        assert example.label == expected == canonical(label)
+        assert example.gold == expected == canonical(label)
 
     def test_they_come_one_by_one(self):
         """No row is read before it is asked for."""

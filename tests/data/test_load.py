@@ -48,7 +48,7 @@ class TestParts:
         assert sum(parts.counts.values()) == 400
         assert len(texts(parts, "dev")) == parts.counts["dev"]
         for part in parts.counts:
-            found = Counter(example.label for example in parts.examples(part))
+            found = Counter(example.gold for example in parts.examples(part))
             assert found == parts.label_counts[part]
             for example in parts.examples(part):
                 assert part_of(example.id, 7, 0.25) == part

@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from tenon.core.errors import DataError, Fault, Faults
 from tenon.data.class_findings import class_findings
-from tenon.data.columns import guess, require
+from tenon.data.columns import require
 from tenon.data.example import Example, Row
-from tenon.data.fields import Refusal, judge
+from tenon.data.fields import Refusal
 from tenon.data.findings import (
     EXAMPLES,
     Finding,
@@ -38,24 +38,6 @@ Tokenizer = Callable[[Sequence[str]], list[int]]
 Progress = Callable[[str, int], None]
 PROGRESS_ROWS = 10_000
 _SEVERITIES = ("error", "warning", "note")
-_REFUSALS = {
-    "no_text_column": ("row", "lack the text column"),
-    "no_pair_column": ("row", "lack the pair column"),
-    "no_label_column": ("row", "lack the label column"),
-    "null_text": ("row", "have null for text"),
-    "null_pair": ("row", "have null for the second text"),
-    "empty_text": ("row", "have an empty or blank text"),
-    "empty_pair": ("row", "have an empty or blank second text"),
-    "text_not_text": ("row", "hold something else than text in the text column"),
-    "pair_not_text": ("row", "hold something else than text in the pair column"),
-    "unsound_text": ("text", "hold characters that no UTF-8 can hold, or NUL"),
-    "unsound_pair": ("second text", "hold characters that no UTF-8 can hold, or NUL"),
-    "unsound_label": ("label", "hold characters that no UTF-8 can hold"),
-    "missing_label": ("row", "have no label"),
-    "label_not_class": ("row", "have a label that is no class"),
-    "blanks_around_label": ("label", "have outer blanks"),
-    "mixed_labels": ("label", "are of another type than the first one"),
-}
 
 
 def check(
@@ -95,7 +77,7 @@ def check(
         columns=columns,
         rows={part: len(ledger) for part, ledger in reading.ledgers.items()},
         refused=dict(reading.refused),
-        labels={part: ledger.label_counts() for part, ledger in reading.ledgers.items()},
+        labels=reading.label_counts(),
         lengths=tuple(lengths),
         findings=tuple(found),
         faults=tuple(map(str, in_order(reading.faults.kept)[: reading.faults.keep])),
@@ -111,6 +93,7 @@ class _Reading:
         sample: rows whose tokens are counted.
         ledgers: source to its rows.
         refused: source to its rows that cannot be used.
+        classes: source to label to how often it stands there, where a row may have several.
         faults: all of them, in the order of reading.
         problems: kind of problem to rows; `origins` has the first few of each.
         oddities: kind of oddity to texts.
@@ -124,6 +107,7 @@ class _Reading:
     names: LabelNames = field(default_factory=LabelNames)
     ledgers: dict[str, Ledger] = field(default_factory=dict[str, Ledger])
     refused: Counter[str] = field(default_factory=Counter[str])
+    classes: dict[str, Counter[str]] = field(default_factory=dict[str, Counter[str]])
     faults: Faults = field(default_factory=Faults)
     problems: Counter[str] = field(default_factory=Counter[str])
     oddities: Counter[str] = field(default_factory=Counter[str])
@@ -142,7 +126,8 @@ class _Reading:
                 for _ in rows:
                     pass
             else:
-                for number, item in enumerate(judge(rows, columns), 1):
+                judged = self.route.task.judge(rows, columns)
+                for number, item in enumerate(judged, 1):
                     self._enter(source, ledger, item)
                     if progress is not None and number % PROGRESS_ROWS == 0:
                         progress(source, number)
@@ -160,9 +145,17 @@ class _Reading:
                 self._count(self.problems, problem.kind, item.origin)
             return
         ledger.add(item)
+        if not self.route.task.every and item.gold is not None:
+            self.classes.setdefault(source, Counter()).update(self.route.task.classes(item.gold))
         self.sample.offer(item.text, item.pair)
         for kind in oddities_of(item.text):
             self._count(self.oddities, kind, item.origin)
+
+    def label_counts(self) -> dict[str, dict[str, int]]:
+        """Give for each source how often each label stands there."""
+        if self.route.task.every:
+            return {source: ledger.label_counts() for source, ledger in self.ledgers.items()}
+        return {source: dict(self.classes.get(source, {})) for source in self.ledgers}
 
     def _count(self, counter: Counter[str], kind: str, origin: str) -> None:
         counter[kind] += 1
@@ -206,7 +199,7 @@ def _columns(route: Route, reading: _Reading) -> Columns | None:
     columns = route.settings.columns
     if columns is None and samples["train"]:
         try:
-            guessed = guess(samples["train"], route.settings.task)
+            guessed = route.task.guess(samples["train"], {})
         except DataError as error:
             reading.extra.append(Finding("columns", "error", 1, str(error)))
         else:
@@ -227,15 +220,15 @@ def _columns(route: Route, reading: _Reading) -> Columns | None:
 
 def _gathered(reading: _Reading, settings: DataSettings) -> Iterator[Finding]:
     """Give the findings of all sorts."""
+    counts, task = reading.label_counts(), reading.route.task
     yield from reading.extra
     for kind, count in reading.problems.items():
         remedy = "training refuses them; mend or remove them"
-        what = said(count, *_REFUSALS[kind])
+        what = said(count, *task.kinds[kind])
         yield Finding(kind, "error", count, what, remedy, tuple(reading.origins[kind]))
     ledgers = reading.ledgers
-    counts = {part: ledger.label_counts() for part, ledger in ledgers.items()}
     unknown = any(finding.kind == "columns" for finding in reading.extra)
-    for finding in class_findings(counts, ledgers):
+    for finding in class_findings(counts, ledgers, task):
         if not (unknown and finding.kind == "no_rows"):
             yield finding
     yield from leaks(ledgers, settings.overlap)

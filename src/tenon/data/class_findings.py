@@ -10,6 +10,7 @@ import numpy as np
 from tenon.core.errors import nearest
 from tenon.data.findings import EXAMPLES, Finding, agreed, counted, said
 from tenon.data.ledger import MOST_LABELS, Ledger
+from tenon.data.task import Task
 
 RARE_ROWS = 10
 UNEVEN = 20
@@ -17,15 +18,16 @@ _SHORTEST_ALIKE = 4
 Counts = Mapping[str, Mapping[str, int]]
 
 
-def class_findings(counts: Counts, ledgers: Mapping[str, Ledger]) -> Iterator[Finding]:
+def class_findings(counts: Counts, ledgers: Mapping[str, Ledger], task: Task) -> Iterator[Finding]:
     """Find what is wrong with the labels.
 
     Args:
-        counts: part to label to rows.
+        counts: part to label to how often it stands there.
         ledgers: part to its rows.
+        task: what is learned.
     """
     train = counts.get("train", {})
-    yield from _trainable(train)
+    yield from _trainable(train, len(ledgers.get("train", ())), task)
     if not train or len(train) >= MOST_LABELS:
         return
     for part in ("dev", "test"):
@@ -34,11 +36,11 @@ def class_findings(counts: Counts, ledgers: Mapping[str, Ledger]) -> Iterator[Fi
             yield from _absent(part, counts[part], train)
     yield from _rare(train)
     yield from similar_labels(counts)
-    yield from _sorted_rows(ledgers["train"], len(train))
+    if task.every:
+        yield from _sorted_rows(ledgers["train"], len(train))
 
 
-def _trainable(train: Mapping[str, int]) -> Iterator[Finding]:
-    rows = sum(train.values())
+def _trainable(train: Mapping[str, int], rows: int, task: Task) -> Iterator[Finding]:
     if not rows:
         yield Finding(
             "no_rows", "error", 0, "train has no row that can be used", "give a file with rows"
@@ -46,11 +48,15 @@ def _trainable(train: Mapping[str, int]) -> Iterator[Finding]:
     elif len(train) >= MOST_LABELS:
         what = f"train has more than {MOST_LABELS:,} different labels"
         yield Finding("too_many_labels", "error", len(train), what, "choose another label column")
-    elif len(train) == 1:
+    elif not train and task.least:
+        yield Finding(
+            "no_label", "error", rows, "no row of train has a label", "label some of them"
+        )
+    elif len(train) < task.least:
         only = f"the label {next(iter(train))!r}"
         what = f"all {rows:,} rows of train have {only}" if rows > 1 else f"train has {only} alone"
         yield Finding("one_label", "error", 1, what, "give rows of at least two labels")
-    elif len(train) == rows:
+    elif task.every and len(train) == rows:
         what = f"{rows:,} rows of train have {len(train):,} labels, so that no label recurs"
         yield Finding("labels_do_not_recur", "error", rows, what, "choose another label column")
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
+from tenon.data.gold import Gold, Place
+
 ID_BYTES = 16
 
 
@@ -28,16 +30,18 @@ class Example:
     Args:
         id: digest of the inputs, 32 hex digits: two rows with equal inputs share it.
         origin: `file:line`.
-        text: the text.
-        pair: the second text, or None.
-        label: the class label, or None where the row has none.
+        text: the text; of a question, the question; of a conversation, all of it to read.
+        pair: the second text, or None; of a question, the context.
+        gold: what the answer is, in the form of the task; None where the row does not say.
+        words: first and last character (exclusive) of each word, where the row has words.
     """
 
     id: str
     origin: str
     text: str
     pair: str | None = None
-    label: str | None = None
+    gold: Gold | None = None
+    words: tuple[Place, ...] | None = None
 
 
 def content_id(text: str, pair: str | None = None) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tenon.data.example import Example
+from tenon.data.gold import Gold
 
 U64 = npt.NDArray[np.uint64]
 MOST_LABELS = 100_000
@@ -67,7 +68,7 @@ class Ledger:
         self._exact.append(exact)
         self._alike.append(int.from_bytes(digest, "big"))
         self._lines.append(int(line))
-        self._labels.append(-1 if example.label is None else self.names.number(example.label))
+        self._labels.append(-1 if example.gold is None else self.names.number(_named(example.gold)))
         self._characters.append(len(example.text) + len(pair or ""))
 
     def __len__(self) -> int:
@@ -105,6 +106,13 @@ class Ledger:
             for name, number in self.names.numbers.items()
             if counts[number]
         }
+
+
+def _named(gold: Gold) -> str:
+    """Give a class label as it is; of any other gold, a short text that stands for it."""
+    if isinstance(gold, str):
+        return gold
+    return hashlib.blake2b(repr(gold).encode(), digest_size=8).hexdigest()
 
 
 def normal(text: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tenon.core.errors import DataError, Faults, FileError, PlanError
 from tenon.core.files import digest, digest_of
-from tenon.data.columns import SAMPLE_ROWS, Guess, guess, require, to_examples
+from tenon.data.columns import SAMPLE_ROWS, require
 from tenon.data.example import Row
 from tenon.data.findings import said
 from tenon.data.members import members, require_file
@@ -19,6 +19,7 @@ from tenon.data.places import in_order
 from tenon.data.settings import Columns, DataSettings
 from tenon.data.sources import Source
 from tenon.data.survey import Survey, judge_labels, survey, unused_parts
+from tenon.data.task import TASKS, Guess, Task
 
 LARGEST_SHARE = 0.5
 SHOWN_PARTS = 12
@@ -100,7 +101,7 @@ def guess_columns(
     if not sample:
         faults.raise_if_any(DataError)
         raise _no_rows(settings.train)
-    return guess(sample, settings.task, known)
+    return TASKS.get(settings.task).guess(sample, known or {})
 
 
 def _no_rows(source: str) -> DataError:
@@ -155,15 +156,30 @@ def _columns(route: Route, faults: Faults, notes: list[str]) -> Columns:
                 pass
             faults.raise_if_any(DataError)
             raise _no_rows(route.sources["train"])
-        guessed = guess(samples["train"], route.settings.task)
+        guessed = route.task.guess(samples["train"], {})
         columns = guessed.columns
         notes.extend(guessed.why)
     for sample in samples.values():
         require(sample, columns, faults)
-    if not columns.label:
-        faults.add("data.columns", "no label column is named", "set data.columns.label")
+    _require_fields(columns, route.task, faults)
     faults.raise_if_any(DataError)
     return columns
+
+
+def _require_fields(columns: Columns, task: Task, faults: Faults) -> None:
+    """Check that the columns are those of the task: all that it needs, and no other."""
+    named = columns.named()
+    if not any(field in named for field in task.gold):
+        options = " or ".join(f"data.columns.{field}" for field in task.gold)
+        faults.add("data.columns", f"no {task.gold[0]} column is named", f"set {options}")
+    if not any(set(fields) <= named.keys() for fields in task.inputs):
+        options = " or ".join(" and ".join(fields) for fields in task.inputs)
+        faults.add("data.columns", f"{options} must be named", "set them")
+    for field in sorted(named.keys() - set(task.columns)):
+        known = ", ".join(task.columns)
+        faults.add(
+            f"data.columns.{field}", f"{task.name} does not read it", f"it reads {known}; remove it"
+        )
 
 
 def _parts(
@@ -175,7 +191,7 @@ def _parts(
         seed=route.seed,
         columns=columns,
         labels=labels,
-        counts={part: counts.total() for part, counts in found.labels.items()},
+        counts={part: found.rows[part] for part in route.parts},
         label_counts={
             part: {label: counts[label] for label in labels}
             for part, counts in found.labels.items()
@@ -215,8 +231,8 @@ def _source_digest(route: Route, part: str, columns: Columns) -> str:
     source = Source.parse(route.sources[part])
     if source.hub:
         rows = hashlib.sha256()
-        for example in to_examples(route.rows(part, Faults()), columns, Faults()):
-            rows.update(f"{example.id}{example.label}\n".encode())
+        for example in route.judged(part, columns, Faults()):
+            rows.update(f"{example.id}{example.gold}\n".encode())
         return rows.hexdigest()
     path = Path(source.path)
     if path.is_dir():

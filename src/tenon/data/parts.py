@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from tenon.core.errors import DataError, Faults, did_you_mean
-from tenon.data.columns import to_examples
 from tenon.data.example import Example, Row
 from tenon.data.names import PARTS
 from tenon.data.settings import Columns, DataSettings
 from tenon.data.sources import read
 from tenon.data.split import part_of
+from tenon.data.task import TASKS, Task, to_examples
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Parts:
         columns: meaning of the columns, given or guessed.
         labels: label names in the order of their class numbers.
         counts: examples per part, after what was dropped.
-        label_counts: part to label to examples.
+        label_counts: part to label to how often it stands there; empty without classes.
         notes: what was guessed, accepted, dropped and counted, for the user.
         digest: of the sources' bytes, the settings and the seed.
         dropped: rows of train's source left out because their inputs are in dev or test.
@@ -103,12 +103,23 @@ class Route:
         """Read the rows of a part's source."""
         return read(self.sources[source], faults, quoting=self.settings.quoting, notes=notes)
 
+    @property
+    def task(self) -> Task:
+        """What is learned."""
+        return TASKS.get(self.settings.task)
+
+    def judged(
+        self, source: str, columns: Columns, faults: Faults, notes: list[str] | None = None
+    ) -> Iterator[Example]:
+        """Read the examples of a part's source."""
+        return to_examples(self.rows(source, faults, notes), columns, faults, self.settings.task)
+
     def examples(self, part: str, columns: Columns, faults: Faults) -> Iterator[Example]:
         """Read the examples of `part`."""
         source = self.source_of(part)
         leave = self.taken.get(source, frozenset[str]())
         split = source == "train" and self.share > 0
-        for example in to_examples(self.rows(source, faults), columns, faults):
+        for example in self.judged(source, columns, faults):
             if example.id in leave:
                 continue
             if not split or self.part(example.id) == part:

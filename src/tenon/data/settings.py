@@ -8,7 +8,7 @@ from pydantic import Field
 
 from tenon.core.settings import Settings
 
-Task = Literal["text-classification"]
+TaskName = Literal["text-classification", "token-classification"]
 
 
 class Columns(Settings):
@@ -18,11 +18,21 @@ class Columns(Settings):
         text: column of the text.
         pair: column of the second text, for pairs; empty for single texts.
         label: column of the class label; empty for rows without labels.
+        tokens: column of the list of words, of a tagged text.
+        tags: column of the list of tags, one for each word.
+        spans: column of the list of spans, in characters of the text.
     """
 
-    text: str
+    text: str = ""
     pair: str = ""
     label: str = ""
+    tokens: str = ""
+    tags: str = ""
+    spans: str = ""
+
+    def named(self) -> dict[str, str]:
+        """Give the fields that have a column, and the column of each."""
+        return {field: column for field, column in self.model_dump().items() if column}
 
 
 class DataSettings(Settings):
@@ -40,7 +50,7 @@ class DataSettings(Settings):
         labels: the labels in the order of their classes; those of the data where left out.
     """
 
-    task: Task = "text-classification"
+    task: TaskName = "text-classification"
     train: str
     dev: str | float = 0.1
     test: str = ""

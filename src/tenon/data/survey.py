@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from tenon.core.errors import Faults, nearest
-from tenon.data.columns import to_examples
 from tenon.data.example import Example
 from tenon.data.findings import agreed, counted, said
 from tenon.data.members import members
@@ -24,7 +23,8 @@ class Survey:
     """Counts of every part; grows while sources are read.
 
     Args:
-        labels: part to label to examples.
+        rows: part to examples.
+        labels: part to label to how often it stands there.
         origins: (part, label) to the origin of the first such row.
         inputs: source to the inputs in it, id to rows; train's are not kept.
         taken: source to the ids that it leaves to later parts.
@@ -34,6 +34,7 @@ class Survey:
     """
 
     labels: dict[str, Counter[str]]
+    rows: Counter[str] = field(default_factory=Counter[str])
     origins: dict[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
     inputs: dict[str, Counter[str]] = field(default_factory=dict[str, Counter[str]])
     taken: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
@@ -69,7 +70,7 @@ def survey(route: Route, columns: Columns, faults: Faults, notes: list[str]) -> 
     found = Survey({part: Counter() for part in route.parts})
     for source in reversed(PARTS):
         if source in route.sources:
-            examples = to_examples(route.rows(source, faults, notes), columns, faults)
+            examples = route.judged(source, columns, faults, notes)
             _survey_source(found, route, source, examples, faults)
     notes.extend(_overlap_notes(found, route))
     return found
@@ -105,15 +106,16 @@ def _survey_source(
 
 def _count(found: Survey, route: Route, source: str, example: Example) -> None:
     part = route.part(example.id) if source == "train" else source
-    label = example.label or ""
+    found.rows[part] += 1
     counts = found.labels[part]
-    if not counts[label]:
-        found.origins[part, label] = example.origin
-        if part == "train":
-            found.homeless.pop(label, None)
-    if part == "dev" and source == "train" and not found.labels["train"][label]:
-        found.homeless.setdefault(label, set()).add(example.id)
-    counts[label] += 1
+    for label in () if example.gold is None else route.task.classes(example.gold):
+        if not counts[label]:
+            found.origins[part, label] = example.origin
+            if part == "train":
+                found.homeless.pop(label, None)
+        if part == "dev" and source == "train" and not found.labels["train"][label]:
+            found.homeless.setdefault(label, set()).add(example.id)
+        counts[label] += 1
 
 
 def _overlap_notes(found: Survey, route: Route) -> list[str]:
@@ -157,22 +159,24 @@ def judge_labels(found: Survey, route: Route, faults: Faults) -> tuple[str, ...]
 
 
 def _judge_train(found: Survey, route: Route, labels: tuple[str, ...], faults: Faults) -> None:
-    train = found.labels["train"]
-    rows = train.total() + (found.labels["dev"].total() if route.share else 0)
+    train, task = found.labels["train"], route.task
+    rows = found.rows["train"] + (found.rows["dev"] if route.share else 0)
     where = route.sources["train"]
     if not rows:
         left_out = found.dropped["train"]
         what = f": all its {left_out:,} rows also stand in dev or test" if left_out else ""
         remedy = "give a file with rows that are in no other part"
         faults.add(where, f"no row is left to train on{what}", remedy)
-    elif len(labels) < 2:
+    elif len(labels) < task.least and not labels:
+        faults.add(where, f"none of its {rows:,} rows has a label", "label some of them")
+    elif len(labels) < task.least:
         whose = f"all {rows:,} rows have" if rows > 1 else "the only row has"
         only = f"{whose} the label {min(labels)!r}"
         faults.add(where, only, "give rows of at least two labels")
-    elif rows == len(train):
+    elif task.every and rows == len(train):
         few = f"{rows:,} rows with {len(labels):,} labels, so that no label recurs"
         faults.add(where, few, "give more rows, or choose another column with data.columns.label")
-    elif rows < len(labels):
+    elif task.every and rows < len(labels):
         faults.add(
             where, f"{rows:,} rows are fewer than the {len(labels):,} labels", "give more rows"
         )
@@ -200,12 +204,12 @@ def _judge_part(
     found: Survey, route: Route, part: str, labels: tuple[str, ...], faults: Faults
 ) -> None:
     counts = found.labels[part]
-    if not counts and part == "dev" and route.share:
-        rows = found.labels["train"].total()
+    if not found.rows[part] and part == "dev" and route.share:
+        rows = found.rows["train"]
         of = f"the share {route.share} of {counted(rows, 'row')}"
         what = f"{of} holds out none with seed {route.seed}"
         faults.add("data.dev", what, "raise it (0.5 at most), give a file, or give more rows")
-    elif not counts:
+    elif not found.rows[part]:
         faults.add(route.sources[part], f"no row is left for {part}", "give a file with rows")
     if not labels:
         return

@@ -1,0 +1,86 @@
+"""Task: what each task reads from a row, and what of it is counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from tenon.core.errors import Faults
+from tenon.core.registry import Registry
+from tenon.data.example import Example, Row
+from tenon.data.fields import Refusal
+from tenon.data.gold import Gold
+from tenon.data.settings import Columns
+
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """Columns that were guessed, and why.
+
+    Args:
+        columns: the meaning of the columns.
+        why: one sentence per decision, for the user.
+    """
+
+    columns: Columns
+    why: list[str]
+
+
+Judge = Callable[[Iterable[Row], Columns], Iterator[Example | Refusal]]
+Guesser = Callable[[Sequence[Row], Mapping[str, str]], Guess]
+
+
+@dataclass(frozen=True)
+class Task:
+    """How rows become examples of a task.
+
+    Args:
+        name: as the hub names it.
+        columns: the fields of `Columns` that it reads.
+        inputs: sets of those fields, each enough to ask; the first that a row has is taken.
+        gold: the fields that hold the answer.
+        judge: rows to examples, or all that is wrong with a row.
+        guess: a sample of rows, and the columns that are named already, to the columns.
+        classes: the labels that a gold holds, one entry each time; they are counted, and dev and
+            test may hold no other than train. Empty for an open answer.
+        least: labels that train must have at least; 0 where there are no classes.
+        every: whether a row has exactly one label, so that rows must be more than labels.
+        kinds: kind of problem to the noun and verb with which a finding counts it.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    inputs: tuple[tuple[str, ...], ...]
+    gold: tuple[str, ...]
+    judge: Judge
+    guess: Guesser
+    classes: Callable[[Gold], Iterable[str]]
+    least: int = 2
+    every: bool = True
+    kinds: Mapping[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])
+
+
+TASKS: Registry[Task] = Registry(
+    "task",
+    "tenon.tasks",
+    ("tenon.data.classification", "tenon.data.token_classification"),
+)
+
+
+def to_examples(
+    rows: Iterable[Row], columns: Columns, faults: Faults, task: str
+) -> Iterator[Example]:
+    """Turn rows into examples.
+
+    Args:
+        rows: rows of one source.
+        columns: which column holds what; without a column of the answer, gold is None.
+        faults: every row that is no example, with its origin and all that is wrong with it.
+        task: as the hub names it.
+    """
+    for item in TASKS.get(task).judge(rows, columns):
+        if isinstance(item, Refusal):
+            for problem in item.problems:
+                faults.add(item.origin, problem.what, problem.remedy)
+        else:
+            yield item

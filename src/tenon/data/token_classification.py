@@ -1,0 +1,1 @@
+"""Token classification: texts in which stretches have labels."""
