@@ -97,7 +97,9 @@ def rows_of(
     made = of_ids(ids, types)
     if not labels:
         return made
-    return replace(made, labels_B=torch.from_numpy(random.integers(0, len(LABELS), len(lengths))))
+    return replace(
+        made, targets_X=torch.from_numpy(random.integers(0, len(LABELS), len(lengths))).float()
+    )
 
 
 def examples(

@@ -44,11 +44,11 @@ def gradients(model: Classifier, batches: Sequence[Batch]) -> dict[str, torch.Te
     """Give the loss and all gradients of a step over `batches`, and its logits."""
     model.train()
     model.zero_grad(set_to_none=True)
-    rows = sum(int((batch.labels_B >= 0).sum()) for batch in batches)
+    rows = sum(int((batch.classes_X >= 0).sum()) for batch in batches)
     losses, logits = [], []
     for batch in batches:
         logits_BL = model.logits_BL(batch)
-        loss = loss_sum(logits_BL, batch.labels_B)[0] / rows
+        loss = loss_sum(logits_BL, batch.classes_X)[0] / rows
         loss.backward()
         losses.append(loss.detach())
         logits.append(logits_BL.detach())
@@ -75,7 +75,7 @@ def parts_of(batch: Batch, tokens: int) -> list[Batch]:
         kinds = None if types is None else torch.cat([types[row] for row in rows])
         taken = torch.cat([ids[row] for row in rows])
         lengths = tuple(int(n) for n in lengths_R[rows])
-        parts.append(Batch(taken, kinds, lengths, batch.labels_B[torch.from_numpy(rows)], rows))
+        parts.append(Batch(taken, kinds, lengths, batch.classes_X[torch.from_numpy(rows)], rows))
     return parts
 
 

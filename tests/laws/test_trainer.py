@@ -42,7 +42,7 @@ def inputs(model, rows, part) -> dict[str, torch.Tensor]:
     """Give a micro-batch as one gives it to a transformers model."""
     packed = batch(rows, part)
     ids_BP, mask_BP, types_BP = padded(packed, model.trunk.pad)
-    given = {"input_ids": ids_BP, "attention_mask": mask_BP, "labels": packed.labels_B}
+    given = {"input_ids": ids_BP, "attention_mask": mask_BP, "labels": packed.classes_X}
     return given if types_BP is None else {**given, "token_type_ids": types_BP}
 
 

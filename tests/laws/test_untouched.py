@@ -96,7 +96,7 @@ def test_a_step_after_predicting_is_the_step_without_it(arch, folder_of):
         if predicting:
             predict(model, tokens_of(folder_of(arch)), LABELS, batch_tokens=30)
         rows = rows_of([5, 3, 8])
-        loss_sum(model.logits_BL(rows), rows.labels_B)[0].backward()
+        loss_sum(model.logits_BL(rows), rows.classes_X)[0].backward()
         return {name: parameter.grad for name, parameter in model.trainable().items()}
 
     plain, disturbed = step(predicting=False), step(predicting=True)

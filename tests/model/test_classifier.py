@@ -125,16 +125,16 @@ def test_the_features_are_what_the_linear_layer_reads(pooling, normalize, folder
 def test_the_trainers_call_gives_the_same_logits_and_the_mean_loss(arch, folder_of):
     model = classifier(folder_of(arch), "houlsby", pooling="last" if arch == "llama" else "mean")
     batch = rows_of(BATCH, typed=arch in ("bert", "electra", "gpt2"))
-    batch.labels_B[2] = -1
+    batch.classes_X[2] = -1
     ids_BP, mask_BP, types_BP = padded(batch, model.trunk.pad)
     args = (ids_BP, mask_BP, types_BP)
     expected = model.logits_BL(batch)
     torch.testing.assert_close(model(*args).logits, expected, rtol=1e-5, atol=1e-5)
     assert model(*args).loss is None
-    nats, rows = loss_sum(expected, batch.labels_B)
+    nats, rows = loss_sum(expected, batch.classes_X)
     assert rows == 3
     for count, divisor in ((None, 3), (12, 12), (torch.tensor(6), 6)):
-        out = model(*args, labels=batch.labels_B, num_items_in_batch=count)
+        out = model(*args, labels=batch.classes_X, num_items_in_batch=count)
         torch.testing.assert_close(out.loss, nats / divisor, rtol=1e-5, atol=1e-6)
 
 
@@ -153,7 +153,7 @@ def test_a_half_precision_base_gives_float32_logits_and_gradients(
     logits_BL = model.train().logits_BL(batch)
     assert logits_BL.dtype == torch.float32
     torch.testing.assert_close(logits_BL, whole.logits_BL(batch), rtol=0.1, atol=0.05)
-    loss_sum(logits_BL, batch.labels_B)[0].backward()
+    loss_sum(logits_BL, batch.classes_X)[0].backward()
     for name, parameter in model.trainable().items():
         assert parameter.dtype == parameter.grad.dtype == torch.float32, name
         assert parameter.grad.isfinite().all(), name

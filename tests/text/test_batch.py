@@ -26,16 +26,16 @@ def test_the_rows_lie_end_to_end(tokens, rows):
     assert made.ids_T.tolist() == [token for row in rows for token in tokens.ids(row)]
     assert made.types_T.tolist() == [kind for row in rows for kind in tokens.types(row)]
     assert made.lengths == tuple(len(tokens.ids(row)) for row in rows)
-    assert made.labels_B.tolist() == [tokens.labels_R[row] for row in rows]
+    assert made.classes_X.tolist() == [tokens.labels_R[row] for row in rows]
     assert made.rows.tolist() == rows and len(made) == len(rows)
     assert made.tokens == sum(made.lengths) == len(made.positions_T)
-    assert made.ids_T.dtype == made.types_T.dtype == made.labels_B.dtype == torch.int64
+    assert made.ids_T.dtype == made.types_T.dtype == made.classes_X.dtype == torch.int64
 
 
 def test_rows_without_types_have_none(folder_of):
     tokens = collect(examples(), renderer_of(folder_of("llama")))
     made = batch(tokens, np.array([2, 0]))
-    assert made.types_T is None and made.labels_B.tolist() == [-1, -1]
+    assert made.types_T is None and made.classes_X.tolist() == [-1, -1]
 
 
 @given(st.lists(st.lists(st.integers(0, 99), min_size=1, max_size=8), min_size=1, max_size=6))
@@ -44,13 +44,13 @@ def test_positions_begin_anew_in_every_row(ids):
     assert made.positions_T.tolist() == [place for row in ids for place in range(len(row))]
     assert made.ids_T.tolist() == [token for row in ids for token in row]
     assert made.lengths == tuple(map(len, ids)) and made.types_T is None
-    assert made.labels_B.tolist() == [-1] * len(ids)
+    assert made.classes_X.tolist() == [-1] * len(ids)
 
 
 def test_it_goes_to_a_device_whole():
     made = of_ids([[1, 2], [3]], [[0, 1], [1]])
     there = made.to(torch.device("meta"))
-    assert {t.device.type for t in (there.ids_T, there.types_T, there.labels_B)} == {"meta"}
+    assert {t.device.type for t in (there.ids_T, there.types_T, there.targets_X)} == {"meta"}
     assert there.lengths == made.lengths and there.rows is made.rows
     assert of_ids([[1]]).to(torch.device("cpu")).types_T is None
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import astuple, dataclass
 from typing import Literal
 
 Role = Literal["system", "user", "assistant", "tool"]
@@ -55,3 +56,11 @@ class Turn:
 
 Gold = str | float | tuple[str, ...] | tuple[Span, ...] | tuple[AnswerSpan, ...] | tuple[Turn, ...]
 """A class label, a number, labels, spans of the text, answers in a context, or a conversation."""
+
+
+def written(gold: Gold | None) -> str | None:
+    """Give a gold that no single number can stand for as JSON; None for all others."""
+    if not isinstance(gold, tuple):
+        return None
+    parts = [part if isinstance(part, str) else astuple(part) for part in gold]
+    return json.dumps(parts, ensure_ascii=False)

@@ -13,6 +13,7 @@ from torch.nn import functional
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from tenon.model.head import Head, pool
+from tenon.model.model import quieten, trainable
 from tenon.model.settings import Pooling
 from tenon.model.trunk import Trunk
 from tenon.text.batch import Batch
@@ -63,6 +64,14 @@ class Classifier(nn.Module):
         """Give the class scores of the rows of a batch, in float32."""
         return self.head(self.pooled_BD(batch))
 
+    def nats(self, batch: Batch) -> Tensor:
+        """Give the summed cross-entropy of the rows that have a label."""
+        return loss_sum(self.logits_BL(batch), batch.classes_X)[0]
+
+    def targets(self, batch: Batch) -> int:
+        """Give how many rows have a label."""
+        return int((batch.classes_X != IGNORED).sum())
+
     def features_BD(self, batch: Batch) -> Tensor:
         """Give what the head's linear layer reads of each row, in float32."""
         return self.head.features(self.pooled_BD(batch))
@@ -104,14 +113,12 @@ class Classifier(nn.Module):
         """Set the mode; the trunk's own modules stay in evaluation mode, their dropout off."""
         super().train(mode)
         if mode and not self.trunk_dropout:
-            adapters = _adapter_modules(self.base)
-            for module in self.base.modules():
-                module.training = module in adapters
+            quieten(self.base)
         return self
 
     def trainable(self) -> dict[str, nn.Parameter]:
         """Give the parameters that training changes, by name, in the model's order."""
-        return {name: p for name, p in self.named_parameters() if p.requires_grad}
+        return trainable(self)
 
     def _pooled_BD(self, hidden_TD: Tensor, lengths: tuple[int, ...]) -> Tensor:
         pooled_BD = pool(hidden_TD, lengths, self.pooling)
@@ -126,16 +133,3 @@ def loss_sum(logits_BL: Tensor, labels_B: Tensor) -> tuple[Tensor, int]:
     labels_B = labels_B.to(logits_BL.device)
     nats = functional.cross_entropy(logits_BL, labels_B, ignore_index=IGNORED, reduction="sum")
     return nats, int((labels_B != IGNORED).sum())
-
-
-def _adapter_modules(base: nn.Module) -> set[nn.Module]:
-    """Give the modules that hold the adapters' own layers and dropout, and all inside them."""
-    found: set[nn.Module] = set()
-    for module in base.modules():
-        names: tuple[str, ...] = getattr(module, "adapter_layer_names", ())
-        others: tuple[str, ...] = getattr(module, "other_param_names", ())
-        for name in (*names, *others):
-            part = getattr(module, name, None)
-            if isinstance(part, nn.Module):
-                found.update(part.modules())
-    return found

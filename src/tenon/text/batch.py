@@ -20,14 +20,14 @@ class Batch:
         ids_T: int64 token ids, row after row.
         types_T: int64 token types, or None where all are 0.
         lengths: tokens of each of the B rows; they sum to T.
-        labels_B: int64 class of each row; -1 without a label.
+        targets_X: float32 targets of the rows, row after row, in the form of the task.
         rows: place of each row in its Tokens.
     """
 
     ids_T: Tensor
     types_T: Tensor | None
     lengths: tuple[int, ...]
-    labels_B: Tensor
+    targets_X: Tensor
     rows: Rows
 
     def __len__(self) -> int:
@@ -41,8 +41,13 @@ class Batch:
     def to(self, device: torch.device) -> Batch:
         """Give the batch with its tensors on `device`."""
         types = None if self.types_T is None else self.types_T.to(device)
-        ids, labels = self.ids_T.to(device), self.labels_B.to(device)
-        return Batch(ids, types, self.lengths, labels, self.rows)
+        ids, targets = self.ids_T.to(device), self.targets_X.to(device)
+        return Batch(ids, types, self.lengths, targets, self.rows)
+
+    @property
+    def classes_X(self) -> Tensor:
+        """The targets as int64 classes; -1 for none."""
+        return self.targets_X.long()
 
     @property
     def positions_T(self) -> Tensor:
@@ -60,19 +65,19 @@ def batch(tokens: Tokens, rows: Rows) -> Batch:
         ids_T=torch.from_numpy(ids.astype(np.int64)),
         types_T=torch.from_numpy(np.concatenate(typed).astype(np.int64)) if typed else None,
         lengths=tuple(tokens.lengths_R[rows].tolist()),
-        labels_B=torch.from_numpy(tokens.labels_R[rows].astype(np.int64)),
+        targets_X=torch.from_numpy(np.concatenate([tokens.targets(row) for row in places])),
         rows=rows,
     )
 
 
 def of_ids(ids: list[list[int]], types: list[list[int]] | None = None) -> Batch:
-    """Lay rows of token ids end to end, without labels."""
+    """Lay rows of token ids end to end, without targets: -1 for each row."""
     flat = [token for row in ids for token in row]
     kinds = None if types is None else [kind for row in types for kind in row]
     return Batch(
         ids_T=torch.tensor(flat, dtype=torch.int64),
         types_T=None if kinds is None else torch.tensor(kinds, dtype=torch.int64),
         lengths=tuple(len(row) for row in ids),
-        labels_B=torch.full((len(ids),), -1),
+        targets_X=torch.full((len(ids),), -1.0),
         rows=np.arange(len(ids)),
     )

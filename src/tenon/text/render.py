@@ -33,19 +33,51 @@ class Pieces:
     target: int
 
 
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """What a base reads of some examples; an example may be several rows, one after another.
+
+    Args:
+        example: for each row, the place of its example.
+        ids: token ids of each row, special tokens included.
+        types: token types of each row, or None where every type is 0.
+        cut: tokens that were cut from each row.
+        targets: numbers that the answer of each row is made of, in the form of the task.
+        starts, ends: for each token the characters it stands for, end exclusive; -1 where an
+            answer is never read. None where no answer is a place in the text.
+    """
+
+    example: list[int]
+    ids: list[list[int]]
+    types: list[list[int]] | None
+    cut: list[int]
+    targets: list[list[float]]
+    starts: list[list[int]] | None = None
+    ends: list[list[int]] | None = None
+
+
 class Renderer(Protocol):
-    """How examples of a task become what a base reads, and its output an answer."""
+    """How examples of a task become what a base reads.
 
-    def train_pieces(self, example: Example) -> Pieces:
-        """Give what is read, and what shall be answered."""
+    Args:
+        limit: most tokens of a row.
+    """
+
+    @property
+    def limit(self) -> int: ...
+
+    @property
+    def digest(self) -> str:
+        """Identify everything but the tokenizer that decides ids and targets."""
         ...
 
-    def prompt(self, example: Example) -> Pieces:
-        """Give what is read when the answer is not known."""
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The base's."""
         ...
 
-    def parse(self, log_probs_L: npt.NDArray[np.float32]) -> str:
-        """Give the answer that the base's output stands for."""
+    def rows(self, examples: Sequence[Example]) -> Rendered:
+        """Give the rows of some examples, in their order."""
         ...
 
 
@@ -88,8 +120,8 @@ class ClassRenderer:
         """Give the texts and the class index."""
         pieces = self.prompt(example)
         target = UNLABELLED
-        if example.label is not None:
-            target = self._classes.get(example.label, UNLABELLED)
+        if isinstance(example.gold, str):
+            target = self._classes.get(example.gold, UNLABELLED)
         return Pieces(pieces.text, pieces.pair, target)
 
     def prompt(self, example: Example) -> Pieces:
@@ -101,6 +133,14 @@ class ClassRenderer:
     def parse(self, log_probs_L: npt.NDArray[np.float32]) -> str:
         """Give the likeliest label."""
         return self.labels[int(log_probs_L.argmax())]
+
+    def rows(self, examples: Sequence[Example]) -> Rendered:
+        """Give one row an example; its target is its class."""
+        pieces = [self.train_pieces(example) for example in examples]
+        encoded = self.encode(pieces)
+        targets = [[float(piece.target)] for piece in pieces]
+        places = list(range(len(examples)))
+        return Rendered(places, encoded.ids, encoded.types, encoded.cut, targets)
 
     def encode(self, pieces: Sequence[Pieces]) -> Encoded:
         """Turn pieces, all single or all pairs, into token ids of at most `limit` tokens."""

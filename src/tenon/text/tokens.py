@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from tenon.core.errors import FileError
 from tenon.core.files import aside, reading
 from tenon.core.progress import Progress
 from tenon.data.example import Example
-from tenon.text.render import ClassRenderer
+from tenon.data.gold import written
+from tenon.text.render import Renderer
 from tenon.text.tokenizer import refuse_empty
 
 CHUNK_ROWS = 8192
@@ -27,17 +29,21 @@ SCHEMA = pa.schema(
         ("origin", pa.string()),
         ("text", pa.string()),
         ("pair", pa.string()),
-        ("label", pa.int32()),
+        ("gold", pa.string()),
+        ("example", pa.int64()),
         ("ids", pa.list_(pa.int32())),
         ("types", pa.list_(pa.int8())),
         ("cut", pa.int32()),
+        ("targets", pa.list_(pa.float32())),
+        ("starts", pa.list_(pa.int32())),
+        ("ends", pa.list_(pa.int32())),
     ]
 )
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """Token ids, labels and texts of R rows, read from a memory-mapped file.
+    """Token ids, targets and texts of R rows, read from a memory-mapped file.
 
     Args:
         table: the Arrow table, columns as in `SCHEMA`.
@@ -58,8 +64,9 @@ class Tokens:
 
     @cached_property
     def labels_R(self) -> npt.NDArray[np.int32]:
-        """Class index of each row; -1 for a row without a known label."""
-        return self.table["label"].to_numpy().astype(np.int32)
+        """Class index of each row, of which it is the one target; -1 without a known label."""
+        targets = [chunk.values.to_numpy() for chunk in self.table["targets"].chunks]
+        return (np.concatenate(targets) if targets else np.zeros(0)).astype(np.int32)
 
     @cached_property
     def rows_cut(self) -> int:
@@ -87,8 +94,16 @@ class Tokens:
         cells = self._cells("types", row)
         return cells if len(cells) else np.zeros(int(self.lengths_R[row]), np.int8)
 
+    def targets(self, row: int) -> npt.NDArray[np.float32]:
+        """Give the numbers that the answer of one row is made of."""
+        return self._cells("targets", row)
+
+    def places(self, row: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+        """Give for each token of one row its first character and the one after its last, or -1."""
+        return self._cells("starts", row), self._cells("ends", row)
+
     def column(self, name: str) -> list[Any]:
-        """Give one of the columns id, origin, text, pair as a list."""
+        """Give one of the columns id, origin, text, pair, gold, example as a list."""
         return self.table[name].to_pylist()
 
     def take(self, rows: npt.NDArray[np.int64]) -> Tokens:
@@ -108,18 +123,25 @@ class Tokens:
                 (chunk.values.to_numpy(zero_copy_only=True), chunk.offsets.to_numpy())
                 for chunk in self.table[name].chunks
             ]
-            for name in ("ids", "types")
+            for name in ("ids", "types", "targets", "starts", "ends")
         }
 
+    @cached_property
+    def _firsts(self) -> list[int]:
+        """The first row of each chunk; an example of several rows makes a chunk longer."""
+        sizes = [chunk.length() for chunk in self.table["ids"].chunks]
+        return [0, *accumulate(sizes)][: len(sizes)]
+
     def _cells(self, name: str, row: int) -> npt.NDArray[Any]:
-        values, offsets = self._chunks[name][row // CHUNK_ROWS]
-        start = row % CHUNK_ROWS
+        chunk = bisect_right(self._firsts, row) - 1
+        values, offsets = self._chunks[name][chunk]
+        start = row - self._firsts[chunk]
         return values[offsets[start] : offsets[start + 1]]
 
 
 def tokenize(
     examples: Iterable[Example],
-    renderer: ClassRenderer,
+    renderer: Renderer,
     path: Path,
     progress: Progress | None = None,
 ) -> Tokens:
@@ -139,20 +161,20 @@ def tokenize(
         pa.OSFile(str(beside), "wb") as sink,
         pa.ipc.new_file(sink, SCHEMA) as writer,
     ):
-        for chunk in _chunked(examples):
-            writer.write_batch(_batch(chunk, renderer))
+        for first, chunk in _chunked(examples):
+            writer.write_batch(_batch(chunk, first, renderer))
             if progress:
                 progress.advance(len(chunk))
     return open_tokens(path, renderer.limit)
 
 
-def collect(examples: Iterable[Example], renderer: ClassRenderer) -> Tokens:
+def collect(examples: Iterable[Example], renderer: Renderer) -> Tokens:
     """Give the tokens of `examples` in memory.
 
     Raises:
         DataError: a text has no tokens.
     """
-    batches = [_batch(chunk, renderer) for chunk in _chunked(examples)]
+    batches = [_batch(chunk, first, renderer) for first, chunk in _chunked(examples)]
     return Tokens(pa.Table.from_batches(batches, schema=SCHEMA), renderer.limit)
 
 
@@ -172,26 +194,34 @@ def open_tokens(path: Path, limit: int) -> Tokens:
     return Tokens(table, limit)
 
 
-def _chunked(examples: Iterable[Example]) -> Iterator[list[Example]]:
-    source = iter(examples)
+def _chunked(examples: Iterable[Example]) -> Iterator[tuple[int, list[Example]]]:
+    """Yield runs of examples, each with the number of its first."""
+    source, first = iter(examples), 0
     while chunk := list(islice(source, CHUNK_ROWS)):
-        yield chunk
+        yield first, chunk
+        first += len(chunk)
 
 
-def _batch(chunk: list[Example], renderer: ClassRenderer) -> Any:
-    pieces = [renderer.train_pieces(example) for example in chunk]
-    encoded = renderer.encode(pieces)
-    origins = [example.origin for example in chunk]
-    refuse_empty(encoded.ids, origins)
+def _batch(chunk: list[Example], first: int, renderer: Renderer) -> Any:
+    """Give the rows of some examples, of which the one before them is number `first` - 1."""
+    made = renderer.rows(chunk)
+    of_rows = [chunk[place] for place in made.example]
+    origins = [example.origin for example in of_rows]
+    refuse_empty(made.ids, origins)
+    nothing = [None] * len(of_rows)
     columns = [
-        [example.id for example in chunk],
+        [example.id for example in of_rows],
         origins,
-        [example.text for example in chunk],
-        [example.pair for example in chunk],
-        [piece.target for piece in pieces],
-        encoded.ids,
-        encoded.types or [None] * len(chunk),
-        encoded.cut,
+        [example.text for example in of_rows],
+        [example.pair for example in of_rows],
+        [written(example.gold) for example in of_rows],
+        [first + place for place in made.example],
+        made.ids,
+        made.types or nothing,
+        made.cut,
+        made.targets,
+        made.starts or nothing,
+        made.ends or nothing,
     ]
     arrays = [pa.array(cells, field.type) for cells, field in zip(columns, SCHEMA, strict=True)]
     return pa.record_batch(arrays, schema=SCHEMA)

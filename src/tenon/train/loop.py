@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from tenon.core.errors import RunError
 from tenon.core.files import digest_of
 from tenon.core.progress import Progress
-from tenon.model.classifier import Classifier
+from tenon.model.model import Model
 from tenon.text.batch import Batch, batch
 from tenon.text.order import Order, micro_batches
 from tenon.text.tokens import Tokens
@@ -25,7 +25,7 @@ from tenon.train.settings import TrainSettings
 from tenon.train.step import StepResult, step
 from tenon.train.tracker import Tracker
 
-Score = Callable[[Classifier], dict[str, float]]
+Score = Callable[[Model], dict[str, float]]
 LOWER_IS_BETTER = {"log_loss"}
 REMEDY = "lower train.learning_rate"
 ANEW = "start anew with --resume never"
@@ -82,7 +82,7 @@ class Loop:
         course: where, how long, how.
     """
 
-    def __init__(self, model: Classifier, tokens: Tokens, course: Course) -> None:
+    def __init__(self, model: Model, tokens: Tokens, course: Course) -> None:
         settings = course.settings
         self.model = model
         self.tokens = tokens

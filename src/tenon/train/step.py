@@ -11,7 +11,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from tenon.core.errors import RunError
-from tenon.model.classifier import IGNORED, Classifier, loss_sum
+from tenon.model.model import Model
 from tenon.text.batch import Batch
 
 
@@ -20,8 +20,8 @@ class StepResult:
     """What one step did.
 
     Args:
-        loss: nats per row, before the update.
-        rows: rows with a label.
+        loss: nats per target, before the update.
+        rows: targets: rows with a label, or tokens with a tag.
         tokens: real tokens.
         norm: of the gradient, before clipping.
     """
@@ -33,7 +33,7 @@ class StepResult:
 
 
 def step(
-    model: Classifier,
+    model: Model,
     batches: Sequence[Batch],
     optimizer: Optimizer,
     accelerator: Accelerator,
@@ -50,13 +50,12 @@ def step(
             updated, and the gradients are cleared.
     Source: mean over the whole step, not a mean of means (transformers' `num_items_in_batch`).
     """
-    rows = sum(int((batch.labels_B != IGNORED).sum()) for batch in batches)
-    if not rows:
+    targets = sum(model.targets(batch) for batch in batches)
+    if not targets:
         raise RunError("no row of this step has a label; nothing can be learned from it")
     losses: list[torch.Tensor] = []
     for batch in batches:
-        nats, _ = loss_sum(model.logits_BL(batch), batch.labels_B)
-        loss = nats / rows
+        loss = model.nats(batch) / targets
         accelerator.backward(loss)
         losses.append(loss.detach())
     norm = nn.utils.clip_grad_norm_(model.parameters(), clip)
@@ -69,4 +68,4 @@ def step(
         )
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    return StepResult(float(mean), rows, sum(batch.tokens for batch in batches), float(norm))
+    return StepResult(float(mean), targets, sum(batch.tokens for batch in batches), float(norm))

@@ -1,0 +1,80 @@
+"""Model: what the loop and the predictors ask of a trunk with an adapter and a head."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Protocol, Self
+
+from peft import PeftModel
+from torch import Tensor, nn
+
+from tenon.model.trunk import Trunk
+from tenon.text.batch import Batch
+
+
+class Model(Protocol):
+    """A trunk with an adapter and the head of a task; an `nn.Module`.
+
+    Args:
+        trunk: the base; its parameters are frozen.
+    """
+
+    trunk: Trunk
+
+    @property
+    def peft(self) -> PeftModel | None:
+        """The PEFT model, or None for the bare base."""
+        ...
+
+    def nats(self, batch: Batch) -> Tensor:
+        """Give the summed loss of a batch's targets."""
+        ...
+
+    def targets(self, batch: Batch) -> int:
+        """Give how many targets a batch has: what the loss is the sum of."""
+        ...
+
+    def trainable(self) -> dict[str, nn.Parameter]:
+        """Give the parameters that training changes, by name, in the model's order."""
+        ...
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """As of `nn.Module`."""
+        ...
+
+    def modules(self) -> Iterator[nn.Module]:
+        """As of `nn.Module`."""
+        ...
+
+    def train(self, mode: bool = True) -> Any:  # noqa: FBT001, FBT002 - torch's signature
+        """As of `nn.Module`."""
+        ...
+
+    def eval(self) -> Self:
+        """As of `nn.Module`."""
+        ...
+
+
+def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Give the parameters that training changes, by name, in the model's order."""
+    return {name: p for name, p in model.named_parameters() if p.requires_grad}
+
+
+def quieten(base: nn.Module) -> None:
+    """Put the trunk's own modules into evaluation mode, their dropout off; adapters keep theirs."""
+    adapters = _adapter_modules(base)
+    for module in base.modules():
+        module.training = module in adapters
+
+
+def _adapter_modules(base: nn.Module) -> set[nn.Module]:
+    """Give the modules that hold the adapters' own layers and dropout, and all inside them."""
+    found: set[nn.Module] = set()
+    for module in base.modules():
+        names: tuple[str, ...] = getattr(module, "adapter_layer_names", ())
+        others: tuple[str, ...] = getattr(module, "other_param_names", ())
+        for name in (*names, *others):
+            part = getattr(module, name, None)
+            if isinstance(part, nn.Module):
+                found.update(part.modules())
+    return found
