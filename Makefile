@@ -7,10 +7,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 WORKERS ?= 2
+KILLS ?= 500
 TEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := list
-.PHONY: list demo test lint format types floors laws bench clean
+.PHONY: list demo test lint format types floors laws kill bench clean
 
 list: ## list these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -37,6 +38,9 @@ floors: .venv/.dev ## check that a floor imports only from floors below it
 
 laws: .venv/.dev ## run the laws only: what must hold for every kind of adapter on every architecture
 	@$(TEST) tests/laws tests/upstream
+
+kill: .venv/.dev ## kill, interrupt and fill the disk of hundreds of real runs (minutes; KILLS=500)
+	@TENON_KILLS=$(KILLS) $(TEST) -o timeout=3600 tests/laws/test_kill.py
 
 bench: .venv/.dev ## measure speed against transformers' Trainer (minutes; use a quiet machine)
 	@$(BIN)/python benchmarks/train_vs_trainer.py

@@ -9,11 +9,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import tenon
-from tenon.adapters.bottleneck_kind import NORMS, PRESET_SITES, PRESETS
 from tenon.adapters.kind import Kind
 from tenon.adapters.sites import SITES
 from tenon.core.files import write_text
-from tenon.plan.manual import Setting, manual
+from tenon.core.manual import Setting
 from tenon.plan.planfile import toml
 
 PAGE = Path(__file__).with_name("settings.md")
@@ -32,16 +31,15 @@ ADAPTER = """## `[adapters.NAME]`
 A plan has exactly one such table. `kind` names the kind and `sites` the places; the other settings
 are the kind's. `sites` is a list of site names, or of globs over the names of linear layers and
 embeddings. If it is left out, the kind decides."""
-PRESETS_HEAD = """#### Presets of `bottleneck.v1`
-
-A setting that is given replaces the preset's; `width` replaces `reduction`."""
+PRESETS = """A setting that is given replaces the preset's; `width` replaces `reduction`. The three
+last rows hold for bases that normalise after each block (BERT and its kin)."""
 PLACES = """## Sites
 
 A site name means the same on every architecture. `attention` stands for its four sites and `mlp`
 for its three, as far as the base has them. The tables give the ends of the module names for the
 model types that Tenon knows; `#` is a layer's number. In other models the linear layers are told
 apart by their place and shape, and `tenon plan` shows what was found. The head is trained with
-every adapter and is no site."""
+every adapter and is no site. No kind of this release can be put on `layer`."""
 
 
 def page() -> str:
@@ -62,16 +60,17 @@ def _floors() -> Iterable[str]:
 
 
 def _kind(kind: Kind) -> str:
+    sites = "by preset" if kind.presets else _code(kind.default_sites)
     parts = [
         f"### `{kind.name}`: {kind.title}",
         f"{kind.summary} Source: {kind.paper}.",
         f"Learning rate where none is given: {kind.learning_rate:g}. "
         f"Can be merged: {'yes' if kind.mergeable else 'no'}, {kind.mergeable_why}. "
-        f"Sites where none are given: {_code(kind.default_sites)}.",
-        _settings(tuple(manual(kind.settings))),
+        f"Sites where none are given: {sites}.",
+        _settings(kind.manual()),
     ]
-    if kind.name == "bottleneck.v1":
-        parts += [PRESETS_HEAD, _presets()]
+    if kind.presets:
+        parts += [f"#### Presets of `{kind.name}`\n\n{PRESETS}", _presets(kind)]
     return "\n\n".join(parts)
 
 
@@ -83,6 +82,8 @@ def _settings(settings: Sequence[Setting]) -> str:
 def _default(setting: Setting) -> str:
     if setting.required:
         return "must be given"
+    if setting.by_preset:
+        return "by preset"
     return "" if setting.default is None else f"`{toml(setting.default)}`"
 
 
@@ -93,20 +94,21 @@ def _meaning(setting: Setting) -> str:
     return meaning
 
 
-def _presets() -> str:
-    head = ("preset", "sites", "activation", "reduction", "scale", "before, after, residual")
+def _presets(kind: Kind) -> str:
+    """Give a row for each name that a preset decides, a column for each preset."""
+    decided = kind.by_preset()
+    names = dict.fromkeys(name for values in decided.values() for name in values)
     rows = [
-        (
-            f"`{name}`",
-            _code(PRESET_SITES[name]),
-            str(preset["activation"]),
-            str(preset["reduction"]),
-            f"{preset['scale']:g}",
-            ", ".join(toml(value) for value in NORMS[name]) if name != "parallel" else "not used",
-        )
-        for name, preset in PRESETS.items()
+        (f"`{name}`", *(_decided(values.get(name)) for values in decided.values()))
+        for name in names
     ]
-    return _table(head, rows)
+    return _table(("setting", *(f"`{preset}`" for preset in decided)), rows)
+
+
+def _decided(value: object) -> str:
+    if isinstance(value, tuple):
+        return _code(map(str, value))
+    return "not used" if value is None else f"`{toml(value)}`"
 
 
 def _sites() -> Iterable[str]:

@@ -10,6 +10,7 @@ imported until a verb is called.
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
 from collections.abc import Callable
 from types import ModuleType
@@ -52,6 +53,10 @@ class _Floor(ModuleType):
     @property
     def __call__(self) -> Callable[..., Any]:
         return _verb(self.__name__.removeprefix("tenon."))
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        return inspect.signature(self.__call__)
 
 
 class _House(ModuleType):

@@ -170,6 +170,8 @@ def evaluate(
     with bar(silent=json or quiet) as progress:
         report = tenon.eval(target, data, out, base=base, progress=progress)
     emit(report, json=json, quiet=quiet)
+    if out is not None and not json and not quiet:
+        print(f"report  {out / 'report.html'}")
 
 
 @app.command()
@@ -187,8 +189,11 @@ def predict(
         answered = tenon.predict(adapter, rows, out, base=base, progress=progress)
     if out is not None:
         emit(answered, json=json, quiet=quiet)
-    elif answered.failed and not quiet:
-        print(f"tenon: {len(answered.failed)} rows could not be answered", file=sys.stderr)
+    elif not quiet:
+        from tenon.terminal.run import told
+
+        for line in told(answered):
+            print(f"tenon: {line}", file=sys.stderr)
 
 
 @app.command()

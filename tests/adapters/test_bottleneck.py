@@ -201,16 +201,18 @@ def tiny_config():
     ("arch", "more", "cause"),
     [
         ("llama", {"preset": "pfeiffer", "original_ln_before": True}, "no effect on this llama"),
-        ("bert", {"preset": "pfeiffer", "sites": ["mlp.in"]}, "followed by no norm"),
+        ("bert", {"preset": "pfeiffer", "sites": ["mlp.in"]}, "no place for"),
         ("bert", {"preset": "pfeiffer", "residual_before_ln": False}, "not the identity"),
         ("bert", {"preset": "houlsby", "original_ln_after": False}, "not the identity"),
-        ("bert", {"preset": "parallel", "sites": ["attention.out"]}, "beside an MLP"),
+        ("bert", {"preset": "parallel", "sites": ["attention.out"]}, "no place for"),
         ("bert", {"preset": "parallel", "original_ln_before": True}, "no effect with preset"),
         ("bert", {"width": 4, "reduction": 4}, "give one"),
         ("bert", {"width": 0}, "width"),
         ("bert", {"activation": "sine"}, "activation"),
-        ("bert", {"widht": 4}, "did you mean width"),
-        ("bert", {"sites": ["layer"]}, "wraps linear layers"),
+        ("bert", {"widht": 4}, "did you mean adapters.mood.width"),
+        ("bert", {"sites": ["layer"]}, "no place for"),
+        ("bert", {"preset": "pfeiffer", "sites": ["*.query"]}, "followed by no norm"),
+        ("bert", {"preset": "parallel", "sites": ["*.query"]}, "beside an MLP"),
     ],
 )
 def test_what_has_no_place_or_no_effect_is_refused_with_its_cause(arch, more, cause):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from itertools import pairwise
@@ -11,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attached import TABLES
+from tenon.adapters.bottleneck_kind import NORM_NAMES, NORMS, PRESETS, BottleneckSettings
 from tenon.adapters.kind import KINDS, Kind, kind, settle
+from tenon.adapters.names import GROUPS, NAMES, WEIGHTED, members
 from tenon.adapters.peft_kinds import LoraSettings
 from tenon.core.errors import PlanError
 from tenon.core.registry import Registry
@@ -47,8 +50,9 @@ def test_all_faults_of_a_table_come_at_once():
         settle("0mood", table)
     lines = str(error.value).splitlines()
     assert len(lines) == 5
-    assert "adapters.0mood.widht is not a setting of bottleneck.v1; did you mean width?" in lines
-    assert "adapters.0mood.scle is not a setting of bottleneck.v1; did you mean scale?" in lines
+    for wrong, right in (("widht", "width"), ("scle", "scale")):
+        what = f"adapters.0mood.{wrong} is not a setting of bottleneck.v1"
+        assert f"{what}; did you mean adapters.0mood.{right}?" in lines
     assert any("cannot be an adapter's name" in line for line in lines)
     assert any(line.startswith("adapters.0mood.dropout is 2.0") for line in lines)
     assert any(line.startswith("adapters.0mood.sites is 'mlp.out'") for line in lines)
@@ -84,6 +88,63 @@ def test_only_plain_names_name_an_adapter(name):
     else:
         with pytest.raises(PlanError, match="cannot be an adapter's name"):
             settle(name, {"kind": "lora.v1"})
+
+
+PLACES = {
+    "lora": set(WEIGHTED),
+    "houlsby": set(WEIGHTED),
+    "pfeiffer": {"attention.out", "mlp.out"},
+    "parallel": {"mlp.out"},
+}
+
+
+@pytest.mark.parametrize("which", TABLES)
+@pytest.mark.parametrize("site", [*NAMES, *GROUPS])
+def test_a_site_that_no_base_has_for_a_kind_is_refused_before_there_is_a_base(which, site):
+    table = {**TABLES[which], "sites": [site]}
+    if set(members(site)) <= PLACES[which]:
+        assert settle("mood", table).sites == (site,)
+        return
+    with pytest.raises(PlanError) as caught:
+        settle("mood", table)
+    (line,) = str(caught.value).splitlines()
+    assert line.startswith(f"adapters.mood.sites: {site} is no place for {table['kind']}")
+    assert PLACES[which] == set(line.rpartition("it can be put on ")[2].split(", "))
+
+
+def test_norms_that_are_not_the_identity_are_refused_before_there_is_a_base():
+    table = {"kind": "bottleneck.v1", "original_ln_before": True, "original_ln_after": False}
+    with pytest.raises(PlanError, match=r"^adapters.mood: original_ln_before = true, .*residual"):
+        settle("mood", table)
+    assert settle("mood", {**table, "residual_before_ln": False})
+
+
+def test_a_kind_tells_its_settings_and_what_each_preset_decides():
+    told = KINDS.get("bottleneck.v1").to_json()
+    assert json.loads(json.dumps(told)) == told
+    settings = {setting["name"]: setting for setting in told["settings"]}
+    assert set(settings) == set(BottleneckSettings.model_fields)
+    assert list(told["presets"]) == list(PRESETS)
+    for preset, values in told["presets"].items():
+        settled = settle("mood", {"kind": "bottleneck.v1", "preset": preset})
+        assert tuple(values.pop("sites")) == settled.sites
+        norms = dict(zip(NORM_NAMES, NORMS[preset], strict=True))
+        for name, value in values.items():
+            assert settings[name]["by_preset"]
+            assert settings[name]["default"] is None
+            expected = norms[name] if name in norms else settled.own[name]
+            assert value == (None if name in norms and preset == "parallel" else expected)
+    decided = {name for name, setting in settings.items() if setting["by_preset"]}
+    assert all(decided == set(values) for values in told["presets"].values())
+    free = settings.keys() - decided
+    plain = BottleneckSettings()
+    assert all(settings[name]["default"] == getattr(plain, name) for name in free)
+
+
+def test_a_kind_without_presets_tells_its_defaults():
+    told = KINDS.get("lora.v1").to_json()
+    assert told["presets"] == {}
+    assert {s["name"]: s["default"] for s in told["settings"]} == LoraSettings().model_dump()
 
 
 def test_a_site_named_twice_is_one_site():

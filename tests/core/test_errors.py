@@ -108,5 +108,9 @@ class TestNearest:
     def test_told_as_a_question_or_as_a_list(self, word, told):
         assert did_you_mean(word, {"width": 1, "rank": 2}) == told
 
+    def test_the_full_name_is_offered(self):
+        assert did_you_mean("widht", ["width"], before="a.b.") == "did you mean a.b.width?"
+        assert did_you_mean("qqq", ["width"], before="a.b.") == "known here: width"
+
     def test_told_where_there_is_nothing(self):
         assert did_you_mean("width", []) == "nothing is known here"

@@ -85,6 +85,13 @@ BAD = [
     (["a", ("b", "c")], "text 1: is a pair, text 0 is not"),
     ([("b", "c"), "a"], "text 1: is not a pair, text 0 is"),
     ("a glad dog", "a single text; expected a list of texts"),
+    (["a", None], "text 1: is None"),
+    (None, "of type NoneType; expected a list of texts, or of pairs"),
+    (3, "of type int"),
+    (b"a", "of type bytes"),
+    ({"text": "a"}, "of type dict"),
+    ({"a", "b"}, "of type set"),
+    (np.array([["a", "b"]]), "of type ndarray"),
 ]
 
 

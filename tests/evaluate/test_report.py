@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from answers import drawn, predictions
 from tenon.core import files
 from tenon.core.errors import DataError, PlanError
-from tenon.evaluate.report import MOST_POINTS, Report, report
+from tenon.evaluate.report import FEWEST_ROWS, MOST_POINTS, Report, report
 from tenon.evaluate.scorers import SCORERS, take
 from tenon.evaluate.settings import EvaluateSettings
 from tenon.evaluate.statistics import intervals, paired
@@ -230,13 +230,32 @@ def test_what_is_not_json_is_refused_when_the_report_is_made(value):
         made({"test": drawn(9, 2, 0.9, seed=1)}, cost={"seconds": value})
 
 
-@pytest.mark.parametrize("rows", [1, 2, 3])
-def test_a_handful_of_rows_make_a_report(rows):
+@pytest.mark.parametrize("rows", [1, 2, FEWEST_ROWS - 1])
+def test_a_handful_of_rows_make_a_report_that_claims_nothing(rows):
     answers = predictions([0] * rows, np.log(np.tile([0.7, 0.3], (rows, 1))))
     found = made({"test": answers}, {"majority": {"test": answers}})
     assert found.metrics["test"]["accuracy"].value == 1
-    assert found.outcome == "no_difference"
+    assert (set(found.metrics["test"]), found.paired) == ({"accuracy"}, {})
+    assert found.outcome == "unproved"
+    counted = "1 row, which is" if rows == 1 else f"{rows} rows, which are"
+    assert f"{counted} too few to compare it with the majority class" in found.verdict
+    assert any("too few" in note for note in found.notes)
     json.dumps(found.to_json(), allow_nan=False)
+
+
+def test_one_row_more_is_compared():
+    answers = predictions([0] * FEWEST_ROWS, np.log(np.tile([0.7, 0.3], (FEWEST_ROWS, 1))))
+    found = made({"test": answers}, {"majority": {"test": answers}})
+    assert found.outcome == "no_difference"
+    assert set(found.paired["majority"]) == set(found.metrics["test"]) == set(QUICK.scorers)
+
+
+def test_a_leading_score_that_few_rows_do_not_allow_gives_way_to_accuracy():
+    evaluate = EvaluateSettings(scorers=("macro_f1",), resamples=200)
+    parts = {"test": drawn(3, 2, 0.9, seed=1), "dev": drawn(30, 2, 0.9, seed=2)}
+    found = made(parts, evaluate=evaluate)
+    assert set(found.metrics["test"]) == {"accuracy"}
+    assert set(found.metrics["dev"]) == {"macro_f1"}
 
 
 def test_inputs_are_left_as_they_were():

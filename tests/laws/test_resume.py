@@ -11,14 +11,11 @@ from tenon.model.classifier import Classifier
 from tenon.train import checkpoint, optim
 from tenon.train.loop import Course, Loop
 
+ARCHITECTURES = ("bert", "roberta", "llama", "qwen3", "gpt2")
 CASES = [
-    ("bert", "lora"),
-    ("bert", "houlsby"),
-    ("llama", "lora"),
+    *((arch, which) for arch in ARCHITECTURES for which in ("lora", "houlsby")),
     ("llama", "parallel"),
     ("roberta", "pfeiffer"),
-    ("qwen3", "lora"),
-    ("gpt2", "houlsby"),
     ("t5", "lora"),
 ]
 ROWS = 24

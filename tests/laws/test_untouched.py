@@ -88,7 +88,7 @@ def test_the_probe_changes_nothing(folder_of):
     assert_same(state(model), before)
 
 
-@pytest.mark.parametrize("arch", ["bert", "llama", "t5"])
+@pytest.mark.parametrize("arch", ["bert", "roberta", "llama", "qwen3", "gpt2", "t5"])
 def test_a_step_after_predicting_is_the_step_without_it(arch, folder_of):
     def step(*, predicting: bool):
         model = classifier(folder_of(arch), "lora", dropout=0.3).train()

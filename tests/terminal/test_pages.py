@@ -8,8 +8,11 @@ import re
 
 import numpy as np
 import pytest
+import torch
 from rich.console import Console
+from safetensors.torch import save
 
+from tenon.adapters.directory import spec
 from tenon.adapters.fingerprint import Fingerprint
 from tenon.adapters.manifest import Lengths, Manifest, Pooling, TensorSpec
 from tenon.adapters.settings import AdapterSettings
@@ -17,12 +20,14 @@ from tenon.evaluate.prediction import Predictions
 from tenon.evaluate.report import Report, report
 from tenon.evaluate.settings import EvaluateSettings
 from tenon.evaluate.verdict import signed
+from tenon.terminal.adapter import bytes_of
 from tenon.terminal.bar import Bar
 from tenon.terminal.page import render, to_json
 from tenon.terminal.report import PROBE, scorer_of
 from tenon.verbs.check import check
 from tenon.verbs.demo import Demonstration
 from tenon.verbs.predict import Answered
+from tenon.verbs.show import show
 from tenon.verbs.train import Run
 
 LABELS = ("no", "yes", "[/bold]")
@@ -92,6 +97,29 @@ class TestReport:
         assert Report.from_json(json.loads(json.dumps(to_json(made)))) == made
 
 
+@pytest.mark.parametrize(
+    "dtype",
+    [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.int8],
+)
+def test_a_tensor_weighs_what_it_takes_in_its_file(dtype):
+    tensor = torch.ones(3, 5).to(dtype)
+    written = save({"a": tensor})
+    header = 8 + int.from_bytes(written[:8], "little")
+    assert bytes_of(spec(tensor)) == len(written) - header == 15 * dtype.itemsize
+
+
+def test_the_page_of_kinds_tells_each_preset():
+    text = shown(show("kinds"), width=80)
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    assert "decided by the preset houlsby pfeiffer parallel" in lines
+    assert "sites attention.out, mlp.out mlp.out mlp.out" in lines
+    assert "reduction 16 16 4" in lines
+    assert "activation swish relu relu" in lines
+    assert "sites by preset" in lines
+    assert any(line.startswith("activation by preset") for line in lines)
+    assert "sites attention, mlp" in lines
+
+
 def test_the_page_of_an_adapter():
     base = Fingerprint(
         name="owner/base", revision="main", model_type="bert", hidden_size=4, digest="d" * 64,
@@ -107,7 +135,7 @@ def test_the_page_of_an_adapter():
         pooling=Pooling(mode="mean", normalize=True),
         text=Lengths(max_tokens=512),
         report={"verdict": "better"},
-        tensors={"head.safetensors": {"weight": TensorSpec(dtype="F32", shape=(3, 4))}},
+        tensors={"head.safetensors": {"weight": TensorSpec(dtype="float32", shape=(3, 4))}},
     )
     text = shown(manifest)
     expected = """mood|lora.v1|owner/base@main|mean, scaled to length 1|no, yes, [/bold]

@@ -105,7 +105,7 @@ class TestOtherRows:
         rows = [row for row in ROWS if row.endswith(",sad")][:3]
         report = evaluate(run.out, write(*rows))
         assert report.metrics["test"]["accuracy"].n == 3
-        assert report.data["rows"] == 3
+        assert report.data["rows"] == {"test": 3}
 
     def test_a_label_that_the_adapter_does_not_know(self, run, write):
         path = write(ROWS[0], "the old dog,gladd", "the fox,angry")
@@ -154,7 +154,7 @@ class TestOtherRows:
 
     def test_rows_that_are_cut_are_counted(self, run, write):
         report = evaluate(run.out, write(*ROWS, f"{'a ' * 90},sad"))
-        assert report.data["rows_cut"] == 1
+        assert report.data["rows_cut"] == {"test": 1}
 
 
 class TestOut:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections import Counter
 
 import pytest
+from rich.console import Console
 
 from tenon.core.errors import FileError, PlanError
 from tenon.plan.plan import Plan
@@ -40,6 +42,12 @@ class Told:
         assert self.stages, "units without a stage"
         assert all(isinstance(value, float | int) for value in fields.values())
         self.units[self.stages[-1]] += n
+
+
+def printed(value, width):
+    console = Console(width=width, file=io.StringIO())
+    console.print(render(value))
+    return console.file.getvalue()
 
 
 @pytest.fixture
@@ -95,6 +103,12 @@ class TestCheck:
         assert [lengths.unit for lengths in found.lengths] == ["characters"]
         assert "no tokens were counted" in found.of("base")[0].what
 
+    def test_rows_are_looked_at_where_no_base_can_be_inferred(self, here, monkeypatch):
+        monkeypatch.setattr("tenon.plan.starter.ITS_MODULE", "no_such_module")
+        found = check("mail.csv", ["data.dev=0.2"])
+        assert found.rows == {"train": 80}
+        assert found.of("base")[0].what == "no tokens were counted: no base is named"
+
     def test_it_tells_of_every_source(self, here):
         (here / "big.csv").write_text("text,label\n" + ROWS * 300)
         told = Told()
@@ -136,6 +150,38 @@ class TestPlan:
         assert all(amount.rows_cut == amount.rows for amount in amounts.values())
         assert all(amount.longest == 5 for amount in amounts.values())
         assert all(amount.tokens_cut > 0 for amount in amounts.values())
+
+    def test_more_tokens_than_the_base_holds_are_refused(self, here):
+        with pytest.raises(PlanError, match=r"^text.max_tokens: is 1024; this base holds at most"):
+            plan("mail.csv", ["text.max_tokens=1024"])
+        with pytest.raises(PlanError, match=r"^text.max_tokens: is 1024; this base holds at most"):
+            check("mail.csv", ["text.max_tokens=1024"])
+
+    @pytest.mark.parametrize("epochs", [1, 4])
+    def test_the_steps_are_those_that_a_run_takes(self, here, epochs):
+        arguments = [f"train.epochs={epochs}", "train.tokens_per_step=100"]
+        preview = plan("mail.csv", arguments)
+        (amount,) = [preview.amounts["train"]]
+        assert preview.steps == epochs * -(-amount.tokens // 100)
+        assert to_json(preview)["steps"] == preview.steps
+
+    def test_what_is_not_known_is_said(self, here):
+        preview = plan("mail.csv", ["train.epochs=4", "train.patience=1"])
+        text = " ".join(printed(preview, 200).split())
+        assert f"steps {preview.steps} at most: 4 epochs" in text
+        assert "not told how long it takes, and the memory of a batch's activations" in text
+
+    def test_a_fault_of_a_site_has_the_name_of_the_adapter(self, here):
+        arguments = ["adapters.mood.kind=lora.v1", 'adapters.mood.sites=["attention.qery"]']
+        with pytest.raises(PlanError, match=r"^adapters.mood.sites: attention.qery is no site"):
+            plan("mail.csv", arguments)
+
+    @pytest.mark.parametrize("kind", ["lora.v1", "bottleneck.v1"])
+    def test_a_block_carries_no_adapter(self, here, kind):
+        arguments = [f"adapters.mood.kind={kind}", 'adapters.mood.sites=["layer"]']
+        with pytest.raises(PlanError, match="adapters.mood.sites: layer is no place for") as caught:
+            plan("mail.csv", arguments)
+        assert "it can be put on attention.query" in str(caught.value)
 
     def test_nothing_is_written_beside_the_data(self, here):
         before = set(here.iterdir()) | {here / "cache"}
@@ -208,6 +254,12 @@ class TestShow:
         assert names
         assert len(names) == len(set(names))
 
+    def test_kinds_have_their_settings_in_json(self):
+        for told, kind in zip(to_json(show("kinds")), show("kinds"), strict=True):
+            names = [setting["name"] for setting in told["settings"]]
+            assert names == list(kind.settings.model_fields)
+            assert None not in told.values()
+
     def test_a_plan_file_and_a_plan(self, here):
         init("mail.csv")
         shown = show("run.toml")
@@ -248,15 +300,9 @@ class TestPages:
         }
 
     def test_all_are_shown_at_any_width(self, here):
-        import io
-
-        from rich.console import Console
-
         for name, value in self.values(here).items():
             for width in (40, 80, 160):
-                console = Console(width=width, file=io.StringIO())
-                console.print(render(value))
-                lines = console.file.getvalue().splitlines()
+                lines = printed(value, width).splitlines()
                 assert lines, name
                 assert all(len(line) <= width for line in lines), name
 
@@ -267,14 +313,8 @@ class TestPages:
     def test_labels_are_not_markup(self, here):
         rows = ROWS.replace("refund\n", "[/red]\n").replace("delivery\n", "[bold]x\n")
         (here / "odd.csv").write_text(f"text,label\n{rows}")
-        import io
-
-        from rich.console import Console
-
         for value in (check("odd.csv"), plan("odd.csv")):
-            console = Console(width=100, file=io.StringIO())
-            console.print(render(value))
-            text = console.file.getvalue()
+            text = printed(value, 100)
             assert "[/red]" in text
             assert "[bold]x" in text
 

@@ -12,6 +12,7 @@ import pytest
 from disk import names, small_disk
 from runs import LABELS, plan, project, table
 from tenon.core.errors import DataError, FileError, RequestError
+from tenon.data import reading
 from tenon.verbs import predict as verb
 from tenon.verbs.predict import load_adapter, predict
 from tenon.verbs.train import train
@@ -171,7 +172,7 @@ class TestStandardInput:
 
     def test_pairs_cannot_be_typed(self, paired, typed, tmp_path):
         typed("a dog\n")
-        with pytest.raises(DataError, match=r"stdin: .*trained on pairs.*first, second"):
+        with pytest.raises(DataError, match=r"stdin: .*reads pairs .*trained on .* first, second"):
             predict(paired.out, "-", tmp_path / "a.jsonl")
 
 
@@ -185,7 +186,7 @@ class TestRefusals:
         assert names(tmp_path) == {"rows.csv"}
 
     def test_a_fault_behind_the_sample_is_told_too(self, run, write, tmp_path, monkeypatch):
-        monkeypatch.setattr(verb, "SAMPLE_ROWS", 5)
+        monkeypatch.setattr(reading, "SAMPLE_ROWS", 5)
         with pytest.raises(DataError, match=r"rows\.csv:42"):
             predict(run.out, write(*ROWS, ",glad"), tmp_path / "answers.jsonl")
         assert names(tmp_path) == {"rows.csv"}

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, model_validator
 
 from tenon.adapters.kind import Targets, kind
+from tenon.adapters.names import WEIGHTED
 from tenon.core.errors import PlanError
 from tenon.core.settings import Settings
 
@@ -35,6 +36,15 @@ NORMS: dict[str, tuple[bool, bool, bool]] = {
     "houlsby": (False, True, True),
     "pfeiffer": (True, True, True),
     "parallel": (False, True, True),
+}
+NORM_NAMES = ("original_ln_before", "original_ln_after", "residual_before_ln")
+IDENTITIES = {(True, True, True), (True, False, False), (False, True, True)}
+"""Values of `NORM_NAMES` with which an adapter that adds nothing changes nothing."""
+
+PRESET_PLACES: dict[str, tuple[str, ...]] = {
+    "houlsby": WEIGHTED,
+    "pfeiffer": ("attention.out", "mlp.out"),
+    "parallel": ("mlp.out",),
 }
 _BERT_NORMS = {"output.dense": "output.LayerNorm"}
 POST_NORM: dict[str, Mapping[str, str]] = {
@@ -105,12 +115,21 @@ class BottleneckSettings(Settings):
         explicit = ", ".join(self.explicit_norms())
         if self.preset == "parallel" and explicit:
             raise ValueError(f"{explicit} has no effect with preset parallel; leave it out")
+        if self.norms() not in IDENTITIES:
+            now = ", ".join(
+                f"{name} = {str(value).lower()}"
+                for name, value in zip(NORM_NAMES, self.norms(), strict=True)
+            )
+            raise ValueError(
+                f"{now} is not the identity at the start: it drops or doubles the block's "
+                "residual; leave all three to the preset, or take true, false, false (after the "
+                "norm)"
+            )
         return self
 
     def explicit_norms(self) -> list[str]:
         """Give the names of the norm settings that were set, against the preset's own."""
-        names = ("original_ln_before", "original_ln_after", "residual_before_ln")
-        return [name for name in names if getattr(self, name) is not None]
+        return [name for name in NORM_NAMES if getattr(self, name) is not None]
 
     def norms(self) -> tuple[bool, bool, bool]:
         """Give `original_ln_before`, `original_ln_after`, `residual_before_ln` as they hold."""
@@ -128,6 +147,16 @@ class BottleneckSettings(Settings):
     settings=BottleneckSettings,
     default_sites=PRESET_SITES["houlsby"],
     choose_sites=lambda settings: PRESET_SITES[settings.preset],
+    choose_places=lambda settings: PRESET_PLACES[settings.preset],
+    presets={
+        preset: {
+            **values,
+            **dict(
+                zip(NORM_NAMES, (None,) * 3 if preset == "parallel" else NORMS[preset], strict=True)
+            ),
+        }
+        for preset, values in PRESETS.items()
+    },
     learning_rate=2e-3,
     mergeable=False,
     mergeable_why="an activation stands between its two matrices, so no weight can stand for it",
@@ -183,8 +212,9 @@ def _mlps(names: tuple[str, ...], model_type: str) -> tuple[str, ...]:
     for name in names:
         if not any(sites.matches(name, pattern) for pattern in known):
             raise PlanError(
-                f"preset parallel sits beside an MLP, and {name} of this {model_type or 'unknown'} "
-                'model is not known to end one; set sites = ["mlp.out"] on an architecture that '
+                f"sites: preset parallel sits beside an MLP, and {name} of this "
+                f"{model_type or 'unknown'} model is not known to end one; "
+                'set sites = ["mlp.out"] on an architecture that '
                 "`tenon show kinds` lists, or take preset houlsby"
             )
         blocks.append(name.rpartition(".")[0])
@@ -204,8 +234,8 @@ def _norms(
         end = next((end for end in table if name.endswith(f".{end}")), None)
         if end is None:
             raise PlanError(
-                f"{name} is followed by no norm of its block, which original_ln_before needs; "
-                'choose sites from "attention.out" and "mlp.out"'
+                f"sites: {name} is followed by no norm of its block, which original_ln_before "
+                'needs; choose sites from "attention.out" and "mlp.out"'
             )
         norms.append(name.removesuffix(end) + table[end])
     return tuple(norms), *settings.norms()
@@ -217,11 +247,11 @@ def _refuse_without_norm(settings: BottleneckSettings, model_type: str) -> None:
     explicit = settings.explicit_norms()
     if explicit:
         raise PlanError(
-            f"{', '.join(explicit)} has no effect on this {model_type} model, whose blocks do not "
-            "end in a norm; leave it out"
+            f"{explicit[0]}: has no effect on this {model_type} model, whose blocks do not "
+            f"end in a norm; leave {', '.join(explicit)} out"
         )
     if model_type not in sites.SITES:
         raise PlanError(
-            f"preset pfeiffer is not known for model type {model_type or 'unknown'}; take preset "
+            f"preset: pfeiffer is not known for model type {model_type or 'unknown'}; take preset "
             'houlsby with sites = ["mlp.out"], which sits on the MLP\'s output'
         )

@@ -13,14 +13,16 @@ built-in kinds do, and are imported when a kind is first looked up.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from tenon.adapters.names import WEIGHTED, is_name, members
 from tenon.adapters.settings import AdapterSettings
 from tenon.core.errors import PlanError, did_you_mean
+from tenon.core.manual import Setting, manual
 from tenon.core.registry import Registry
 from tenon.core.settings import Settings
 
@@ -56,6 +58,9 @@ class Kind:
         paper: authors, year and title.
         summary: what it does, one sentence.
         choose_sites: default sites where they depend on the settings.
+        choose_places: the named sites that it can be put on, where they depend on the settings;
+            all linear layers and embeddings unless given.
+        presets: value of the setting `preset` to the values that it gives to other settings.
     """
 
     name: str
@@ -70,10 +75,46 @@ class Kind:
     paper: str
     summary: str
     choose_sites: Callable[[Any], tuple[str, ...]] | None = None
+    choose_places: Callable[[Any], tuple[str, ...]] | None = None
+    presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
 
     def sites(self, settings: Settings) -> tuple[str, ...]:
         """Give the sites that an adapter with `settings` takes when none are named."""
         return self.choose_sites(settings) if self.choose_sites else self.default_sites
+
+    def places(self, settings: Settings) -> tuple[str, ...]:
+        """Give the named sites that an adapter with `settings` can be put on."""
+        return self.choose_places(settings) if self.choose_places else WEIGHTED
+
+    def manual(self) -> tuple[Setting, ...]:
+        """Give its own settings; one that a preset decides has no default, but `by_preset`."""
+        decided = {name for values in self.presets.values() for name in values}
+        return tuple(
+            replace(setting, default=None, by_preset=True) if setting.name in decided else setting
+            for setting in manual(self.settings)
+        )
+
+    def by_preset(self) -> dict[str, dict[str, Any]]:
+        """Give what each preset decides: the sites, then each setting."""
+        return {
+            preset: {"sites": self.sites(self.settings.model_validate({"preset": preset})), **given}
+            for preset, given in self.presets.items()
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the kind as JSON-able values, its settings and presets included."""
+        told = ("name", "title", "summary", "paper", "learning_rate", "mergeable", "mergeable_why")
+        return {
+            **{name: getattr(self, name) for name in (*told, "rowwise")},
+            "default_sites": list(self.default_sites),
+            "settings": [
+                {**asdict(setting), "choices": list(setting.choices)} for setting in self.manual()
+            ],
+            "presets": {
+                preset: {**values, "sites": list(values["sites"])}
+                for preset, values in self.by_preset().items()
+            },
+        }
 
 
 KINDS: Registry[Kind] = Registry(
@@ -96,6 +137,8 @@ def kind(
     paper: str,
     summary: str,
     choose_sites: Callable[[Any], tuple[str, ...]] | None = None,
+    choose_places: Callable[[Any], tuple[str, ...]] | None = None,
+    presets: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Callable[[Configure], Kind]:
     """Make the decorated function's kind and register it; the arguments are `Kind`'s."""
 
@@ -113,6 +156,8 @@ def kind(
             paper=paper,
             summary=summary,
             choose_sites=choose_sites,
+            choose_places=choose_places,
+            presets=presets or {},
         )
         return KINDS.add(name, made)
 
@@ -138,6 +183,7 @@ def settle(name: str, table: Mapping[str, Any]) -> AdapterSettings:
     own = {key: value for key, value in table.items() if key not in OF_A_TABLE}
     settings = _own(chosen, own, where, faults)
     sites = _sites(table.get("sites"), where, faults)
+    faults += [] if settings is None else _misplaced(chosen, settings, sites, where)
     if faults or settings is None:
         raise PlanError("\n".join(faults))
     return AdapterSettings(
@@ -162,7 +208,8 @@ def _own(chosen: Kind, own: Mapping[str, Any], where: str, faults: list[str]) ->
     unknown = [key for key in own if key not in known]
     choices = (*OF_A_TABLE, *known)
     faults += [
-        f"{where}.{key} is not a setting of {chosen.name}; {did_you_mean(key, choices)}"
+        f"{where}.{key} is not a setting of {chosen.name}; "
+        f"{did_you_mean(key, choices, before=f'{where}.')}"
         for key in unknown
     ]
     try:
@@ -185,3 +232,17 @@ def _sites(value: object, where: str, faults: list[str]) -> tuple[str, ...]:
         'for example ["attention.out", "mlp.out"]'
     )
     return ()
+
+
+def _misplaced(
+    chosen: Kind, settings: Settings, sites: tuple[str, ...], where: str
+) -> Iterator[str]:
+    """Yield a fault for each named site that the kind cannot be put on, whatever the base."""
+    can = chosen.places(settings)
+    preset = f" with preset {getattr(settings, 'preset', '')}" if chosen.presets else ""
+    for site in sites:
+        if is_name(site) and not set(members(site)) <= set(can):
+            yield (
+                f"{where}.sites: {site} is no place for {chosen.name}{preset}; "
+                f"it can be put on {', '.join(can)}"
+            )

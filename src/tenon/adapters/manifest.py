@@ -55,7 +55,7 @@ class TensorSpec(Settings):
     """One tensor of the adapter.
 
     Args:
-        dtype: as safetensors names it, `F32`.
+        dtype: as torch names it, `float32`.
         shape: its sizes.
     """
 

@@ -19,13 +19,9 @@ from typing import Any, cast
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+from tenon.adapters.names import GROUPS, NAMES, WEIGHTED
 from tenon.core.errors import PlanError, did_you_mean, nearest
 
-GROUPS: dict[str, tuple[str, ...]] = {
-    "attention": ("attention.query", "attention.key", "attention.value", "attention.out"),
-    "mlp": ("mlp.in", "mlp.gate", "mlp.out"),
-}
-NAMES = (*GROUPS["attention"], *GROUPS["mlp"], "layer", "embeddings")
 SHOWN = 3
 
 Patterns = Mapping[str, tuple[str, ...]]
@@ -226,11 +222,10 @@ def _glob(trunk: nn.Module, pattern: str) -> tuple[str, ...]:
 
 
 def _adaptable(trunk: nn.Module) -> list[str]:
-    return [
-        name
-        for name, module in trunk.named_modules()
-        if is_linear(module) or isinstance(module, nn.Embedding)
-    ]
+    """Give the linear layers and embeddings; of two embeddings with one weight, the one in use."""
+    tables = {m.weight: n for n, m in trunk.named_modules() if isinstance(m, nn.Embedding)}
+    used = set(tables.values())
+    return [name for name, module in trunk.named_modules() if is_linear(module) or name in used]
 
 
 def _nothing(trunk: nn.Module, site: str, here: Places) -> str:
@@ -238,9 +233,10 @@ def _nothing(trunk: nn.Module, site: str, here: Places) -> str:
     if site == "head":
         return "sites: head is trained with every adapter and is no site; leave it out"
     if site in NAMES or site in GROUPS:
+        has = ", ".join(each for each in WEIGHTED if each in here.modules)
         return (
             f"sites: {site} is nowhere in this {here.model_type} model; "
-            f"it has {', '.join(here.modules) or 'none that Tenon knows'}"
+            f"it has {has or 'none that Tenon knows'}"
         )
     if not any(mark in site for mark in "*?[") and site.count(".") < 2:
         return (

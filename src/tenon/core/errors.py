@@ -34,6 +34,10 @@ class RunError(TenonError, RuntimeError):
     """A run that cannot start, go on, or be resumed."""
 
 
+class Occupied(RunError):
+    """A folder that another run, process or person holds; nothing was written there."""
+
+
 class FileError(TenonError, OSError):
     """A file or folder that cannot be read or written."""
 
@@ -118,10 +122,14 @@ def nearest(word: str, choices: Iterable[str], count: int = 1) -> list[str]:
     return [folded[match] for match in dict.fromkeys([*whole, *longer, *close])][:count]
 
 
-def did_you_mean(word: str, choices: Iterable[str]) -> str:
-    """Give "did you mean X?" for the nearest choice, or a list of what there is."""
+def did_you_mean(word: str, choices: Iterable[str], *, before: str = "") -> str:
+    """Give "did you mean X?" for the nearest choice, or a list of what there is.
+
+    Args:
+        before: what stands before the choice in its full name, `train.`.
+    """
     known = sorted(choices)
     close = nearest(word, known)
     if close:
-        return f"did you mean {close[0]}?"
+        return f"did you mean {before}{close[0]}?"
     return f"known here: {', '.join(known)}" if known else "nothing is known here"

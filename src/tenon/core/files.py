@@ -20,7 +20,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from tenon.core.errors import FileError, RunError
+from tenon.core.errors import FileError, Occupied
 
 BESIDE = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.(?P<role>part|old)")
 
@@ -158,8 +158,8 @@ def _swap(beside: Path, path: Path, old: Path) -> None:
         path.rename(old)
     try:
         beside.rename(path)
-    except OSError:
-        if old.exists():
+    except BaseException:  # Ctrl-C as well: what was there comes back
+        if old.exists() and not path.exists():
             old.rename(path)
         raise
 
@@ -207,7 +207,7 @@ def locked(path: Path) -> Iterator[None]:
     """Hold `path` as a lock of this process; the system frees it when the process ends.
 
     Raises:
-        RunError: another process holds it.
+        Occupied: another process holds it.
         FileError: the folder cannot be made, or written to.
     """
     lock = FileLock(path, timeout=0)
@@ -216,7 +216,7 @@ def locked(path: Path) -> Iterator[None]:
         try:
             lock.acquire()
         except Timeout as error:
-            raise RunError(
+            raise Occupied(
                 f"{path.parent}: another process is writing this run; wait for it, "
                 "or choose another --out"
             ) from error

@@ -40,14 +40,16 @@ class DataSettings(Settings):
 
     Args:
         task: what is learned.
-        train, test: a source, `path[#member]`; see `tenon.data.sources`.
-        dev: a source, or the share of train that is held out, in (0, 0.5]; "" for none, and then
-            the last step is the result.
-        columns: meaning of the columns; guessed and reported where left out.
-        overlap: what happens to a train row whose inputs also occur in dev or test.
-        quoting: how quotation marks in CSV and TSV are read; "auto" is RFC 4180 for CSV and
-            none for TSV.
-        labels: the labels in the order of their classes; those of the data where left out.
+        train: the rows to learn from: a file, or `path#member` for one part of an archive, a JSON
+            object or a folder.
+        dev: the rows that choose the best step, given as train is; or the share of train that is
+            held out for it, in (0, 0.5]; "" for none, and then the last step is the result.
+        test: the rows of the final report, given as train is; "" reports on dev.
+        columns: which column holds what; guessed and told where left out.
+        overlap: what to do with a train row whose text is also in dev or test.
+        quoting: how quotation marks in CSV and TSV are read; "auto" reads CSV by RFC 4180 and
+            takes those of TSV as text.
+        labels: all labels, in the order of the classes; found in the data where left out.
     """
 
     task: TaskName = "text-classification"

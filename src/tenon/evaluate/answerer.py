@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from tenon.adapters.fingerprint import fingerprint
 from tenon.adapters.manifest import Manifest, Probes
 from tenon.adapters.pack import Adapter
 from tenon.core.errors import AdapterError, DataError, RequestError
+from tenon.core.progress import Progress
 from tenon.data.example import Example, content_id
 from tenon.evaluate.predict import inference, predict
 from tenon.evaluate.prediction import Predictions
@@ -84,9 +85,17 @@ class Answerer:
             raise RequestError("; ".join(f"{o}: {why}" for o, why in answers.failed.items()))
         return [self._answer(row) for row in answers.log_probs_RL]
 
-    def answer(self, tokens: Tokens) -> Predictions:
-        """Answer rows of token ids."""
-        return predict(self.model, tokens, self.manifest.labels, batch_tokens=BATCH_TOKENS)
+    def answer(
+        self, tokens: Tokens, *, batch_tokens: int = BATCH_TOKENS, progress: Progress | None = None
+    ) -> Predictions:
+        """Answer rows of token ids.
+
+        Args:
+            batch_tokens: real tokens computed at once.
+            progress: told of the rows that are done.
+        """
+        labels = self.manifest.labels
+        return predict(self.model, tokens, labels, batch_tokens=batch_tokens, progress=progress)
 
     def answer_examples(self, examples: Iterable[Example]) -> Predictions:
         """Answer examples, all of which are held in memory."""
@@ -197,10 +206,14 @@ def _prove(folder: Path, manifest: Manifest, model: Classifier, renderer: ClassR
         )
 
 
-def _examples(texts: Sequence[object]) -> list[Example]:
+def _examples(texts: object) -> list[Example]:
     """Make examples of what was asked, all single texts or all pairs."""
     if isinstance(texts, str):
         raise RequestError(f"{texts[:40]!r}: is a single text; expected a list of texts")
+    table = getattr(texts, "ndim", 1) != 1  # iterating over a data frame gives its columns' names
+    if table or not isinstance(texts, Iterable) or isinstance(texts, bytes | Mapping | Set):
+        what = type(texts).__name__
+        raise RequestError(f"the texts are of type {what}; expected a list of texts, or of pairs")
     examples = [_example(text, place) for place, text in enumerate(texts)]
     for example in examples:
         if (example.pair is None) != (examples[0].pair is None):

@@ -117,7 +117,9 @@ def named(baseline: str) -> str:
 def _numbers(report: Report, name: str) -> dict[str, Any]:
     """Give one scorer's numbers in words: each part and each baseline."""
     scorer = SCORERS.get(name)
-    systems = [(f"Adapter, {part}", group[name]) for part, group in report.metrics.items()]
+    systems = [
+        (f"Adapter, {part}", group[name]) for part, group in report.metrics.items() if name in group
+    ]
     if name in report.unseen:
         systems.append((f"Adapter, {report.part} rows not in train", report.unseen[name]))
     systems += [

@@ -11,6 +11,7 @@ from typing import Any, cast
 import numpy as np
 
 from tenon.core.errors import DataError
+from tenon.data.findings import agreed, counted, said
 from tenon.evaluate import rows, tables
 from tenon.evaluate.prediction import Predictions
 from tenon.evaluate.scorers import SCORERS, Scorer, labelled, take
@@ -20,6 +21,8 @@ from tenon.evaluate.verdict import STRONGEST_FIRST, Outcome, judge
 
 FORMAT = 1
 MOST_POINTS = 400
+FEWEST_ROWS = 10
+"""Below these, resampled rows say nothing: one row alone would give p < 0.001."""
 
 Curve = Mapping[str, Sequence[tuple[float, float]]]
 
@@ -31,9 +34,10 @@ class Report:
     Args:
         task: as the hub names it.
         part: the part on which baselines are compared and rows are listed.
-        metrics: part to scorer to interval.
+        metrics: part to scorer to interval; of less than ten rows, shares alone.
         baselines: baseline to scorer to interval, on `part`.
-        paired: baseline to scorer to difference, adapter minus baseline, on `part`.
+        paired: baseline to scorer to difference, adapter minus baseline, on `part`; empty below
+            ten rows, which show no difference.
         outcome: the verdict in one word.
         verdict: the verdict in one sentence.
         unseen: scorer to interval, on the rows of `part` whose inputs train has not; empty where
@@ -160,16 +164,23 @@ def _scores(
     seed: int,
 ) -> dict[str, Any]:
     """Give the fields of a report that hold scores, and the verdict drawn from them."""
-    scorers = [SCORERS.get(name) for name in settings.scorers]
-    score = partial(
-        intervals, scorers=scorers, level=settings.level, resamples=settings.resamples, seed=seed
-    )
-    compare = partial(
-        paired, scorers=scorers, level=settings.level, resamples=settings.resamples, seed=seed
-    )
-    metrics = {name: score(answers) for name, answers in known.items()}
+    sampled: dict[str, Any] = {
+        "level": settings.level,
+        "resamples": settings.resamples,
+        "seed": seed,
+    }
+    scorers = _fit(settings, len(known[part]))
+    score = partial(intervals, scorers=scorers, **sampled)
+    metrics = {
+        name: intervals(answers, _fit(settings, len(answers)), **sampled)
+        for name, answers in known.items()
+    }
     baselines = {name: score(rival) for name, rival in rivals.items()}
-    compared = {name: compare(known[part], rival) for name, rival in rivals.items()}
+    compared = {
+        name: paired(known[part], rival, scorers, **sampled)
+        for name, rival in rivals.items()
+        if len(known[part]) >= FEWEST_ROWS
+    }
     lead = scorers[0]
     verdict = judge(
         lead,
@@ -185,9 +196,18 @@ def _scores(
         "paired": compared,
         "outcome": verdict.outcome,
         "verdict": verdict.sentence,
-        "unseen": score(unseen) if unseen else {},
+        "unseen": intervals(unseen, _fit(settings, len(unseen)), **sampled) if unseen else {},
         "intervals": _methods(scorers, settings, len(known[part])),
     }
+
+
+def _fit(settings: EvaluateSettings, count: int) -> list[Scorer]:
+    """Give the scorers that so many rows allow an interval for: of few rows, shares alone."""
+    scorers = [SCORERS.get(name) for name in settings.scorers]
+    if count >= FEWEST_ROWS:
+        return scorers
+    shares = [scorer for scorer in scorers if scorer.interval == "wilson"]
+    return shares or [SCORERS.get("accuracy")]
 
 
 def _tables(known: Predictions, rivals: Mapping[str, Predictions], level: float) -> dict[str, Any]:
@@ -247,14 +267,20 @@ def _notes(
     notes: list[str] = []
     for name, answers in predictions.items():
         if missing := int((answers.gold_R < 0).sum()):
-            notes.append(f"{name}: {missing:,} rows have no known label and are in no score.")
+            rows = said(missing, "row", "have no known label")
+            notes.append(f"{name}: {rows} and {agreed(missing, 'are')} in no score.")
         if answers.failed:
             origin, cause = next(iter(answers.failed.items()))
-            count = len(answers.failed)
-            notes.append(f"{name}: {count:,} rows could not be answered, first {origin}: {cause}")
+            rows = counted(len(answers.failed), "row")
+            notes.append(f"{name}: {rows} could not be answered, first {origin}: {cause}")
+        if 0 < (scored := int((answers.gold_R >= 0).sum())) < FEWEST_ROWS:
+            notes.append(
+                f"{name}: {said(scored, 'row', 'are too few')} for any score but a share of rows, "
+                f"and for any comparison; {FEWEST_ROWS} are needed."
+            )
     if new_rows:
         rest = len(labelled(predictions[part])) - len(new_rows)
-        notes.append(f"{part}: {rest:,} rows have inputs that train has too.")
+        notes.append(f"{part}: {said(rest, 'row', 'have inputs')} that train has too.")
     if part == "dev":
         notes.append("There is no test part: dev also chose the checkpoint, so its scores flatter.")
     return notes

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from tenon.data.findings import counted
 from tenon.evaluate.scorers import Scorer
 from tenon.evaluate.statistics import Interval, Paired
 
@@ -20,7 +21,7 @@ class Verdict:
     """The outcome and its sentence.
 
     Args:
-        outcome: "unproved" where there was no baseline to compare with.
+        outcome: "unproved" where there was no baseline, or were too few rows, to compare with.
         sentence: for people.
     """
 
@@ -45,7 +46,8 @@ def judge(
         scorer: the leading one.
         value: the adapter's score.
         baselines: name to the baseline's score.
-        compared: name to the paired difference, adapter minus baseline.
+        compared: name to the paired difference, adapter minus baseline; none where the rows are
+            too few for any.
         part: what was scored, "test".
         level: confidence; a p below 1 - level counts.
     """
@@ -53,7 +55,7 @@ def judge(
     ordered = [name for name in STRONGEST_FIRST if name in compared]
     ordered += [name for name in compared if name not in ordered]
     if not ordered:
-        return Verdict("unproved", f"{lead}. There is no baseline to compare it with.")
+        return Verdict("unproved", f"{lead}{_uncompared(value.n, baselines)}")
     strongest = ordered[0]
     outcome = decide(scorer, compared[strongest], level)
     sentence = _sentence(
@@ -63,6 +65,14 @@ def judge(
     if lower and decide(scorer, compared[lower], level) != "better":
         sentence += " It is not even shown to be better than always answering the commonest label."
     return Verdict(outcome, sentence)
+
+
+def _uncompared(rows: int, baselines: Mapping[str, Interval]) -> str:
+    if not baselines:
+        return ". There is no baseline to compare it with."
+    rival = next((name for name in STRONGEST_FIRST if name in baselines), next(iter(baselines)))
+    are = "is" if rows == 1 else "are"
+    return f" of {counted(rows, 'row')}, which {are} too few to compare it with {spoken(rival)}."
 
 
 def decide(scorer: Scorer, compared: Paired, level: float) -> Outcome:
@@ -76,7 +86,7 @@ def _sentence(
     scorer: Scorer, lead: str, rival: str, baseline: Interval, compared: Paired, outcome: Outcome
 ) -> str:
     other = amount(scorer, baseline.value)
-    rows = f"{compared.n:,} rows"
+    rows = counted(compared.n, "row")
     if outcome == "no_difference":
         bounds = f"{signed(scorer, compared.low)} to {signed(scorer, compared.high)}"
         return (

@@ -5,11 +5,15 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tenon.core.errors import FileError, MissingExtra
+from safetensors import SafetensorError, safe_open
+
+from tenon.adapters.fingerprint import weight_files
+from tenon.core.errors import FileError, MissingExtra, TenonError
 from tenon.core.files import read_json
 from tenon.model.settings import Pooling
 
@@ -24,6 +28,8 @@ POOLINGS: dict[str, Pooling] = {
     "mean_tokens": "mean",
 }
 """Names that sentence-transformers gives to poolings, in its new and its old layout, to ours."""
+COMMIT = re.compile("[0-9a-f]{40}")
+TOKENIZERS = ("tokenizer*", "vocab*", "*.model")
 SMALL_FILES = ("*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken")
 
 
@@ -34,7 +40,8 @@ class Base:
     Args:
         name: as the user named it.
         folder: where its files lie.
-        revision: hub revision asked for; empty for folders and packages.
+        revision: the hub's commit where it is known, else the revision asked for; empty for
+            folders and packages.
     """
 
     name: str
@@ -70,7 +77,8 @@ def locate(name: str, revision: str = "") -> Base:
     if name in PACKAGES:
         return Base(name, _checked(_package(name)))
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
-        return Base(name, _checked(_from_hub(name, revision)), revision)
+        found = _checked(_from_hub(name, revision))
+        return Base(name, found, _commit(found) or revision)
     packages = ", ".join(PACKAGES)
     raise FileError(
         f"base {name}: no such folder; give a folder, a hub id (owner/name), "
@@ -130,19 +138,65 @@ def _from_hub(name: str, revision: str) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     wanted = revision or None
+    asked = f"{name} at {revision}" if revision else name
     patterns = [*WEIGHTS, *SMALL_FILES]
     try:
+        # A commit never changes: with all of it here, there is nothing to ask the hub for.
+        if COMMIT.fullmatch(revision) and (held := _held(name, revision)):
+            return held
         return Path(snapshot_download(name, revision=wanted, allow_patterns=patterns))
     except LocalEntryNotFoundError as error:
         raise FileError(
-            f"base {name}: not in the local hub cache, and the hub cannot be reached; "
+            f"base {asked}: not in the local hub cache, and the hub cannot be reached; "
             "go online once, or give a folder"
         ) from error
     except (HfHubHTTPError, ValueError, OSError) as error:
         raise FileError(
-            f"base {name}: the hub has no such model, or refuses it ({type(error).__name__}); "
+            f"base {asked}: the hub has no such model, or refuses it ({type(error).__name__}); "
             "check the id, the revision and your access, or give a folder"
         ) from error
+
+
+def _held(name: str, commit: str) -> Path | None:
+    """Give a commit's folder in the hub's cache, if nothing of it is missing."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        folder = Path(snapshot_download(name, revision=commit, local_files_only=True))
+        refuse_damaged(folder)
+    except (LocalEntryNotFoundError, TenonError):
+        return None
+    whole = (folder / "config.json").exists()
+    return folder if whole and any(any(folder.glob(p)) for p in TOKENIZERS) else None
+
+
+def _commit(snapshot: Path) -> str:
+    """Give the commit of a folder in the hub's cache; empty where it cannot be told.
+
+    Source: the cache layout of huggingface_hub, `models--owner--name/snapshots/COMMIT`.
+    """
+    known = snapshot.parent.name == "snapshots" and COMMIT.fullmatch(snapshot.name)
+    return snapshot.name if known else ""
+
+
+def refuse_damaged(folder: Path) -> None:
+    """Refuse weights that are not whole; only the header of each file is read.
+
+    Raises:
+        FileError: a file is cut short or no safetensors; the message names it.
+        AdapterError: there are none, or some that the index names are missing.
+    """
+    for file in weight_files(folder):
+        try:
+            with safe_open(file, "np"):
+                pass
+        except (SafetensorError, OSError) as error:
+            held = file.stat().st_size
+            raise FileError(
+                f"{file}: is damaged or cut short at {held:,} bytes ({error}); download or copy "
+                "the base again"
+            ) from error
 
 
 def _checked(folder: Path) -> Path:

@@ -17,7 +17,7 @@ from transformers import AutoConfig, AutoModel, PreTrainedModel, T5EncoderModel
 from transformers.utils import logging as transformers_logging
 
 from tenon.core.errors import FileError, PlanError, RunError
-from tenon.model.base import Base
+from tenon.model.base import Base, refuse_damaged
 from tenon.model.packing import ATTENTION, Borders
 from tenon.model.settings import ModelSettings
 from tenon.text.batch import Batch, of_ids
@@ -216,6 +216,7 @@ def _load(base: Base, dtype: torch.dtype, *, pooler: bool) -> tuple[PreTrainedMo
     config = _config(base)
     factory: Any = T5EncoderModel if config.model_type == "t5" else AutoModel
     options: dict[str, Any] = {} if pooler else _without_pooler(config.model_type)
+    refuse_damaged(base.folder)
     with _loading(base), _quiet():
         model, report = factory.from_pretrained(
             base.folder,
@@ -255,7 +256,10 @@ def _loading(base: Base) -> Iterator[None]:
         yield
     except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise FileError(f"base {base.name}: transformers cannot load it ({first})") from error
+        raise FileError(
+            f"base {base.name}: transformers cannot load it ({first}); download or copy the base "
+            "again, or take another"
+        ) from error
 
 
 def _without_pooler(model_type: str) -> dict[str, Any]:

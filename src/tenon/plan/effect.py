@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Set
 from pathlib import Path, PurePath
 
 from tenon.core.errors import did_you_mean
+from tenon.data.sources import HUB
 from tenon.evaluate.scorers import SCORERS
 from tenon.plan.plan import SOURCES, Plan
 from tenon.plan.table import Told
@@ -44,12 +45,18 @@ def _overlap(plan: Plan, given: Set[str]) -> Iterator[Finding]:
 def _quoting(plan: Plan, given: Set[str]) -> Iterator[Finding]:
     named = [getattr(plan.data, name) for name in SOURCES]
     sources = [source for source in named if isinstance(source, str) and source]
-    if "data.quoting" in given and all(_suffix(source) in TYPED for source in sources):
+    if "data.quoting" in given and all(_is_typed(source) for source in sources):
         yield "data.quoting", "has no effect: no source is CSV or TSV", "remove it"
 
 
+def _is_typed(source: str) -> bool:
+    """Whether the form of `source`, or of what holds it, has no quotation marks of its own."""
+    container, _, member = source.rpartition("#")
+    return source.startswith(HUB) or _suffix(member) in TYPED or _suffix(container) in TYPED
+
+
 def _suffix(source: str) -> str:
-    path = PurePath(source.rpartition("#")[2])
+    path = PurePath(source)
     return PurePath(path.stem).suffix if path.suffix in COMPRESSED else path.suffix
 
 
@@ -96,8 +103,53 @@ def _share(plan: Plan, given: Set[str]) -> Iterator[Finding]:
 
 def _undecided(plan: Plan, given: Set[str]) -> Iterator[Finding]:
     if plan.data.dev == "":
-        for name in sorted({"train.patience", "train.metric"} & given):
-            yield name, 'has no effect: data.dev = "" leaves no dev part', "remove it, or give dev"
+        for name in sorted({"train.patience", "train.metric", "train.evaluate_every"} & given):
+            instead = "set train.save_every instead" if name.endswith("every") else "remove it"
+            yield (
+                name,
+                'has no effect: data.dev = "" leaves no dev part',
+                f"{instead}, or give data.dev",
+            )
+
+
+def _patience(plan: Plan, given: Set[str]) -> Iterator[Finding]:
+    """Of n evaluations, the first is a gain and the last ends the run in any case."""
+    train = plan.train
+    most = train.epochs - 2
+    once_an_epoch = plan.data.dev != "" and not train.evaluate_every
+    if "train.patience" in given and once_an_epoch and train.patience > max(0, most):
+        yield (
+            "train.patience",
+            f"= {train.patience} has no effect: train.epochs = {train.epochs} is over before "
+            "that many evaluations without gain, one an epoch, can end it",
+            f"raise train.epochs to {train.patience + 2}, or set train.evaluate_every",
+        )
+
+
+def _saving(plan: Plan, given: Set[str]) -> Iterator[Finding]:
+    every, evaluate = plan.train.save_every, plan.train.evaluate_every
+    with_each = every and evaluate and plan.data.dev != "" and every % evaluate == 0
+    if "train.save_every" in given and with_each:
+        yield (
+            "train.save_every",
+            f"= {every} has no effect: each evaluation saves, every {evaluate} steps",
+            "remove it, or save more often than train.evaluate_every",
+        )
+
+
+def _head(plan: Plan, given: Set[str]) -> Iterator[Finding]:
+    if "train.head_scale" in given and plan.train.head_start == "random":
+        yield (
+            "train.head_scale",
+            'has no effect: train.head_start = "random" takes no probe that could be scaled',
+            'remove it, or set train.head_start = "probe"',
+        )
+
+
+def _stabilized(plan: Plan, given: Set[str]) -> Iterator[Finding]:
+    own, dotted = plan.adapter.own, f"adapters.{plan.adapter.name}.rank_stabilized"
+    if dotted in given and own.get("rank_stabilized") and own.get("rank") == 1:
+        yield dotted, "has no effect: the square root of rank = 1 is 1", "remove it, or raise rank"
 
 
 def _twice(plan: Plan, given: Set[str]) -> Iterator[Finding]:
@@ -136,6 +188,10 @@ RULES: tuple[Rule, ...] = (
     _same_source,
     _share,
     _undecided,
+    _patience,
+    _saving,
+    _head,
+    _stabilized,
     _twice,
     _scorers,
     _room,

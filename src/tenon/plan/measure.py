@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tenon.adapters.kind import KINDS
+from tenon.core.errors import PlanError
 from tenon.model.settings import Pooling
 from tenon.plan.plan import Plan
 
@@ -35,9 +36,19 @@ class Measured:
 
 
 def limit(plan: Plan, base_limit: int) -> int:
-    """Give the most tokens of a row: what was set, else what the base and a micro-batch can hold."""
-    if plan.text.max_tokens:
-        return min(plan.text.max_tokens, base_limit)
+    """Give the most tokens of a row: what was set, else what the base and a micro-batch can hold.
+
+    Raises:
+        PlanError: more is set than the base can hold.
+    """
+    wanted = plan.text.max_tokens
+    if wanted > base_limit:
+        raise PlanError(
+            f"text.max_tokens: is {wanted}; this base holds at most {base_limit} tokens a row; "
+            f"set at most {base_limit}, or leave it out"
+        )
+    if wanted:
+        return wanted
     return min(base_limit, plan.train.micro_batch_tokens)
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from tenon.adapters.kind import KINDS
+from tenon.core.manual import Setting, manual
 from tenon.core.settings import Settings
 from tenon.data.sources import HUB
-from tenon.plan.manual import Setting, manual
 from tenon.plan.plan import SOURCES, Plan
 from tenon.plan.resolve import FLOORS, Top
 

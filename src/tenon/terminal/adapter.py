@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 
+import torch
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from tenon.adapters.manifest import Manifest
+from tenon.adapters.manifest import Manifest, TensorSpec
 from tenon.plan.planfile import toml
 from tenon.terminal.number import count, size
 from tenon.terminal.sheet import heading, page, sheet
-
-BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 
 
 def adapter_page(manifest: Manifest) -> RenderableType:
@@ -24,7 +23,7 @@ def _facts(manifest: Manifest) -> RenderableType:
     base, labels = manifest.base, manifest.labels
     tensors = [spec for file in manifest.tensors.values() for spec in file.values()]
     parameters = sum(math.prod(spec.shape) for spec in tensors)
-    weight = sum(BYTES.get(spec.dtype, 4) * math.prod(spec.shape) for spec in tensors)
+    weight = sum(bytes_of(spec) for spec in tensors)
     shown = ", ".join(labels[:8]) + (f", … ({len(labels)} in all)" if len(labels) > 8 else "")
     pooling = (
         f"{manifest.pooling.mode}{', scaled to length 1' if manifest.pooling.normalize else ''}"
@@ -42,6 +41,11 @@ def _facts(manifest: Manifest) -> RenderableType:
     ]
     rows = [(Text(name, style="dim"), Text(text)) for name, text in facts if text]
     return Group(heading(manifest.name, manifest.kind), sheet("", "", rows=rows))
+
+
+def bytes_of(spec: TensorSpec) -> int:
+    """Give what a tensor takes; `pack.read` has seen that it is one of this format."""
+    return getattr(torch, spec.dtype).itemsize * math.prod(spec.shape)
 
 
 def _settings(manifest: Manifest) -> RenderableType | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tenon.plan.manual import manual
+from tenon.core.manual import manual
 from tenon.plan.resolve import FLOORS, Top
 
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from tenon.adapters.kind import Kind
+from tenon.core.manual import Setting
 from tenon.evaluate.scorers import Scorer
-from tenon.plan.manual import Setting, manual
 from tenon.plan.plan import below
 from tenon.plan.planfile import toml
 from tenon.plan.starter import Starter
 from tenon.terminal.place import short
 from tenon.terminal.sheet import heading, notes, page, sheet
+
+BY_PRESET = "by preset"
 
 
 def kinds_page(kinds: Sequence[Kind]) -> RenderableType:
@@ -25,7 +28,7 @@ def kinds_page(kinds: Sequence[Kind]) -> RenderableType:
 def _kind(kind: Kind) -> RenderableType:
     facts = [
         ("paper", kind.paper),
-        ("sites", ", ".join(kind.default_sites)),
+        ("sites", BY_PRESET if kind.presets else ", ".join(kind.default_sites)),
         ("learning rate", f"{kind.learning_rate:g}"),
         ("merge", f"{'yes' if kind.mergeable else 'no'}: {kind.mergeable_why}"),
     ]
@@ -34,8 +37,23 @@ def _kind(kind: Kind) -> RenderableType:
         heading(kind.name, kind.title),
         Text(f"  {kind.summary}"),
         sheet("", "", rows=rows),
-        settings_table(tuple(manual(kind.settings))),
+        settings_table(kind.manual()),
+        *([Text(""), _presets(kind)] if kind.presets else []),
     )
+
+
+def _presets(kind: Kind) -> RenderableType:
+    """Lay out what each preset decides, a column each."""
+    decided = kind.by_preset()
+    names = dict.fromkeys(name for values in decided.values() for name in values)
+    rows = [(name, *(_decided(values.get(name)) for values in decided.values())) for name in names]
+    return sheet("decided by the preset", *decided, rows=rows)
+
+
+def _decided(value: object) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(map(str, cast(tuple[object, ...], value)))
+    return "not used" if value is None else str(value) if isinstance(value, str) else toml(value)
 
 
 def settings_page(settings: Sequence[Setting]) -> RenderableType:
@@ -79,6 +97,8 @@ def starter_page(made: Starter) -> RenderableType:
 def _default(setting: Setting) -> str:
     if setting.required:
         return "(needed)"
+    if setting.by_preset:
+        return BY_PRESET
     return "" if setting.default is None else toml(setting.default)
 
 

@@ -16,6 +16,10 @@ from tenon.verbs.plan import Preview
 
 COLOURS = {"file": "cyan", "override": "magenta", "measured": "green"}
 SHOWN_CHARACTERS = 56
+UNTOLD = (
+    "how long it takes, and the memory of a batch's activations, which grows with "
+    "train.micro_batch_tokens; a run shows its pace, its report both"
+)
 
 
 def preview_page(preview: Preview) -> RenderableType:
@@ -23,7 +27,7 @@ def preview_page(preview: Preview) -> RenderableType:
     return page(
         _data(preview),
         _sites(preview.budget),
-        _cost(preview.budget, preview.batches),
+        _cost(preview),
         settings_table(preview.plan),
     )
 
@@ -90,7 +94,10 @@ def _sites(budget: Budget) -> RenderableType:
     return Group(title, sheet(*head, rows=rows, numbers=head[1:3], clip=head[3]))
 
 
-def _cost(budget: Budget, batches: str) -> RenderableType:
+def _cost(preview: Preview) -> RenderableType:
+    budget, train = preview.budget, preview.plan.train
+    epochs = f"{count(train.epochs)} epoch{'s' if train.epochs > 1 else ''}"
+    steps = f"{count(preview.steps)}{' at most' if train.patience else ''}"
     rows = [
         (
             "base",
@@ -99,6 +106,11 @@ def _cost(budget: Budget, batches: str) -> RenderableType:
         ),
         ("adapter on disk", size(budget.adapter_bytes)),
         ("gradients, optimizer", size(budget.optimizer_bytes)),
-        ("batches", batches),
+        (
+            "steps",
+            f"{steps}: {epochs}, {count(train.tokens_per_step)} tokens a step",
+        ),
+        ("batches", preview.batches),
+        ("not told", UNTOLD),
     ]
     return Group(heading("Cost"), sheet("", "", rows=[(Text(a, style="dim"), b) for a, b in rows]))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from tenon.data.findings import counted
 from tenon.evaluate.report import Report
 from tenon.evaluate.scorers import SCORERS, Scorer
 from tenon.evaluate.statistics import Interval, Paired
@@ -87,7 +88,7 @@ def _part(report: Report, part: str) -> RenderableType:
     against = [f"over {_short(rival)}"] if rival else []
     head = ("metric", "value", "interval", *known, *against)
     n = max((metric.n for metric in metrics.values()), default=0)
-    return Group(heading(part, f"{count(n)} rows"), sheet(*head, rows=rows, numbers=head[1:]))
+    return Group(heading(part, counted(n, "row")), sheet(*head, rows=rows, numbers=head[1:]))
 
 
 def _short(baseline: str) -> str:

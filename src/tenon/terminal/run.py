@@ -8,9 +8,11 @@ from pathlib import Path
 from rich.console import RenderableType
 from rich.text import Text
 
+from tenon.data.findings import counted
 from tenon.evaluate.report import Report
 from tenon.terminal.findings import found
 from tenon.terminal.number import count, duration
+from tenon.terminal.place import short
 from tenon.terminal.preview import settings_table
 from tenon.terminal.report import (
     PROBE,
@@ -37,19 +39,29 @@ def run_page(run: Run) -> RenderableType:
         ("report", str(report_file(run.out))),
         ("plan, steps", str(run.out)),
     ]
-    return report_page(run.report, files)
+    made = report_page(run.report, files)
+    if not run.ended_before:
+        return made
+    told = f"{run.out}: had ended before; nothing was trained now. --resume never trains it anew"
+    return page(Text(short(told), style="yellow"), made)
 
 
 def answered_page(answered: Answered) -> RenderableType:
     """Say how many rows were answered, and which were not."""
-    failed = list(answered.failed.items())[:SHOWN_FAILED]
-    told = [*answered.notes, *(f"{origin}: {cause}" for origin, cause in failed)]
-    state = f"{count(len(answered.failed))} could not be answered" if answered.failed else ""
+    lines = told(answered)
     return page(
-        heading(f"{count(answered.rows)} rows answered", state),
-        notes(told) if told else None,
+        heading(f"{counted(answered.rows, 'row')} answered"),
+        notes(lines) if lines else None,
         paths([("answers", str(answered.out))]) if answered.out else None,
     )
+
+
+def told(answered: Answered) -> list[str]:
+    """Give what is to be told beside the answers: what was guessed, and which rows failed."""
+    failed = list(answered.failed.items())
+    missed = [f"{counted(len(failed), 'row')} could not be answered"] if failed else []
+    shown = [f"{origin}: {cause}" for origin, cause in failed[:SHOWN_FAILED]]
+    return [*answered.notes, *missed, *shown]
 
 
 def report_file(run: Path) -> Path:

@@ -13,8 +13,10 @@ class TextSettings(Settings):
     """The length policy.
 
     Args:
-        max_tokens: rows longer than this are cut; 0 lets the data and the base decide.
-        cut: the side on which a row that is too long loses tokens; of a pair, the longer text.
+        max_tokens: most tokens of a row, longer ones are cut; 0 takes what the base and
+            `train.micro_batch_tokens` can hold.
+        cut: the side on which a row that is too long loses tokens; of a pair, the longer text
+            loses them first.
     """
 
     max_tokens: int = Field(default=0, ge=0)

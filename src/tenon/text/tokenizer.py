@@ -42,7 +42,10 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
             folder, local_files_only=True, trust_remote_code=False
         )
     except (OSError, ValueError, ImportError) as error:
-        raise FileError(f"{folder}: no tokenizer could be loaded ({_first_line(error)})") from error
+        raise FileError(
+            f"{folder}: no tokenizer could be loaded ({_first_line(error)}); download or copy "
+            "the base again, with its tokenizer"
+        ) from error
     if len(tokenizer) <= len(tokenizer.all_special_ids):
         # Where its files are absent, transformers makes a tokenizer that knows no text.
         raise FileError(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import GradientAccumulationPlugin
 
 from tenon.core.errors import RunError
 from tenon.core.files import digest_of
@@ -92,7 +93,12 @@ class Loop:
         self.evaluate_every = settings.evaluate_every or self.order.steps_per_epoch
         self.parameters = model.trainable()
         self.optimizer = optim.adamw(self.parameters, settings)
-        self.accelerator = Accelerator(cpu=model.trunk.device.type == "cpu")
+        self.accelerator = Accelerator(
+            cpu=model.trunk.device.type == "cpu",
+            # Said here, so that no ACCELERATE_ variable of the environment decides it.
+            mixed_precision="no",
+            gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
+        )
         self.tracker = Tracker(self.accelerator, course.run, settings)
         self.position = 0
         self.saved: int | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from tenon.core.errors import FileError, MissingExtra
 from tenon.core.progress import Progress
@@ -12,7 +13,11 @@ from tenon.data.findings import Finding, Findings
 from tenon.data.load import sniff
 from tenon.plan import override
 from tenon.plan.plan import Plan
+from tenon.plan.starter import PLAN_FILE, starter
 from tenon.verbs.target import is_plan_file, planned
+
+UNNAMED = "(none)"
+"""Stands for the base where the rows are looked at without one."""
 
 
 def check(
@@ -33,8 +38,11 @@ def check(
         PlanError: the plan file or an argument is wrong.
     """
     tell = _Rows(progress) if progress else None
-    if is_plan_file(target) or override.parse(arguments):
+    if is_plan_file(target):
         return _planned(planned(target, arguments), tell)
+    if override.parse(arguments):
+        made = starter(target, Path.cwd() / PLAN_FILE, arguments, otherwise=UNNAMED)
+        return _planned(made.plan, tell)
     return doctor.check(sniff(target), 0, progress=tell)
 
 
@@ -43,7 +51,8 @@ def _planned(plan: Plan, tell: _Rows | None) -> Findings:
         tokenizer, limit = _tokens(plan)
     except (FileError, MissingExtra) as error:
         findings = doctor.check(plan.data, plan.seed, progress=tell)
-        note = Finding("base", "note", 1, f"no tokens were counted: {error}")
+        why = "no base is named" if plan.base == UNNAMED else str(error)
+        note = Finding("base", "note", 1, f"no tokens were counted: {why}")
         return replace(findings, findings=(*findings.findings, note))
     return doctor.check(plan.data, plan.seed, tokenizer=tokenizer, max_tokens=limit, progress=tell)
 

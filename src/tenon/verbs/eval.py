@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from tenon.core.errors import DataError
+from tenon.core.errors import DataError, FileError
 from tenon.core.progress import Progress
 from tenon.data.load import load as load_data
-from tenon.data.settings import Columns, DataSettings
+from tenon.data.reading import open_reading
 from tenon.evaluate import baselines as baseline
 from tenon.evaluate.answerer import Answerer
 from tenon.evaluate.baselines import Baselines
@@ -18,15 +21,36 @@ from tenon.evaluate.report import report as make_report
 from tenon.evaluate.settings import EvaluateSettings
 from tenon.plan.plan import Plan
 from tenon.text.tokens import Tokens, collect
-from tenon.verbs.outcome import write_report
-from tenon.verbs.predict import adapter_folder, load_adapter
+from tenon.verbs.home import adapter_folder, refuse_own, run_of, same_source
+from tenon.verbs.names import Names
+from tenon.verbs.outcome import cut_notes, refuse_foreign_report, sizes, write_report
+from tenon.verbs.predict import load_adapter
 
 PART = "test"
 
 
+@dataclass(frozen=True)
+class Asked:
+    """The rows that an adapter is judged on.
+
+    Args:
+        part: what they are called in the report.
+        tokens: of the rows.
+        notes: what was met, guessed and accepted.
+        names: how the report calls the files.
+        seen: ids of rows whose inputs train has too.
+    """
+
+    part: str
+    tokens: Tokens
+    notes: tuple[str, ...]
+    names: Names
+    seen: frozenset[str] = frozenset()
+
+
 def evaluate(
     target: Path | str,
-    data: str | None = None,
+    data: Path | str | None = None,
     out: Path | str | None = None,
     *,
     base: str = "",
@@ -36,71 +60,127 @@ def evaluate(
 
     Args:
         target: a run or an adapter directory.
-        data: `path[#member]` of labelled rows; by default the test part of the run.
+        data: `path[#member]` of labelled rows, however few, whose labels the adapter has; by
+            default the test part of the run, or its dev part where it has no test.
         out: folder for the report's files; nothing is written without it.
         base: where the base is now, if not under the name it was trained on.
 
     Raises:
+        RunError: the run has no adapter yet, or `out` holds something else.
         AdapterError: the adapter cannot be trusted.
         DataError: the rows cannot be used, or there are none to evaluate on.
+        FileError: something is not there, or `out` lies among the files of a run or an adapter.
     """
-    folder = adapter_folder(Path(target))
-    run = folder.parent
-    plan = Plan.read(run / "plan.json") if (run / "plan.json").is_file() else None
+    folder = adapter_folder(target)
+    if out is not None:
+        refuse_own(Path(out))
+        refuse_foreign_report(Path(out))
     answerer = load_adapter(folder, base)
+    found = run_of(folder, answerer.manifest.plan_digest)
+    run, plan = found or (None, None)
     if progress:
-        progress.start("reading and answering", None)
-    tokens, notes = _rows(answerer, plan, data, folder)
-    answers = answerer.answer(tokens)
-    known = baseline.load(run) if plan else None
-    rivals = _rivals(answerer, known, tokens, answers) if known else {}
-    if not known:
-        notes.append("no baselines: they lie in the run, which is not beside the adapter")
+        progress.start("reading", None)
+    asked = _own(answerer, plan, folder) if data is None else _other(answerer, plan, str(data))
+    known = baseline.load(run) if run else None
+    settings = plan.evaluate if plan else EvaluateSettings()
+    answers, rivals = _answers(answerer, known, asked, settings, progress)
+    lacking = [] if known else ["no baselines: the adapter's run, which has them, is not around it"]
     report = make_report(
-        {PART: answers},
-        {name: {PART: rival} for name, rival in rivals.items()},
-        plan.evaluate if plan else EvaluateSettings(),
+        {asked.part: answers},
+        {name: {asked.part: rival} for name, rival in rivals.items()},
+        settings,
         task=answerer.manifest.task,
         cost={},
-        data={"rows": len(tokens), "rows_cut": tokens.rows_cut, "source": data or "the run's test"},
+        data=_data(answerer, asked, data),
         curve={},
-        notes=notes,
-        title=f"{answerer.manifest.name} ({answerer.manifest.kind}) on {data or 'its test part'}",
-        command=f"tenon eval {target}" + (f" {data}" if data else ""),
+        notes=[*asked.notes, *cut_notes({asked.part: asked.tokens}), *lacking],
+        seed=plan.seed if plan else 0,
+        seen_in_train=asked.seen,
+        title=f"{answerer.manifest.name} ({answerer.manifest.kind}) on "
+        + (str(data) if data else f"its {asked.part} part"),
+        command=_command(target, data, out, base),
     )
     if out is not None:
         write_report(report, answers, Path(out))
     return report
 
 
-def _rows(
-    answerer: Answerer, plan: Plan | None, data: str | None, folder: Path
-) -> tuple[Tokens, list[str]]:
-    """Give the rows to evaluate on, every label known to the adapter."""
-    labels = answerer.manifest.labels
-    if data is None:
-        if plan is None:
-            raise DataError(f"{folder}: lies in no run; name the rows: tenon eval {folder} DATA")
+def _own(answerer: Answerer, plan: Plan | None, folder: Path) -> Asked:
+    """Give the test part of the adapter's run, or dev where it has none."""
+    if plan is None:
+        raise DataError(f"{folder}: lies in no run; name the rows: tenon eval {folder} DATA")
+    try:
         parts = load_data(plan.data, plan.seed)
-        part = next((name for name in (PART, "dev") if name in parts.counts), "")
-        if not part:
-            raise DataError(f"{folder}: its run has no test or dev part; name the rows to use")
-    else:
-        named = answerer.manifest.columns
-        columns = Columns(**named) if named.get("label") else None
-        settings = DataSettings(train=data, dev="", columns=columns, labels=labels)
-        parts, part = load_data(settings, 0), "train"
-    notes = [note for note in parts.notes if part != "train" or "dev" not in note]
-    return collect(parts.examples(part), answerer.renderer), notes
+    except FileError as error:
+        raise FileError(f"{error}\nother rows may be named: tenon eval {folder} DATA") from error
+    part = next((name for name in (PART, "dev") if name in parts.counts), "")
+    if not part:
+        raise DataError(f"{folder}: its run has no test or dev part; name the rows to use")
+    names = Names.of(plan)
+    notes = [names.told(note) for note in parts.notes]
+    if parts.digest != answerer.manifest.data_digest:
+        notes.append("the data have changed since the adapter was trained")
+    seen = parts.shared_ids if plan.data.overlap == "keep" else frozenset[str]()
+    tokens = collect(parts.examples(part), answerer.renderer)
+    return Asked(part, tokens, tuple(notes), names, seen)
+
+
+def _other(answerer: Answerer, plan: Plan | None, data: str) -> Asked:
+    """Give the rows of a source."""
+    manifest = answerer.manifest
+    reading = open_reading(data, manifest.columns, manifest.labels)
+    notes = list(reading.notes)
+    for part, why in (("train", "learned from"), ("dev", "was chosen on")):
+        if plan is not None and same_source(data, getattr(plan.data, part)):
+            notes.append(f"these are the rows that the adapter {why}, so its scores flatter")
+    tokens = collect(reading.examples(), answerer.renderer)
+    return Asked(PART, tokens, tuple(notes), Names({}))
+
+
+def _answers(
+    answerer: Answerer,
+    known: Baselines | None,
+    asked: Asked,
+    settings: EvaluateSettings,
+    progress: Progress | None,
+) -> tuple[Predictions, dict[str, Predictions]]:
+    """Give the adapter's answers, and those of each baseline that is wanted."""
+    if progress:
+        progress.start(f"answers of {asked.part}", len(asked.tokens))
+    size = settings.batch_tokens
+    answers = answerer.answer(asked.tokens, batch_tokens=size, progress=progress)
+    rivals: dict[str, Predictions] = {}
+    if known and settings.against:
+        rivals = _rivals(answerer, known, asked, answers, size)
+    named = asked.names.of_predictions
+    return named(answers), {
+        name: named(rival) for name, rival in rivals.items() if name in settings.against
+    }
 
 
 def _rivals(
-    answerer: Answerer, known: Baselines, tokens: Tokens, answers: Predictions
+    answerer: Answerer, known: Baselines, asked: Asked, answers: Predictions, batch_tokens: int
 ) -> dict[str, Predictions]:
     """Let the run's baselines answer the same rows, on the base without the adapter."""
     peft = answerer.model.peft
     assert peft is not None  # noqa: S101 - an answerer always carries an adapter
     with peft.disable_adapter():
-        features_RD = features(answerer.model, tokens, batch_tokens=16_384)
+        features_RD = features(answerer.model, asked.tokens, batch_tokens=batch_tokens)
     log_probs_RL = known.probe().log_probs(features_RD)
-    return known.answering({PART: log_probs_RL}).predictions(PART, answers, tokens)
+    answering = known.answering({asked.part: log_probs_RL})
+    return answering.predictions(asked.part, answers, asked.tokens)
+
+
+def _data(answerer: Answerer, asked: Asked, data: Path | str | None) -> dict[str, Any]:
+    return {
+        "rows": {asked.part: len(asked.tokens)},
+        "labels": len(answerer.manifest.labels),
+        **sizes({asked.part: asked.tokens}),
+        "source": str(data) if data else f"the run's {asked.part}",
+    }
+
+
+def _command(target: Path | str, data: Path | str | None, out: Path | str | None, base: str) -> str:
+    words = ["tenon", "eval", str(target), *([str(data)] if data else [])]
+    words += ["--out", str(out)] if out is not None else []
+    return shlex.join([*words, *(["--base", base] if base else [])])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import shlex
 from collections import defaultdict
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from tenon.core import memory
 from tenon.core.errors import RunError
 from tenon.core.files import folder_aside, write_json, write_text
 from tenon.core.progress import Progress
+from tenon.data.findings import counted
 from tenon.evaluate.answerer import probe
 from tenon.evaluate.baselines import Baselines
 from tenon.evaluate.card import card
@@ -31,8 +33,10 @@ from tenon.evaluate.report import report as make_report
 from tenon.evaluate.rows import write_predictions
 from tenon.model.attach import Attached
 from tenon.model.classifier import Classifier
+from tenon.text.tokens import Tokens
 from tenon.train import steplog
 from tenon.train.loop import Trained
+from tenon.verbs.names import Names, bare
 from tenon.verbs.workspace import Workspace
 
 REPORT_FILES = ("report.json", "report.html", "predictions.jsonl")
@@ -56,20 +60,22 @@ def judge(
     answers: dict[str, Predictions] = {}
     rivals: dict[str, dict[str, Predictions]] = defaultdict(dict)
     plan = space.plan
+    names = Names.of(plan)
     for part in [part for part in ("dev", "test") if part in space.tokens]:
         tokens = space.tokens[part]
         if progress:
             progress.start(f"answers of {part}", len(tokens))
-        answers[part] = predict(
+        answered = predict(
             model,
             tokens,
             space.parts.labels,
             batch_tokens=plan.evaluate.batch_tokens,
             progress=progress,
         )
-        for name, rival in known.predictions(part, answers[part], tokens).items():
+        answers[part] = names.of_predictions(answered)
+        for name, rival in known.predictions(part, answered, tokens).items():
             if name in plan.evaluate.against:
-                rivals[name][part] = rival
+                rivals[name][part] = names.of_predictions(rival)
     if progress:
         progress.start("intervals and report", None)
     report = make_report(
@@ -80,11 +86,15 @@ def judge(
         cost=_cost(model, out),
         data=_data(space),
         curve=_curve(out),
-        notes=[*space.parts.notes, *_notes(space, known, attached), *trained.notes],
+        notes=[
+            *(names.told(note) for note in space.parts.notes),
+            *_notes(space, known, attached),
+            *trained.notes,
+        ],
         seed=plan.seed,
         seen_in_train=space.parts.shared_ids if plan.data.overlap == "keep" else (),
         environment=environment(space),
-        title=f"{plan.adapter.name} ({plan.adapter.kind}) on {plan.base}",
+        title=f"{plan.adapter.name} ({plan.adapter.kind}) on {bare(plan.base, plan.folder)}",
         command=_command(out),
     )
     return report, answers[report.part]
@@ -201,10 +211,28 @@ def _data(space: Workspace) -> dict[str, Any]:
         "labels": len(parts.labels),
         "dropped_from_train": parts.dropped,
         "shared": dict(parts.shared),
-        "tokens": {part: tokens.total for part, tokens in space.tokens.items()},
-        "rows_cut": {part: tokens.rows_cut for part, tokens in space.tokens.items()},
-        "tokens_cut": {part: tokens.tokens_cut for part, tokens in space.tokens.items()},
+        **sizes(space.tokens),
     }
+
+
+def sizes(tokens: Mapping[str, Tokens]) -> dict[str, dict[str, int]]:
+    """Give what a report says of the tokens of each part."""
+    return {
+        "tokens": {part: rows.total for part, rows in tokens.items()},
+        "rows_cut": {part: rows.rows_cut for part, rows in tokens.items()},
+        "tokens_cut": {part: rows.tokens_cut for part, rows in tokens.items()},
+    }
+
+
+def cut_notes(tokens: Mapping[str, Tokens]) -> list[str]:
+    """Say of each part how many rows were cut, and what they lost."""
+    return [
+        f"{rows.rows_cut:,} of {counted(len(rows), 'row')} of {part} "
+        f"{'was' if rows.rows_cut == 1 else 'were'} cut to {rows.limit} tokens; "
+        f"{counted(rows.tokens_cut, 'token')} {'was' if rows.tokens_cut == 1 else 'were'} lost"
+        for part, rows in tokens.items()
+        if rows.rows_cut
+    ]
 
 
 def _curve(out: Path) -> dict[str, list[tuple[float, float]]]:
@@ -230,10 +258,4 @@ def _notes(space: Workspace, known: Baselines, attached: Attached) -> list[str]:
         notes.append(
             f"the linear probe saw a sample of {known.fitted_rows:,} of {len(train):,} train rows"
         )
-    for part, tokens in space.tokens.items():
-        if tokens.rows_cut:
-            notes.append(
-                f"{tokens.rows_cut:,} of {len(tokens):,} rows of {part} were cut to "
-                f"{tokens.limit} tokens; {tokens.tokens_cut:,} tokens were lost"
-            )
-    return notes
+    return [*notes, *cut_notes(space.tokens)]

@@ -10,6 +10,7 @@ from tenon.core.progress import Progress
 from tenon.data.parts import Parts
 from tenon.plan.budget import Budget, budget
 from tenon.plan.plan import Plan
+from tenon.text.order import Order
 from tenon.text.tokens import Tokens
 from tenon.verbs.target import planned
 from tenon.verbs.workspace import open_workspace
@@ -44,6 +45,7 @@ class Preview:
         amounts: of each part.
         budget: parameters and bytes.
         batches: whether rows are packed or padded, and why.
+        steps: of the whole run, unless patience ends it before.
     """
 
     plan: Plan
@@ -51,6 +53,7 @@ class Preview:
     amounts: Mapping[str, Amount]
     budget: Budget
     batches: str
+    steps: int
 
     def to_json(self) -> dict[str, Any]:
         """Give the preview as JSON-able values."""
@@ -65,6 +68,7 @@ class Preview:
             "plan": self.plan.to_json(),
             "data": data,
             "batches": self.batches,
+            "steps": self.steps,
             "budget": budget,
         }
 
@@ -91,8 +95,14 @@ def plan(
         parts=space.parts,
         amounts={part: _amount(tokens) for part, tokens in space.tokens.items()},
         budget=budget(space.plan, space.base, len(space.parts.labels)),
+        steps=_steps(space.plan, space.tokens["train"]),
         batches=f"{'packed' if trunk.packed else 'padded'}: {trunk.why}",
     )
+
+
+def _steps(plan: Plan, train: Tokens) -> int:
+    order = Order(train.lengths_R, plan.seed, plan.train.tokens_per_step)
+    return plan.train.epochs * order.steps_per_epoch
 
 
 def _amount(tokens: Tokens) -> Amount:

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import TextIO
+from typing import TextIO, cast
 
-from tenon.core.errors import DataError, Faults
+from tenon.core.errors import DataError, Fault, Faults
 from tenon.core.files import aside
 from tenon.core.progress import Progress
-from tenon.data.columns import guess_text, to_examples
+from tenon.data.columns import to_examples
 from tenon.data.example import Example, Row
+from tenon.data.lines import REFUSED, Lines
+from tenon.data.reading import open_reading, other_sort
 from tenon.data.settings import Columns
-from tenon.data.sources import read
+from tenon.data.streams import Readable, Stream
 from tenon.evaluate.answerer import Answerer, open_answerer
 from tenon.evaluate.rows import entries
+from tenon.verbs.home import adapter_folder, refuse_own, refuse_sources
 
 CHUNK_ROWS = 4096
-SAMPLE_ROWS = 1000
 STDIN = "-"
+STDIN_NAME = "stdin"
+CONVERSION = re.compile(r"iconv -f \S+ -t \S+")
 
 
 @dataclass(frozen=True)
@@ -51,15 +56,16 @@ def load_adapter(folder: Path | str, base: str = "", *, device: str = "auto") ->
         device: where answers are computed.
 
     Raises:
+        RunError: the run has no adapter yet.
         AdapterError: the directory is damaged or belongs to another base.
         FileError: the folder or the base is not there.
     """
-    return open_answerer(adapter_folder(Path(folder)), base, device)
+    return open_answerer(adapter_folder(folder), base, device)
 
 
 def predict(
     adapter: Path | str,
-    rows: str,
+    rows: Path | str,
     out: Path | str | None = None,
     *,
     base: str = "",
@@ -67,7 +73,8 @@ def predict(
 ) -> Answered:
     """Answer the rows of a file, one JSON line each, to `out` or standard output.
 
-    Memory is that of some thousand rows, whatever the size of the file.
+    A file is read twice, so that a fault at its end is told before anything is answered. Memory
+    is that of some thousand rows, whatever the size of the file.
 
     Args:
         adapter: the adapter directory, or a run.
@@ -76,27 +83,31 @@ def predict(
         base: where the base is now, if not under the name it was trained on.
 
     Raises:
+        RunError: the run has no adapter yet.
         DataError: rows that cannot be read; nothing is written to `out`.
         AdapterError: the adapter cannot be trusted.
+        FileError: something is not there, or `out` holds the rows or is a file of a run.
     """
-    answerer = load_adapter(adapter, base)
-    if progress:
-        progress.start(f"answers of {rows}", None)
+    folder, source = adapter_folder(adapter), str(rows)
+    target = None if out is None else _target(Path(out), source, folder)
+    answerer = load_adapter(folder, base)
     notes: list[str] = []
     trained = answerer.manifest.columns
-    examples = _stdin() if rows == STDIN else _examples(rows, trained, notes)
-    if out is None:
+    examples = _typed(trained, notes) if source == STDIN else _read(source, trained, notes)
+    if progress:
+        progress.start(f"answers of {source}", None)
+    if target is None:
         return Answered(*_write(answerer, examples, sys.stdout, progress), None, notes)
-    target = Path(out)
     with aside(target) as beside, beside.open("w", encoding="utf-8") as file:
         written = _write(answerer, examples, file, progress)
     return Answered(*written, target, notes)
 
 
-def adapter_folder(path: Path) -> Path:
-    """Give the adapter directory of a run, or `path` itself."""
-    inside = path / "adapter"
-    return inside if (inside / "tenon.json").is_file() else path
+def _target(out: Path, source: str, folder: Path) -> Path:
+    """Give the file of the answers, once it is known to hold nothing that must stay."""
+    refuse_own(out)
+    refuse_sources(out, "" if source == STDIN else source, folder)
+    return out
 
 
 def _write(
@@ -118,38 +129,49 @@ def _write(
     return rows, failed
 
 
-def _examples(spec: str, trained: Mapping[str, str], notes: list[str]) -> Iterator[Example]:
+def _read(source: str, trained: Mapping[str, str], notes: list[str]) -> Iterator[Example]:
+    """Give the examples of a file that has been found to be sound."""
+    reading = open_reading(source, trained)
+    notes += reading.notes
+    return reading.examples()
+
+
+def _typed(trained: Mapping[str, str], notes: list[str]) -> Iterator[Example]:
+    """Give the lines of standard input, the first of which has come.
+
+    Raises:
+        DataError: the adapter reads pairs, nothing was typed, or a line is no text.
+    """
+    if trained.get("pair"):
+        raise other_sort(STDIN_NAME, "gives single texts", trained, "name a file with these")
     faults = Faults()
-    rows = read(spec, faults, notes=notes)
-    sample = list(islice(rows, SAMPLE_ROWS))
+    examples = _sound(to_examples(_lines(faults, notes), Columns(text="text"), faults), faults)
+    first = next(examples, None)
+    if first is None:
+        raise DataError(f"{STDIN_NAME}: holds no text; give one text a line")
+    return chain([first], examples)
+
+
+def _sound(examples: Iterator[Example], faults: Faults) -> Iterator[Example]:
+    """Yield examples up to the first fault; then tell all, their remedies as a pipe needs them."""
+    for example in examples:
+        if not faults.count:
+            yield example
+    faults.kept = [_piped(fault) for fault in faults.kept]
     faults.raise_if_any(DataError)
-    if not sample:
-        raise DataError(f"{spec}: holds no rows; nothing can be answered")
-    columns = _columns(sample, trained, notes)
-    yield from to_examples(chain(sample, rows), columns, faults)
-    faults.raise_if_any(DataError)
 
 
-def _columns(sample: list[Row], trained: Mapping[str, str], notes: list[str]) -> Columns:
-    """Give the columns of the training rows where these rows have them, else a guess."""
-    wanted = [column for field in ("text", "pair") if (column := trained.get(field))]
-    if wanted and all(column in sample[0].values for column in wanted):
-        return Columns(text=trained["text"], pair=trained.get("pair", ""))
-    guess = guess_text(sample)
-    if bool(guess.columns.pair) != bool(trained.get("pair")):
-        raise DataError(
-            f"{sample[0].origin}: has {', '.join(sample[0].values)}; the adapter was trained on "
-            f"the columns {', '.join(wanted)}; rename the columns"
-        )
-    notes += guess.why
-    return guess.columns
+def _piped(fault: Fault) -> Fault:
+    command = CONVERSION.search(fault.remedy)
+    return replace(fault, remedy=f"convert it: … | {command[0]} | tenon …") if command else fault
 
 
-def _stdin() -> Iterator[Example]:
-    faults = Faults()
-    rows = (
-        Row({"text": line.rstrip("\r\n")}, f"stdin:{number}")
-        for number, line in enumerate(sys.stdin, 1)
-    )
-    yield from to_examples(rows, Columns(text="text"), faults)
-    faults.raise_if_any(DataError)
+def _lines(faults: Faults, notes: list[str]) -> Iterator[Row]:
+    """Give the lines of standard input, read as bytes whatever the terminal's encoding is."""
+    buffer = getattr(sys.stdin, "buffer", None)
+    if buffer is None:
+        raise DataError(f"{STDIN_NAME}: there is none here; name a file of rows")
+    stream = Stream(cast(Readable, buffer), STDIN_NAME, STDIN_NAME, faults)
+    for number, line in enumerate(Lines(stream, STDIN_NAME, faults, notes), 1):
+        if line != REFUSED:
+            yield Row({"text": line.rstrip("\r\n")}, f"{STDIN_NAME}:{number}")

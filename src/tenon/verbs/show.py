@@ -11,9 +11,9 @@ from tenon.adapters.kind import KINDS, Kind
 from tenon.adapters.manifest import Manifest
 from tenon.core.errors import FileError, did_you_mean
 from tenon.core.files import read_json
+from tenon.core.manual import Setting, manual
 from tenon.evaluate.report import Report
 from tenon.evaluate.scorers import SCORERS, Scorer
-from tenon.plan.manual import Setting, manual
 from tenon.plan.plan import Plan
 from tenon.plan.resolve import FLOORS, Top, resolve
 from tenon.train import steplog

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tenon.core.errors import PlanError
+from tenon.core.errors import Occupied, PlanError
 from tenon.core.files import write_text
 from tenon.plan.plan import Plan
 from tenon.plan.resolve import resolve
@@ -67,13 +67,17 @@ class Order:
     def kept(self, *, anew: bool = False) -> Iterator[None]:
         """Leave the inferred run.toml in the run's folder, once that has become one.
 
-        A run.toml that is there stays, unless the run begins anew.
+        A run.toml that is there stays, unless the run begins anew; a folder that belongs to
+        another run is left alone.
         """
-        path = self.out / PLAN_FILE
+        path, ours = self.out / PLAN_FILE, True
         try:
             yield
+        except Occupied:
+            ours = False
+            raise
         finally:
-            begun = (self.out / SETTLED).exists()
+            begun = ours and (self.out / SETTLED).exists()
             if self.text and begun and (anew or not path.exists()):
                 write_text(path, self.text)
 

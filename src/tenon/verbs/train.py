@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from tenon.core.errors import RunError
+from tenon.core.errors import Occupied, RunError
 from tenon.core.files import is_beside, locked, read_json, remove, sweep, write_json
 from tenon.core.progress import Progress
 from tenon.evaluate import baselines as baseline
@@ -18,7 +19,7 @@ from tenon.evaluate.baselines import Baselines
 from tenon.evaluate.predict import predict
 from tenon.evaluate.report import Report
 from tenon.evaluate.scorers import SCORERS
-from tenon.model.attach import Attached, attach
+from tenon.model.attach import Attached, attach, unchanged_random_state
 from tenon.model.classifier import Classifier
 from tenon.model.head import Head
 from tenon.plan.plan import SOURCES, Plan, below
@@ -32,6 +33,8 @@ INPUTS = "inputs.json"
 INPUTS_FORMAT = 1
 LOCK = ".lock"
 DEV_SCORERS = ("accuracy", "macro_f1", "mcc", "log_loss")
+WORLD_SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+"""How launchers tell a process how many there are. Source: accelerate, `state.py`."""
 LEFT_BY_A_RUN = ("adapter", "report", "tensorboard", baseline.NAME, steplog.NAME, INPUTS)
 
 
@@ -42,10 +45,12 @@ class Run:
     Args:
         out: its folder.
         report: how good the adapter is.
+        ended_before: whether the run had ended before this call, which then trained nothing.
     """
 
     out: Path
     report: Report
+    ended_before: bool = False
 
     @property
     def adapter(self) -> Path:
@@ -74,13 +79,14 @@ def train(
         KeyboardInterrupt: on Ctrl-C or SIGTERM, after a checkpoint of the last whole step.
     """
     out = Path(out)
+    _refuse_several_processes()
     _refuse_foreign(out)
     space = open_workspace(plan, progress)
     with locked(out / LOCK):
         sweep(out)
         _claim(out, space, anew=resume == "never")
         ended = _ended(out)
-        return Run(out, ended or _train(space, out, progress))
+        return Run(out, ended or _train(space, out, progress), ended_before=ended is not None)
 
 
 def build(space: Workspace, known: Baselines | None) -> tuple[Classifier, Attached]:
@@ -89,7 +95,7 @@ def build(space: Workspace, known: Baselines | None) -> tuple[Classifier, Attach
     Args:
         known: whose linear probe the head starts from; None starts it at random.
     """
-    head = _head(space)
+    head = new_head(space)
     attached = attach(space.trunk, space.plan.adapter, space.plan.seed)
     if known is not None:
         start(head, known, space.plan.train.head_scale)
@@ -104,6 +110,19 @@ def build(space: Workspace, known: Baselines | None) -> tuple[Classifier, Attach
     return model, attached
 
 
+def new_head(space: Workspace) -> Head:
+    """Make the head of a run, at random from the plan's seed.
+
+    A decoder's, read at its last token, has no bias, as in transformers.
+    """
+    bias = not (space.trunk.decoder and space.plan.model.pooling == "last")
+    with unchanged_random_state():
+        torch.manual_seed(space.plan.seed)
+        return Head(
+            space.trunk.hidden_size, len(space.parts.labels), normalize=space.normalize, bias=bias
+        )
+
+
 def start(head: Head, known: Baselines, scale: float) -> None:
     """Start a head from the linear probe, its logits scaled down."""
     parts = (scale * known.weight_LD, scale * known.bias_L, known.unit_D)
@@ -113,7 +132,7 @@ def start(head: Head, known: Baselines, scale: float) -> None:
 def fit_baselines(space: Workspace, progress: Progress | None = None) -> Baselines:
     """Fit the majority class and the linear probe on the base, which carries no adapter yet."""
     pooling = space.plan.model.pooling
-    bare = Classifier(space.trunk, None, _head(space), pooling)  # type: ignore[arg-type]
+    bare = Classifier(space.trunk, None, new_head(space), pooling)  # type: ignore[arg-type]
     tokens = space.plan.evaluate.batch_tokens
     labels, seed = space.parts.labels, space.plan.seed
     return baseline.fit(
@@ -162,23 +181,25 @@ def _train(space: Workspace, out: Path, progress: Progress | None) -> Report:
     return report
 
 
-def _head(space: Workspace) -> Head:
-    """Make the head; a decoder's, read at its last token, has no bias in transformers either."""
-    bias = not (space.trunk.decoder and space.plan.model.pooling == "last")
-    with torch.random.fork_rng():
-        torch.manual_seed(space.plan.seed)
-        return Head(
-            space.trunk.hidden_size, len(space.parts.labels), normalize=space.normalize, bias=bias
-        )
+def _refuse_several_processes() -> None:
+    """Refuse to be one of several processes: each would train the same run on all rows."""
+    for name in WORLD_SIZES:
+        size = os.environ.get(name, "")
+        if size.isdigit() and int(size) > 1:
+            raise RunError(
+                f"{name} = {size}: this is one of {size} processes that were launched together; "
+                "training takes one process only; run tenon train without torchrun, mpirun or "
+                "accelerate launch"
+            )
 
 
 def _refuse_foreign(out: Path) -> None:
     if out.exists() and not out.is_dir():
-        raise RunError(f"{out}: is a file; choose another --out")
+        raise Occupied(f"{out}: is a file; choose another --out")
     if not out.is_dir() or (out / PLAN).exists():
         return
     if any(path.name != LOCK and not is_beside(path) for path in out.iterdir()):
-        raise RunError(f"{out}: holds files that no run left there; choose another --out")
+        raise Occupied(f"{out}: holds files that no run left there; choose another --out")
 
 
 def _claim(out: Path, space: Workspace, *, anew: bool) -> None:
@@ -209,7 +230,7 @@ def _clear(out: Path) -> None:
 def _refuse_another(out: Path, plan: Plan) -> None:
     before = Plan.read(out / PLAN)
     if before.digest != plan.digest:
-        raise RunError(
+        raise Occupied(
             f"{out}: holds a run of another plan ({_differences(before, plan)}); choose another "
             "--out, or start anew there with --resume never"
         )
@@ -220,7 +241,7 @@ def _refuse_changed(out: Path, inputs: Mapping[str, Any]) -> None:
     changed = [name for name, digest in inputs.items() if before.get(name) != digest]
     if changed:
         what = "the data have" if changed == ["data"] else f"the {changed[-1]} has"
-        raise RunError(
+        raise Occupied(
             f"{out}: {what} changed since this run began; choose another --out, or start anew "
             "there with --resume never"
         )

@@ -6,12 +6,11 @@ import inspect
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, cast, get_args, get_origin
 
 from pydantic_core import PydanticUndefined
 
 from tenon.core.settings import Settings
-from tenon.plan.table import settings_class
 
 ENTRY = re.compile(r"^ {4}([a-z_]+(?:, [a-z_]+)*): (.*)$")
 SECTION = re.compile(r"^[A-Z][a-z]+:$")
@@ -27,6 +26,7 @@ class Setting:
         choices: the values it may have, if they are few.
         meaning: one sentence.
         required: whether it must be given.
+        by_preset: whether its default is another for each preset of its kind.
     """
 
     name: str
@@ -34,6 +34,7 @@ class Setting:
     choices: tuple[str, ...]
     meaning: str
     required: bool
+    by_preset: bool = False
 
 
 def manual(settings: type[Settings], prefix: str = "") -> Iterator[Setting]:
@@ -79,3 +80,12 @@ def _meanings(docstring: str) -> dict[str, str]:
         elif line.strip():
             found |= {name: f"{found[name]} {line.strip()}" for name in names}
     return found
+
+
+def settings_class(annotation: object) -> type[Settings] | None:
+    """Give the Settings class in an annotation such as `Columns | None`, if there is one."""
+    for candidate in (annotation, *get_args(annotation)):
+        plain = isinstance(candidate, type) and get_origin(candidate) is None
+        if plain and issubclass(cast("type", candidate), Settings):
+            return cast("type[Settings]", candidate)
+    return None
