@@ -33,6 +33,7 @@ from tenon.data.repeats import conflicts, duplicates, leaks
 from tenon.data.sample import Sample
 from tenon.data.settings import Columns, DataSettings
 from tenon.data.survey import unused_parts
+from tenon.data.task import Tally
 
 Tokenizer = Callable[[Sequence[str]], list[int]]
 Progress = Callable[[str, int], None]
@@ -126,11 +127,13 @@ class _Reading:
                 for _ in rows:
                     pass
             else:
-                judged = self.route.task.judge(rows, columns)
+                tally: Tally = Counter()
+                judged = self.route.task.judge(rows, columns, tally)
                 for number, item in enumerate(judged, 1):
                     self._enter(source, ledger, item)
                     if progress is not None and number % PROGRESS_ROWS == 0:
                         progress(source, number)
+                self.notes += [f"{source}: {said(n, *what)}" for what, n in tally.items()]
         except DataError as error:
             where = self.route.sources[source]
             what, _, remedy = str(error).removeprefix(f"{where}: ").rpartition("; ")
@@ -205,6 +208,7 @@ def _columns(route: Route, reading: _Reading) -> Columns | None:
         else:
             columns = guessed.columns
             reading.notes += guessed.why
+    columns = _settled(route, columns, samples["train"], reading)
     for source, sample in samples.items():
         faults = Faults()
         if columns is not None and not require(sample, columns, faults):
@@ -218,13 +222,26 @@ def _columns(route: Route, reading: _Reading) -> Columns | None:
     return columns
 
 
+def _settled(
+    route: Route, columns: Columns | None, sample: list[Row], reading: _Reading
+) -> Columns | None:
+    """Give the columns with nothing left open; None where the sample can be read in two ways."""
+    if columns is None:
+        return None
+    try:
+        return route.task.settle(sample, columns, reading.notes)
+    except DataError as error:
+        reading.extra.append(Finding("columns", "error", 1, str(error)))
+        return None
+
+
 def _gathered(reading: _Reading, settings: DataSettings) -> Iterator[Finding]:
     """Give the findings of all sorts."""
     counts, task = reading.label_counts(), reading.route.task
     yield from reading.extra
     for kind, count in reading.problems.items():
         remedy = "training refuses them; mend or remove them"
-        what = said(count, *task.kinds[kind])
+        what = said(count, *task.kinds.get(kind, ("problem", f"of kind {kind} stand in the rows")))
         yield Finding(kind, "error", count, what, remedy, tuple(reading.origins[kind]))
     ledgers = reading.ledgers
     unknown = any(finding.kind == "columns" for finding in reading.extra)

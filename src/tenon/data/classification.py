@@ -14,7 +14,7 @@ from tenon.data.names import LABEL_NAMES, PAIR_NAMES, TEXT_NAMES
 from tenon.data.settings import Columns
 from tenon.data.strict_json import kind_of
 from tenon.data.tables import excerpt
-from tenon.data.task import TASKS, Guess, Task
+from tenon.data.task import TASKS, Guess, Tally, Task
 
 LONGEST_LABEL = 100
 KINDS = {
@@ -37,7 +37,7 @@ KINDS = {
 }
 
 
-def judge(rows: Iterable[Row], columns: Columns) -> Iterator[Example | Refusal]:
+def judge(rows: Iterable[Row], columns: Columns, tally: Tally) -> Iterator[Example | Refusal]:
     """Give for each row its example, or all that is wrong with it.
 
     The first label decides whether the label column holds texts, numbers or booleans; a label of
@@ -46,7 +46,9 @@ def judge(rows: Iterable[Row], columns: Columns) -> Iterator[Example | Refusal]:
     Args:
         rows: rows of one source.
         columns: which column holds what.
+        tally: stays as it is.
     """
+    del tally
     text_column, pair_column, label_column = columns.text, columns.pair, columns.label
     label_type: type | None = None
     first_origin = ""

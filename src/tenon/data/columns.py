@@ -48,10 +48,15 @@ def require(rows: Sequence[Row], columns: Columns, faults: Faults) -> bool:
     """
     before = faults.count
     for field, column in columns.named().items():
-        if rows and not any(column in row.values for row in rows):
+        if rows and not any(has(row, column) for row in rows):
             _, what, remedy = missing_column(rows[0], column, field, columns)
             faults.add(rows[0].origin, what, remedy)
     return faults.count == before
+
+
+def has(row: Row, column: str) -> bool:
+    """Tell whether a row has a column; of `a.b`, whether it has the object `a`."""
+    return column in row.values or ("." in column and column.partition(".")[0] in row.values)
 
 
 def _names(rows: Sequence[Row]) -> list[str]:

@@ -161,6 +161,8 @@ def _columns(route: Route, faults: Faults, notes: list[str]) -> Columns:
         notes.extend(guessed.why)
     for sample in samples.values():
         require(sample, columns, faults)
+    if not faults.count:
+        columns = route.task.settle(samples["train"], columns, notes)
     _require_fields(columns, route.task, faults)
     faults.raise_if_any(DataError)
     return columns

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from tenon.core.errors import DataError, Faults, did_you_mean
 from tenon.data.example import Example, Row
+from tenon.data.findings import said
 from tenon.data.names import PARTS
 from tenon.data.settings import Columns, DataSettings
 from tenon.data.sources import read
 from tenon.data.split import part_of
-from tenon.data.task import TASKS, Task, to_examples
+from tenon.data.task import TASKS, Tally, Task, to_examples
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,11 @@ class Route:
         self, source: str, columns: Columns, faults: Faults, notes: list[str] | None = None
     ) -> Iterator[Example]:
         """Read the examples of a part's source."""
-        return to_examples(self.rows(source, faults, notes), columns, faults, self.settings.task)
+        tally: Tally = Counter()
+        rows = self.rows(source, faults, notes)
+        yield from to_examples(rows, columns, faults, self.settings.task, tally)
+        if notes is not None:
+            notes += [f"{source}: {said(n, *what)}" for what, n in tally.items()]
 
     def examples(self, part: str, columns: Columns, faults: Faults) -> Iterator[Example]:
         """Read the examples of `part`."""

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 from tenon.core.errors import DataError, Faults, FileError, nearest
-from tenon.data.columns import guess_text, to_examples
+from tenon.data.adapted import adapt_classes
 from tenon.data.example import Example, Row
-from tenon.data.fields import canonical
-from tenon.data.findings import counted
-from tenon.data.names import LABEL_NAMES
+from tenon.data.findings import counted, said
 from tenon.data.places import in_order
-from tenon.data.settings import Columns
+from tenon.data.settings import Columns, TaskName
 from tenon.data.sources import read
+from tenon.data.task import TASKS, Task, to_examples
 
 SAMPLE_ROWS = 1_000
 SHOWN_LABELS = 12
-SORTS = {True: "pairs of texts", False: "single texts"}
 
 
 @dataclass(frozen=True)
@@ -27,11 +26,13 @@ class Reading:
 
     Args:
         source: `path[#member]`.
+        task: what is answered.
         columns: which column of this source holds what.
         notes: what was guessed and accepted.
     """
 
     source: str
+    task: TaskName
     columns: Columns
     notes: tuple[str, ...]
 
@@ -42,11 +43,17 @@ class Reading:
             DataError: the file has changed since it was opened, and holds faults now.
         """
         faults = Faults()
-        return sound(to_examples(read(self.source, faults), self.columns, faults), faults)
+        return sound(
+            to_examples(read(self.source, faults), self.columns, faults, self.task), faults
+        )
 
 
 def open_reading(
-    source: str, trained: Mapping[str, str], labels: Sequence[str] | None = None
+    source: str,
+    trained: Mapping[str, str],
+    labels: Sequence[str] | None = None,
+    *,
+    task: TaskName = "text-classification",
 ) -> Reading:
     """Read a source once, and say all that is wrong with it.
 
@@ -56,6 +63,7 @@ def open_reading(
         source: `path[#member]`.
         trained: field of an example to its column in the training rows; empty if not known.
         labels: the adapter's labels, where the rows' own are wanted.
+        task: what it was trained for.
 
     Raises:
         FileError: the source is not there.
@@ -66,18 +74,20 @@ def open_reading(
         raise FileError(f"{source!r}: is an empty path; name a file of rows")
     faults, notes = Faults(), list[str]()
     sample = list(islice(read(source, Faults()), SAMPLE_ROWS))
-    columns = Columns(text="")
-    if sample:
-        columns = _columns(sample, trained, labels, notes)
-    found = Labels(labels)
-    for example in to_examples(read(source, faults, notes=notes), columns, faults):
+    columns = _columns(sample, trained, labels, notes, task) if sample else Columns()
+    found, tally = Labels(labels, TASKS.get(task)), Counter[tuple[str, str]]()
+    rows = read(source, faults, notes=notes)
+    for example in to_examples(rows, columns, faults, task, tally) if sample else ():
         found.count(example)
+    if not sample:
+        deque(rows, maxlen=0)
+    notes += [said(count, *what) for what, count in tally.items()]
     found.judge(faults)
     faults.kept = in_order(faults.kept)
     faults.raise_if_any(DataError)
     if not sample:
         raise DataError(f"{source}: holds no rows; nothing can be answered")
-    return Reading(source, columns, tuple(notes))
+    return Reading(source, task, columns, tuple(notes))
 
 
 def sound(examples: Iterable[Example], faults: Faults) -> Iterator[Example]:
@@ -92,44 +102,28 @@ def sound(examples: Iterable[Example], faults: Faults) -> Iterator[Example]:
     faults.raise_if_any(DataError)
 
 
-def other_sort(
-    where: str, has: str, trained: Mapping[str, str], remedy: str = "rename the columns"
-) -> DataError:
-    """Say that rows are not of the sort that the adapter was trained on, and what is wanted.
-
-    Args:
-        where: an origin, or the name of the source.
-        has: what is there.
-        trained: field of an example to its column in the training rows.
-        remedy: what to do.
-    """
-    wanted = [column for field in ("text", "pair") if (column := trained.get(field))]
-    noun = "columns" if len(wanted) > 1 else "column"
-    return DataError(
-        f"{where}: {has}; the adapter reads {SORTS[len(wanted) > 1]} and was trained on "
-        f"the {noun} {', '.join(wanted)}; {remedy}"
-    )
-
-
 class Labels:
     """Count the labels of rows that an adapter does not have.
 
     Args:
         known: the adapter's; None where the rows' labels are not wanted.
+        task: what it was trained for.
     """
 
-    def __init__(self, known: Sequence[str] | None) -> None:
+    def __init__(self, known: Sequence[str] | None, task: Task) -> None:
         self._known = known
+        self._task = task
         self._names = set(known or ())
         self._strange: dict[str, tuple[str, int]] = {}
 
     def count(self, example: Example) -> None:
         """Take note of one row."""
-        if self._known is None or example.label in self._names:
+        if self._known is None or example.gold is None:
             return
-        label = example.label or ""
-        origin, rows = self._strange.get(label, (example.origin, 0))
-        self._strange[label] = (origin, rows + 1)
+        for label in self._task.classes(example.gold):
+            if label not in self._names:
+                origin, rows = self._strange.get(label, (example.origin, 0))
+                self._strange[label] = (origin, rows + 1)
 
     def judge(self, faults: Faults) -> None:
         """Record a fault for each label that the adapter does not have."""
@@ -148,75 +142,9 @@ def _columns(
     trained: Mapping[str, str],
     labels: Sequence[str] | None,
     notes: list[str],
+    task: TaskName,
 ) -> Columns:
-    """Give the columns of the training rows where these rows have them, else a guess."""
-    names = list(dict.fromkeys(name for row in sample for name in row.values))
-    wanted = [column for field in ("text", "pair") if (column := trained.get(field))]
-    same = bool(wanted) and all(column in names for column in wanted)
-    label = trained.get("label", "")
-    if label not in names:
-        free = [name for name in names if not same or name not in wanted]
-        label = "" if labels is None else _label(sample, free, label or "label", labels, notes)
-    kept = "" if labels is None else label
-    if same:
-        return Columns(text=trained["text"], pair=trained.get("pair", ""), label=kept)
-    text, pair = _texts(sample, trained, label, notes)
-    return Columns(text=text, pair=pair, label=kept)
-
-
-def _texts(
-    sample: Sequence[Row], trained: Mapping[str, str], label: str, notes: list[str]
-) -> tuple[str, str]:
-    """Guess the columns of the text, or of the pair, among those that do not hold the label."""
-    rest = [
-        Row({name: value for name, value in row.values.items() if name != label}, row.origin)
-        for row in sample
-    ]
-    first = sample[0]
-    has = f"has {', '.join(first.values)}"
-    try:
-        guess = guess_text(rest)
-    except DataError as error:
-        raise other_sort(first.origin, has, trained) if trained.get("text") else error from error
-    columns = guess.columns
-    if trained.get("text") and bool(columns.pair) != bool(trained.get("pair")):
-        raise other_sort(first.origin, has, trained)
-    notes += guess.why
-    return columns.text, columns.pair
-
-
-def _label(
-    sample: Sequence[Row],
-    names: Sequence[str],
-    trained: str,
-    labels: Sequence[str],
-    notes: list[str],
-) -> str:
-    """Give the column whose values are the adapter's labels, else one that is called after labels.
-
-    Raises:
-        DataError: there is none.
-    """
-    holding = [name for name in names if _holds_labels(sample, name, set(labels))]
-    named = [name for name in names if name.strip().casefold() in LABEL_NAMES]
-    if len(holding) == 1:
-        notes.append(f"label is column {holding[0]!r}: it holds the adapter's labels")
-        return holding[0]
-    among = [name for name in named if name in holding] or named
-    if not among:
-        first = sample[0]
-        raise DataError(
-            f"{first.origin}: no column {trained!r}; this row has {', '.join(first.values)}; "
-            f"name the column of the labels {trained!r}, as in training"
-        )
-    notes.append(f"label is column {among[0]!r}, by its name")
-    return among[0]
-
-
-def _holds_labels(sample: Sequence[Row], name: str, labels: set[str]) -> bool:
-    """Whether at least half of a column's values are labels."""
-    values = [value for row in sample if (value := row.values.get(name)) not in (None, "")]
-    known = sum(
-        isinstance(value, str | int | float) and canonical(value) in labels for value in values
-    )
-    return bool(values) and 2 * known >= len(values)
+    adapt = TASKS.get(task).adapt
+    if adapt is None:
+        return adapt_classes(sample, trained, labels, notes)
+    return adapt(sample, Columns.model_validate(trained), notes, labelled=labels is not None)

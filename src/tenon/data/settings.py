@@ -21,6 +21,10 @@ class Columns(Settings):
         tokens: column of the list of words, of a tagged text.
         tags: column of the list of tags, one for each word.
         spans: column of the list of spans, in characters of the text.
+        scheme: how tags say spans; told from the tags where left out. "plain" gives each token a
+            class of its own; "io" makes a span of neighbours with one tag.
+        without_spans: what a row is that lacks the column of spans; "none" makes it a text
+            without spans, "" an error.
     """
 
     text: str = ""
@@ -29,10 +33,13 @@ class Columns(Settings):
     tokens: str = ""
     tags: str = ""
     spans: str = ""
+    scheme: Literal["", "bio", "iob1", "bioes", "bilou", "bmes", "io", "plain"] = ""
+    without_spans: Literal["", "none"] = ""
 
     def named(self) -> dict[str, str]:
         """Give the fields that have a column, and the column of each."""
-        return {field: column for field, column in self.model_dump().items() if column}
+        fields = self.model_dump(exclude={"scheme", "without_spans"})
+        return {field: column for field, column in fields.items() if column}
 
 
 class DataSettings(Settings):

@@ -9,6 +9,7 @@ from typing import BinaryIO, cast
 
 from tenon.core.errors import DataError, Faults, FileError, did_you_mean, nearest
 from tenon.core.files import reading
+from tenon.data.conll import conll_rows, looks_like_conll
 from tenon.data.dialect import Quoting
 from tenon.data.example import Row
 from tenon.data.json_document import document_rows
@@ -20,8 +21,10 @@ from tenon.data.tables import table_rows
 
 HUB = "hub:"
 PACKED = (".gz", ".xz", ".zst", ".bz2")
-SUFFIXES = ("csv", "tsv", "jsonl", "json", "parquet")
-_SUFFIX_NAMES = {"ndjson": "jsonl", "tab": "tsv"}
+SUFFIXES = ("csv", "tsv", "jsonl", "json", "parquet", "conll")
+_SUFFIX_NAMES = {
+    "ndjson": "jsonl", "tab": "tsv", "bio": "conll", "iob": "conll", "conllu": "conll",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +95,7 @@ def read(
     """Read the rows of a source, in order, in bounded memory.
 
     Args:
-        spec: `path[#member]`; CSV, TSV, JSONL, JSON or Parquet, plain or packed by gzip, xz, zstd
+        spec: `path[#member]`; CSV, TSV, JSONL, JSON, CoNLL or Parquet, plain or packed by gzip, xz, zstd
             or bzip2; the member of a zip file; the list of a JSON object; a folder that `datasets`
             saved; `hub:owner/name#split`.
         faults: every line that is no row, with its origin; reading goes on after it where it can.
@@ -210,7 +213,12 @@ def _stream_rows(
     if member:
         raise DataError(f"{where}: a {format} file has no part {member!r}; leave #{member} out")
     lines = Lines(stream, where, faults, notes)
-    yield from json_line_rows(lines) if format == "jsonl" else table_rows(lines, format, quoting)
+    if format == "jsonl":
+        yield from json_line_rows(lines)
+    elif format == "conll":
+        yield from conll_rows(lines)
+    else:
+        yield from table_rows(lines, format, quoting)
     if lines.unended:
         notes.append(f"{where}: the last line has no line end, which is accepted")
 
@@ -246,9 +254,14 @@ def format_of(name: str, head: bytes, where: str) -> str:
         return "parquet"
     suffix = _bare(name.lower()).rsplit(".", 1)[-1]
     suffix = _SUFFIX_NAMES.get(suffix, suffix)
-    if suffix in ("csv", "tsv"):
+    whole = head.decode("utf-8-sig", "replace")
+    if suffix in ("csv", "conll"):
         return suffix
-    text = head.decode("utf-8-sig", "replace").lstrip(BLANKS)
+    if suffix not in ("json", "jsonl") and looks_like_conll(whole):
+        return "conll"
+    if suffix == "tsv":
+        return suffix
+    text = whole.lstrip(BLANKS)
     if suffix in ("json", "jsonl") or text[:1] in ("{", "["):
         return _json_format(text, suffix)
     if "\t" in text.split("\n", 1)[0]:

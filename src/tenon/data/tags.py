@@ -317,7 +317,7 @@ def _refuse_two(
 ) -> None:
     raise DataError(
         f"{place}tags {_listed(sorted(counts))} can be read as {one} or as {other}; "
-        f'say which: tags = "{first}" or tags = "{second}"'
+        f'say which: data.columns.scheme = "{first}" or "{second}"'
     )
 
 

@@ -57,14 +57,12 @@ class Rendered:
 
 
 class Renderer(Protocol):
-    """How examples of a task become what a base reads.
-
-    Args:
-        limit: most tokens of a row.
-    """
+    """How examples of a task become what a base reads."""
 
     @property
-    def limit(self) -> int: ...
+    def limit(self) -> int:
+        """Give the most tokens of a row."""
+        ...
 
     @property
     def digest(self) -> str:

@@ -14,12 +14,13 @@ from typing import TextIO, cast
 from tenon.core.errors import DataError, Fault, Faults
 from tenon.core.files import aside
 from tenon.core.progress import Progress
-from tenon.data.columns import to_examples
+from tenon.data.adapted import other_sort
 from tenon.data.example import Example, Row
 from tenon.data.lines import REFUSED, Lines
-from tenon.data.reading import open_reading, other_sort
+from tenon.data.reading import open_reading
 from tenon.data.settings import Columns
 from tenon.data.streams import Readable, Stream
+from tenon.data.task import to_examples
 from tenon.evaluate.answerer import Answerer, open_answerer
 from tenon.evaluate.rows import entries
 from tenon.verbs.home import adapter_folder, refuse_own, refuse_sources
@@ -145,7 +146,9 @@ def _typed(trained: Mapping[str, str], notes: list[str]) -> Iterator[Example]:
     if trained.get("pair"):
         raise other_sort(STDIN_NAME, "gives single texts", trained, "name a file with these")
     faults = Faults()
-    examples = _sound(to_examples(_lines(faults, notes), Columns(text="text"), faults), faults)
+    examples = _sound(
+        to_examples(_lines(faults, notes), Columns(text="text"), faults, task), faults
+    )
     first = next(examples, None)
     if first is None:
         raise DataError(f"{STDIN_NAME}: holds no text; give one text a line")
