@@ -278,9 +278,7 @@ def reconfigured(folder, **fields):
 def test_weights_that_are_cut_short_are_refused(copy):
     weights = copy / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
-    with pytest.raises(
-        FileError, match=r"model\.safetensors: is damaged or cut short at .*copy"
-    ):
+    with pytest.raises(FileError, match=r"model\.safetensors: is damaged or cut short at .*copy"):
         trunk_of(copy)
 
 
