@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tenon.data.gold import Span
 from tenon.text.alignment import Run, align_spans, align_words, run_of, spans_of, tags_of, trimmed
+from tenon.text.tokenizer import load_tokenizer
 from tenon.text.windows import encode_windows
-from text.test_windows import FAMILIES, family, texts
+from text.families import FAMILIES, family, texts
 
 WORDS = "Anna Lee lives in 北京市 now"
 
@@ -145,3 +148,37 @@ def test_every_word_has_a_token_or_is_told(kind, text):
 def test_characters_as_words_share_a_token():
     made = align_words([(0, 2), (2, 3)], [(0, 1), (1, 2), (2, 3)])
     assert made.first_W == (0, 0, 1) and made.shared == (1,) and made.word_T == (0, 2)
+
+
+@pytest.mark.public_data
+@pytest.mark.parametrize("model", ["tenon-small-encoder", "tenon-small-lm"])
+def test_real_answers_are_where_their_tokens_say(shared, model):
+    path, folder = shared / "data/cmrc2018/cmrc2018_trial.json", shared / "models" / model
+    if not path.is_file() or not folder.is_dir():
+        pytest.skip(f"no {path.name} or no {model}")
+    paragraphs = [
+        part for article in json.loads(path.read_text())["data"] for part in article["paragraphs"]
+    ]
+    contexts = [paragraph["context"] for paragraph in paragraphs[:60]]
+    asked = [paragraph["qas"][0] for paragraph in paragraphs[:60]]
+    read = encode_windows(
+        load_tokenizer(folder),
+        contexts,
+        limit=128,
+        overlap=32,
+        questions=[question["question"] for question in asked],
+    )
+    exact = wrong = 0
+    for context, question, found in zip(contexts, asked, read, strict=True):
+        answer = question["answers"][0]
+        begin, said = answer["answer_start"], answer["text"]
+        if context[begin : begin + len(said)] != said:
+            wrong += 1
+            continue
+        run = run_of(context, found.offsets_T, begin, begin + len(said))
+        assert run is not None and found.unread == found.unknown == 0 and len(found.windows) > 1
+        start, end = found.offsets_T[run.first][0], found.offsets_T[run.last - 1][1]
+        assert said.strip() in context[start:end]
+        assert (context[start:end] == said.strip()) == run.exact
+        exact += run.exact
+    assert wrong < 20 and exact > 0.8 * (60 - wrong)

@@ -223,6 +223,13 @@ def test_thinking_is_learned_where_it_is_written():
     ]
 
 
+def test_a_thought_is_a_token_in_an_answer_and_text_in_a_question():
+    own = template("qwen3")
+    token = own.tokenizer.convert_tokens_to_ids("<think>")
+    row = encode_chat(own, talk("a <think> b", "<think>\nfox\n</think>\n\nyes"), WHERE)
+    assert row.ids.count(token) == 1 == row.escaped and row.ids.index(token) == row.prompt
+
+
 def test_a_template_that_drops_earlier_thinking_is_refused_and_unrolled():
     own = template("qwen3")
     turns = talk("hello", "<think>\none\n</think>\n\nyes", "what", "<think>\ntwo\n</think>\n\nno")
