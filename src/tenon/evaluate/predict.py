@@ -13,6 +13,7 @@ import torch
 from tenon.core.progress import Progress
 from tenon.evaluate.prediction import Predictions
 from tenon.model.classifier import Classifier
+from tenon.model.model import Model
 from tenon.text.batch import batch
 from tenon.text.order import micro_batches
 from tenon.text.tokens import Tokens
@@ -36,7 +37,7 @@ def predict(
     """
     log_probs_RL = np.empty((len(tokens), len(labels)), np.float32)
     with inference(model):
-        for rows in _by_length(tokens, batch_tokens):
+        for rows in by_length(tokens, batch_tokens):
             logits_BL = model.logits_BL(batch(tokens, rows))
             log_probs_RL[rows] = torch.log_softmax(logits_BL, -1).cpu().numpy()
             if progress:
@@ -51,7 +52,7 @@ def features(
     width = model.head.linear.in_features
     features_RD = np.empty((len(tokens), width), np.float32)
     with inference(model):
-        for rows in _by_length(tokens, batch_tokens):
+        for rows in by_length(tokens, batch_tokens):
             features_RD[rows] = model.features_BD(batch(tokens, rows)).cpu().numpy()
             if progress:
                 progress.advance(len(rows))
@@ -59,7 +60,7 @@ def features(
 
 
 @contextlib.contextmanager
-def inference(model: Classifier) -> Iterator[None]:
+def inference(model: Model) -> Iterator[None]:
     """Hold the model in evaluation mode without gradients; each module gets its own mode back."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
@@ -71,7 +72,8 @@ def inference(model: Classifier) -> Iterator[None]:
             module.training = training
 
 
-def _by_length(tokens: Tokens, batch_tokens: int) -> list[npt.NDArray[np.int64]]:
+def by_length(tokens: Tokens, batch_tokens: int) -> list[npt.NDArray[np.int64]]:
+    """Give the rows in micro-batches of like length."""
     if not len(tokens):
         return []
     rows = np.argsort(tokens.lengths_R, kind="stable")

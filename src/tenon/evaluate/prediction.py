@@ -3,10 +3,62 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
+
+
+Bools = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float32]
+Index = npt.NDArray[np.integer[Any]]
+
+
+class Answers(Protocol):
+    """Answers to the R rows of one part, of whatever task."""
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """Content ids of the rows."""
+        ...
+
+    @property
+    def origins(self) -> Sequence[str]:
+        """`file:line` of the rows."""
+        ...
+
+    @property
+    def failed(self) -> dict[str, str]:
+        """Origin to cause, for rows that could not be answered; they are in nothing else."""
+        ...
+
+    @property
+    def known_R(self) -> Bools:
+        """Which rows have a gold."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def finite(self) -> bool:
+        """Whether every score of a row with a gold is a finite number."""
+        ...
+
+    def take(self, rows: Index) -> Self:
+        """Give the rows at `rows`, in that order."""
+        ...
+
+    def same_gold(self, other: Self) -> bool:
+        """Whether the rows of both have the same gold."""
+        ...
+
+    def rescored(self, log_probs: Floats) -> Self:
+        """Give the same rows with other class scores, a row of them for each unit."""
+        ...
+
+    def renamed(self, origins: Sequence[str], failed: dict[str, str]) -> Self:
+        """Give the same answers under other origins."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -37,6 +89,40 @@ class Predictions:
     def answer_R(self) -> npt.NDArray[np.int32]:
         """Index of the likeliest label of each row."""
         return self.log_probs_RL.argmax(axis=1).astype(np.int32)
+
+    @property
+    def known_R(self) -> Bools:
+        """Which rows have a gold."""
+        return self.gold_R >= 0
+
+    def finite(self) -> bool:
+        """Whether every score of a row with a gold is a finite number."""
+        return bool(np.isfinite(self.log_probs_RL[self.known_R]).all())
+
+    def take(self, rows: Index) -> Predictions:
+        """Give the rows at `rows`, in that order."""
+        places: list[int] = rows.tolist()
+        return replace(
+            self,
+            ids=[self.ids[row] for row in places],
+            origins=[self.origins[row] for row in places],
+            texts=[self.texts[row] for row in places],
+            pairs=None if self.pairs is None else [self.pairs[row] for row in places],
+            gold_R=self.gold_R[rows],
+            log_probs_RL=self.log_probs_RL[rows],
+        )
+
+    def same_gold(self, other: Predictions) -> bool:
+        """Whether the rows of both have the same gold."""
+        return np.array_equal(self.gold_R, other.gold_R)
+
+    def rescored(self, log_probs: Floats) -> Predictions:
+        """Give the same rows with other class scores, [R, L]."""
+        return replace(self, log_probs_RL=log_probs, failed={})
+
+    def renamed(self, origins: Sequence[str], failed: dict[str, str]) -> Predictions:
+        """Give the same answers under other origins."""
+        return replace(self, origins=origins, failed=failed)
 
     def __len__(self) -> int:
         return len(self.ids)

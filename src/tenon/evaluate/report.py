@@ -12,9 +12,9 @@ import numpy as np
 
 from tenon.core.errors import DataError
 from tenon.data.findings import agreed, counted, said
-from tenon.evaluate import rows, tables
-from tenon.evaluate.prediction import Predictions
-from tenon.evaluate.scorers import SCORERS, Scorer, labelled, take
+from tenon.evaluate.exam import EXAMS
+from tenon.evaluate.prediction import Answers
+from tenon.evaluate.scorers import SCORERS, Scorer, labelled
 from tenon.evaluate.settings import EvaluateSettings
 from tenon.evaluate.statistics import Interval, Paired, intervals, paired, used_resamples
 from tenon.evaluate.verdict import STRONGEST_FIRST, Outcome, judge
@@ -97,8 +97,8 @@ class Report:
 
 
 def report(
-    predictions: Mapping[str, Predictions],
-    baselines: Mapping[str, Mapping[str, Predictions]],
+    predictions: Mapping[str, Answers],
+    baselines: Mapping[str, Mapping[str, Answers]],
     settings: EvaluateSettings,
     *,
     task: str,
@@ -144,7 +144,7 @@ def report(
         task=task,
         part=part,
         **_scores(known, part, rivals, unseen, settings, seed),
-        **_tables(known[part], rivals, settings.level),
+        **_tables(task, known[part], rivals, settings.level),
         learning_curve={name: _thin(points) for name, points in curve.items()},
         cost=_plain(cost),
         data=_plain(data),
@@ -156,10 +156,10 @@ def report(
 
 
 def _scores(
-    known: Mapping[str, Predictions],
+    known: Mapping[str, Answers],
     part: str,
-    rivals: Mapping[str, Predictions],
-    unseen: Predictions | None,
+    rivals: Mapping[str, Answers],
+    unseen: Answers | None,
     settings: EvaluateSettings,
     seed: int,
 ) -> dict[str, Any]:
@@ -207,37 +207,33 @@ def _fit(settings: EvaluateSettings, count: int) -> list[Scorer]:
     if count >= FEWEST_ROWS:
         return scorers
     shares = [scorer for scorer in scorers if scorer.interval == "wilson"]
-    return shares or [SCORERS.get("accuracy")]
+    return shares or scorers[:1]
 
 
-def _tables(known: Predictions, rivals: Mapping[str, Predictions], level: float) -> dict[str, Any]:
+def _tables(
+    task: str, known: Answers, rivals: Mapping[str, Answers], level: float
+) -> dict[str, Any]:
     """Give the fields of a report that list labels, bins and rows."""
     strongest = next((rivals[name] for name in (*STRONGEST_FIRST, *rivals) if name in rivals), None)
-    return {
-        "per_class": tables.per_class(known, level),
-        "confusion": tables.confusion(known),
-        "calibration": tables.calibration(known, level),
-        "surest_errors": rows.surest_errors(known),
-        **(rows.won_and_lost(known, strongest) if strongest else {}),
-    }
+    return EXAMS.get(task).tables(known, strongest, level)
 
 
-def _gold(predictions: Predictions) -> bool:
-    return bool((predictions.gold_R >= 0).any())
+def _gold(predictions: Answers) -> bool:
+    return bool(predictions.known_R.any())
 
 
-def _leading_part(known: Mapping[str, Predictions]) -> str:
+def _leading_part(known: Mapping[str, Answers]) -> str:
     for part in ("test", "dev", *known):
         if part in known:
             return part
     raise DataError("no part has a labelled row; a report needs one: set data.test or data.dev")
 
 
-def _unseen(known: Predictions, seen: Collection[str]) -> Predictions | None:
+def _unseen(known: Answers, seen: Collection[str]) -> Answers | None:
     """Give the rows whose id is not in `seen`; None if that is all of them, or none."""
     ids = set(seen)
     fresh = np.array([row for row, id in enumerate(known.ids) if id not in ids], np.int64)
-    return take(known, fresh) if 0 < len(fresh) < len(known) else None
+    return known.take(fresh) if 0 < len(fresh) < len(known) else None
 
 
 def _plain(value: Mapping[str, Any]) -> dict[str, Any]:
@@ -262,18 +258,18 @@ def _methods(scorers: Sequence[Scorer], settings: EvaluateSettings, count: int) 
 
 
 def _notes(
-    predictions: Mapping[str, Predictions], part: str, new_rows: Predictions | None
+    predictions: Mapping[str, Answers], part: str, new_rows: Answers | None
 ) -> list[str]:
     notes: list[str] = []
     for name, answers in predictions.items():
-        if missing := int((answers.gold_R < 0).sum()):
+        if missing := int((~answers.known_R).sum()):
             rows = said(missing, "row", "have no known label")
             notes.append(f"{name}: {rows} and {agreed(missing, 'are')} in no score.")
         if answers.failed:
             origin, cause = next(iter(answers.failed.items()))
             rows = counted(len(answers.failed), "row")
             notes.append(f"{name}: {rows} could not be answered, first {origin}: {cause}")
-        if 0 < (scored := int((answers.gold_R >= 0).sum())) < FEWEST_ROWS:
+        if 0 < (scored := int(answers.known_R.sum())) < FEWEST_ROWS:
             notes.append(
                 f"{name}: {said(scored, 'row', 'are too few')} for any score but a share of rows, "
                 f"and for any comparison; {FEWEST_ROWS} are needed."

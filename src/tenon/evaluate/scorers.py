@@ -10,16 +10,17 @@ R rows, L labels, K terms, S samples of rows (S = 1 for the rows themselves).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
 from tenon.core.registry import Registry
-from tenon.evaluate.prediction import Predictions
+from tenon.evaluate.prediction import Answers, Predictions
 
+A = TypeVar("A", bound=Answers)
 Doubles = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 CALIBRATION_BINS = 15
@@ -45,10 +46,10 @@ class Scorer:
     better: Literal["higher", "lower"]
     unit: Literal["percent", "plain", "nats"]
     interval: Literal["wilson", "bca", "inverted"]
-    terms: Callable[[Predictions], Any]
+    terms: Callable[[Any], Any]
     combine: Callable[[Doubles, int], Doubles]
 
-    def score(self, predictions: Predictions) -> float:
+    def score(self, predictions: Answers) -> float:
         """Give the score over the rows whose gold is known.
 
         Raises:
@@ -59,36 +60,23 @@ class Scorer:
         return float(self.combine(sums_1K, len(known))[0])
 
 
-SCORERS: Registry[Scorer] = Registry("scorer", "tenon.scorers")
+SCORERS: Registry[Scorer] = Registry(
+    "scorer", "tenon.scorers", ("tenon.evaluate.entity_scorers",)
+)
 
 
-def labelled(predictions: Predictions) -> Predictions:
-    """Give the predictions whose gold is known; the difference in length is what was left out.
+def labelled(predictions: A) -> A:
+    """Give the answers whose gold is known; the difference in length is what was left out.
 
     Raises:
-        ValueError: none is known, or a log-probability is not finite.
+        ValueError: none is known, or a score is not finite.
     """
-    known_R = predictions.gold_R >= 0
+    known_R = predictions.known_R
     if not known_R.any():
         raise ValueError("no row has a known label; nothing can be scored")
-    if not np.isfinite(predictions.log_probs_RL[known_R]).all():
+    if not predictions.finite():
         raise ValueError("a log-probability is not finite; the model is damaged")
-    return predictions if known_R.all() else take(predictions, np.flatnonzero(known_R))
-
-
-def take(predictions: Predictions, index_R: npt.NDArray[np.integer[Any]]) -> Predictions:
-    """Give the rows at `index_R`, in that order."""
-    rows = index_R.tolist()
-    pairs = predictions.pairs
-    return replace(
-        predictions,
-        ids=[predictions.ids[row] for row in rows],
-        origins=[predictions.origins[row] for row in rows],
-        texts=[predictions.texts[row] for row in rows],
-        pairs=None if pairs is None else [pairs[row] for row in rows],
-        gold_R=predictions.gold_R[index_R],
-        log_probs_RL=predictions.log_probs_RL[index_R],
-    )
+    return predictions if known_R.all() else predictions.take(np.flatnonzero(known_R))
 
 
 def hits(predictions: Predictions) -> Bools:

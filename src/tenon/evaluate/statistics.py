@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from tenon.evaluate.prediction import Predictions
-from tenon.evaluate.scorers import Doubles, Scorer, labelled, take
+from tenon.evaluate.prediction import Answers
+from tenon.evaluate.scorers import A, Doubles, Scorer, labelled
 
 CHUNK_DRAWS = 4_000_000
 MOST_DRAWS = 400_000_000
@@ -66,7 +66,7 @@ class Paired:
 
 
 def intervals(
-    predictions: Predictions, scorers: Sequence[Scorer], *, level: float, resamples: int, seed: int
+    predictions: Answers, scorers: Sequence[Scorer], *, level: float, resamples: int, seed: int
 ) -> dict[str, Interval]:
     """Give the interval of each scorer, over the rows whose gold is known.
 
@@ -97,8 +97,8 @@ def intervals(
 
 
 def paired(
-    first: Predictions,
-    second: Predictions,
+    first: Answers,
+    second: Answers,
     scorers: Sequence[Scorer],
     *,
     level: float,
@@ -133,7 +133,7 @@ def paired(
     return compared
 
 
-def align(first: Predictions, second: Predictions) -> tuple[Predictions, Predictions]:
+def align(first: A, second: A) -> tuple[A, A]:
     """Give both systems' rows that both have, in the first one's order.
 
     Raises:
@@ -144,9 +144,9 @@ def align(first: Predictions, second: Predictions) -> tuple[Predictions, Predict
         shared = [row for row, origin in enumerate(first.origins) if origin in place]
         if not shared:
             raise ValueError("the two systems share no row; nothing can be compared")
-        second = take(second, np.array([place[first.origins[row]] for row in shared]))
-        first = take(first, np.array(shared))
-    if not np.array_equal(first.gold_R, second.gold_R):
+        second = second.take(np.array([place[first.origins[row]] for row in shared]))
+        first = first.take(np.array(shared))
+    if not first.same_gold(second):
         raise ValueError("the two systems were scored against different labels")
     return first, second
 
@@ -190,7 +190,7 @@ def bonett_price(won: int, lost: int, rows: int, level: float) -> tuple[float, f
 
 
 def bootstrap(
-    predictions: Predictions, scorers: Sequence[Scorer], *, resamples: int, seed: int
+    predictions: Answers, scorers: Sequence[Scorer], *, resamples: int, seed: int
 ) -> dict[str, Doubles]:
     """Give each scorer's values on resampled rows, [S]; equal seeds draw equal rows.
 
@@ -230,7 +230,7 @@ def _draw(rows: int, resamples: int, seed: int) -> Iterator[Doubles]:
 
 
 def _bca(
-    known: Predictions, scorer: Scorer, value: float, sample_S: Doubles, level: float
+    known: Answers, scorer: Scorer, value: float, sample_S: Doubles, level: float
 ) -> tuple[float, float]:
     """Give the bias-corrected and accelerated interval.
 
@@ -248,7 +248,7 @@ def _bca(
     return _quantiles(sample_S, shares[0], shares[1])
 
 
-def _acceleration(known: Predictions, scorer: Scorer) -> float:
+def _acceleration(known: Answers, scorer: Scorer) -> float:
     """Give a sixth of the jackknife's skewness; beyond 20,000 rows it is taken as 0."""
     rows = len(known)
     if not 1 < rows <= JACKKNIFE_ROWS:
@@ -268,7 +268,7 @@ def _acceleration(known: Predictions, scorer: Scorer) -> float:
 
 
 def _inverted(
-    known: Predictions, scorer: Scorer, level: float, *, resamples: int, seed: int
+    known: Answers, scorer: Scorer, level: float, *, resamples: int, seed: int
 ) -> tuple[float, float]:
     """Give every score that the observed one does not contradict.
 
@@ -301,7 +301,7 @@ def _quantiles(sample_S: Doubles, low: float, high: float) -> tuple[float, float
 
 
 def _compare_shares(
-    scorer: Scorer, first: Predictions, second: Predictions, level: float
+    scorer: Scorer, first: Answers, second: Answers, level: float
 ) -> Paired:
     first_R, second_R = (
         np.asarray(scorer.terms(answers).toarray())[:, 0] > 0.5 for answers in (first, second)

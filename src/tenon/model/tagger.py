@@ -1,0 +1,76 @@
+"""Tagger: a frozen trunk with an adapter and a head that scores the classes of tokens.
+
+Legend: B rows, T real tokens, U tokens with a class, D hidden, L classes.
+"""
+
+from __future__ import annotations
+
+from peft import PeftModel
+from torch import Tensor, nn
+
+from tenon.model.classifier import IGNORED, loss_sum
+from tenon.model.head import Head
+from tenon.model.model import quieten, trainable
+from tenon.model.trunk import Trunk
+from tenon.text.batch import Batch
+
+
+class Tagger(nn.Module):
+    """Class scores for the tokens of packed or padded rows.
+
+    In training mode the frozen trunk runs without its own dropout unless
+    `trunk_dropout` is set; adapters keep theirs.
+
+    Args:
+        trunk: the base; its parameters are frozen.
+        peft: the PEFT model around the trunk's modules, or None for the bare base.
+        head: hidden states to scores.
+        trunk_dropout: keep the trunk's own dropout on in training mode.
+    """
+
+    def __init__(
+        self, trunk: Trunk, peft: PeftModel | None, head: Head, *, trunk_dropout: bool = False
+    ) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.base: nn.Module = peft if peft is not None else trunk.model
+        self.head = head.to(trunk.device)
+        self.trunk_dropout = trunk_dropout
+
+    @property
+    def peft(self) -> PeftModel | None:
+        """The PEFT model, or None for the bare base."""
+        return self.base if isinstance(self.base, PeftModel) else None
+
+    def features_UD(self, batch: Batch, chosen_T: Tensor) -> Tensor:
+        """Give the hidden state of chosen tokens, in float32.
+
+        Args:
+            chosen_T: bool, the tokens.
+        """
+        hidden_TD = self.trunk.hidden_TD(batch.to(self.trunk.device))
+        return self.head.features(hidden_TD[chosen_T.to(hidden_TD.device)].float())
+
+    def logits_UL(self, batch: Batch, chosen_T: Tensor) -> Tensor:
+        """Give the class scores of chosen tokens, in float32."""
+        return self.head.linear(self.features_UD(batch, chosen_T))
+
+    def nats(self, batch: Batch) -> Tensor:
+        """Give the summed cross-entropy of the tokens that have a class."""
+        known_T = batch.classes_X != IGNORED
+        return loss_sum(self.logits_UL(batch, known_T), batch.classes_X[known_T])[0]
+
+    def targets(self, batch: Batch) -> int:
+        """Give how many tokens have a class."""
+        return int((batch.classes_X != IGNORED).sum())
+
+    def train(self, mode: bool = True) -> Tagger:  # noqa: FBT001, FBT002 - torch's signature
+        """Set the mode; the trunk's own modules stay in evaluation mode, their dropout off."""
+        super().train(mode)
+        if mode and not self.trunk_dropout:
+            quieten(self.base)
+        return self
+
+    def trainable(self) -> dict[str, nn.Parameter]:
+        """Give the parameters that training changes, by name, in the model's order."""
+        return trainable(self)
