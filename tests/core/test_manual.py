@@ -7,8 +7,8 @@ from typing import Literal
 import pytest
 
 from tenon.adapters.kind import KINDS
-from tenon.core.settings import Settings
 from tenon.core.manual import manual
+from tenon.core.settings import Settings
 from tenon.plan.resolve import FLOORS, Top
 
 OWNERS = [Top, *FLOORS.values(), *(kind.settings for _, kind in KINDS)]

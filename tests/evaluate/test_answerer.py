@@ -90,7 +90,7 @@ BAD = [
     (3, "of type int"),
     (b"a", "of type bytes"),
     ({"text": "a"}, "of type dict"),
-    ({"a", "b"}, "of type set"),
+    ({"a"}, "of type set"),
     (np.array([["a", "b"]]), "of type ndarray"),
 ]
 

@@ -44,11 +44,13 @@ class Probes(Settings):
         texts: a few short texts; no user's rows.
         pairs: their second texts, or None for single texts.
         logits: float32, one list of L numbers a text.
+        dtype: number format of the base that gave them.
     """
 
     texts: tuple[str, ...] = ()
     pairs: tuple[str, ...] | None = None
     logits: tuple[tuple[float, ...], ...] = ()
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
 
 
 class TensorSpec(Settings):

@@ -154,7 +154,9 @@ def probe(model: Classifier, renderer: ClassRenderer) -> Probes:
     """Give fixed inputs and the logits that the model gives for them."""
     # A base may have no token at all for a text in another script.
     texts = tuple(text for text in PROBE_TEXTS if renderer.encode([Pieces(text, None, -1)]).ids[0])
-    return Probes(texts=texts, logits=_logits(model, renderer, texts))
+    dtype = str(model.trunk.model.dtype).removeprefix("torch.")
+    logits = _logits(model, renderer, texts)
+    return Probes(texts=texts, logits=logits, dtype=dtype)  # type: ignore[arg-type] - one of three
 
 
 def _logits(
@@ -199,7 +201,7 @@ def _prove(folder: Path, manifest: Manifest, model: Classifier, renderer: ClassR
     stored = torch.tensor(probes.logits)
     now = torch.tensor(_logits(model, renderer, probes.texts, probes.pairs))
     error = float((now - stored).abs().max() / stored.abs().max().clamp_min(1.0))
-    if not error <= TOLERANCE[model.trunk.model.dtype]:
+    if not error <= max(TOLERANCE[model.trunk.model.dtype], TOLERANCE[trunks.DTYPES[probes.dtype]]):
         raise AdapterError(
             f"{folder}: gives other logits here than when it was written (they differ by "
             f"{error:.1e} of their size); is another version of transformers or PEFT installed?"

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 import torch
 from peft import PeftConfig, PeftModel, get_peft_model
 
-from tenon.adapters import sites
-from tenon.adapters.kind import KINDS
+from tenon.adapters.fit import fit
 from tenon.adapters.pack import Adapter
 from tenon.adapters.settings import AdapterSettings
 from tenon.adapters.weights import PEFT_NAME, put
@@ -41,9 +40,7 @@ def attach(trunk: Trunk, settings: AdapterSettings, seed: int) -> Attached:
     Raises:
         PlanError: a site matches nothing, or the kind refuses the trunk.
     """
-    kind = KINDS.get(settings.kind)
-    places = sites.resolve(trunk.model, settings.sites)
-    config = kind.config(kind.settings(**settings.own), places, trunk.model.config)
+    places, config = fit(trunk.model, settings)
     with unchanged_random_state():
         torch.manual_seed(seed)
         return Attached(_wrapped(trunk, config), places)

@@ -10,7 +10,6 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModel, PreTrainedModel, T5EncoderModel
 
-from tenon.adapters.fit import fit
 from tenon.core.errors import FileError
 from tenon.model.attach import attach
 from tenon.model.base import Base
@@ -105,7 +104,6 @@ def budget(plan: Plan, base: Base, labels: int) -> Budget:
         PlanError: a site matches nothing, or the kind refuses the base.
     """
     trunk = shapes(base, pooler=plan.model.pooling == "pooler")
-    fit(trunk.model, plan.adapter)
     sizes = {name: parameter.numel() for name, parameter in trunk.model.named_parameters()}
     dtype = _dtype(plan)
     attached = attach(trunk, plan.adapter, plan.seed)
