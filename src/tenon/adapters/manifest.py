@@ -10,7 +10,7 @@ from tenon.core.settings import Settings
 
 FORMAT = 1
 Layout = Literal["trunk", "transformers"]
-PoolingMode = Literal["mean", "cls", "pooler", "last"]
+PoolingMode = Literal["mean", "cls", "pooler", "last", "tokens"]
 
 
 class Pooling(Settings):
@@ -31,10 +31,13 @@ class Lengths(Settings):
     Args:
         max_tokens: rows longer than this are cut.
         cut: the side that loses tokens.
+        units: what gets class scores: rows, words or tokens; longer texts than `max_tokens` are
+            read in windows where it is not rows.
     """
 
     max_tokens: int
     cut: Literal["right", "left"] = "right"
+    units: str = "rows"
 
 
 class Probes(Settings):

@@ -12,7 +12,7 @@ from tenon.data.adapted import adapt_classes
 from tenon.data.example import Example, Row
 from tenon.data.findings import counted, said
 from tenon.data.places import in_order
-from tenon.data.settings import Columns, TaskName
+from tenon.data.settings import Columns
 from tenon.data.sources import read
 from tenon.data.task import TASKS, Task, to_examples
 
@@ -32,7 +32,7 @@ class Reading:
     """
 
     source: str
-    task: TaskName
+    task: str
     columns: Columns
     notes: tuple[str, ...]
 
@@ -53,7 +53,7 @@ def open_reading(
     trained: Mapping[str, str],
     labels: Sequence[str] | None = None,
     *,
-    task: TaskName = "text-classification",
+    task: str = "text-classification",
 ) -> Reading:
     """Read a source once, and say all that is wrong with it.
 
@@ -142,7 +142,7 @@ def _columns(
     trained: Mapping[str, str],
     labels: Sequence[str] | None,
     notes: list[str],
-    task: TaskName,
+    task: str,
 ) -> Columns:
     adapt = TASKS.get(task).adapt
     if adapt is None:

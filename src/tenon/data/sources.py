@@ -95,9 +95,9 @@ def read(
     """Read the rows of a source, in order, in bounded memory.
 
     Args:
-        spec: `path[#member]`; CSV, TSV, JSONL, JSON, CoNLL or Parquet, plain or packed by gzip, xz, zstd
-            or bzip2; the member of a zip file; the list of a JSON object; a folder that `datasets`
-            saved; `hub:owner/name#split`.
+        spec: `path[#member]`; CSV, TSV, JSONL, JSON, CoNLL or Parquet, plain or packed by gzip, xz,
+            zstd or bzip2; the member of a zip file; the list of a JSON object; a folder that
+            `datasets` saved; `hub:owner/name#split`.
         faults: every line that is no row, with its origin; reading goes on after it where it can.
         quoting: how quotation marks in tables are read; "auto" is RFC 4180 for CSV, none for TSV.
         notes: takes in what was met and accepted: byte order marks, blank lines, no header ...

@@ -5,52 +5,30 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
+from typing import Any
 
 from tenon.adapters import pack
 from tenon.adapters.fingerprint import fingerprint
-from tenon.adapters.manifest import Manifest, Probes
+from tenon.adapters.manifest import Manifest
 from tenon.adapters.pack import Adapter
-from tenon.core.errors import AdapterError, DataError, RequestError
+from tenon.core.errors import DataError, RequestError
 from tenon.core.progress import Progress
 from tenon.data.example import Example, content_id
-from tenon.evaluate.predict import inference, predict
-from tenon.evaluate.prediction import Predictions
+from tenon.evaluate.exam import EXAMS, Exam
+from tenon.evaluate.probes import prove
 from tenon.model import trunk as trunks
 from tenon.model.attach import restore, unchanged_random_state
 from tenon.model.base import locate
-from tenon.model.classifier import Classifier
 from tenon.model.head import Head
+from tenon.model.model import Model
+from tenon.model.models import model_for
 from tenon.model.settings import ModelSettings
-from tenon.text.batch import of_ids
-from tenon.text.render import ClassRenderer, Pieces
+from tenon.text.render import Renderer
+from tenon.text.renderers import RENDERINGS, Reading
 from tenon.text.tokenizer import load_tokenizer
 from tenon.text.tokens import Tokens, collect
 
 BATCH_TOKENS = 16_384
-PROBE_TEXTS = (
-    "The parcel came a day early and everything in it was whole.",
-    "Nobody answers; I have been waiting for my money since March!",
-    "这家店的服务很好，下次还会再来。",
-    "1 + 1 = 2",
-)
-TOLERANCE = {torch.float32: 1e-3, torch.float16: 5e-2, torch.bfloat16: 2e-1}
-
-
-@dataclass(frozen=True)
-class Answer:
-    """One answer.
-
-    Args:
-        label: the likeliest.
-        probability: of it.
-        probabilities: of every label.
-    """
-
-    label: str
-    probability: float
-    probabilities: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -64,11 +42,14 @@ class Answerer:
     """
 
     manifest: Manifest
-    model: Classifier
-    renderer: ClassRenderer
+    model: Model
+    renderer: Renderer
 
-    def predict(self, texts: Sequence[str] | Sequence[tuple[str, str]]) -> list[Answer]:
+    def predict(self, texts: Sequence[str] | Sequence[tuple[str, str]]) -> list[Any]:
         """Answer texts, or pairs of texts, in their order.
+
+        Returns:
+            For each an answer of the task: `tenon.evaluate.reply.Answer` or `Spans`.
 
         Raises:
             RequestError: something that is no text, or is empty, or cannot be answered; single
@@ -83,11 +64,11 @@ class Answerer:
         answers = self.answer(tokens)
         if answers.failed:
             raise RequestError("; ".join(f"{o}: {why}" for o, why in answers.failed.items()))
-        return [self._answer(row) for row in answers.log_probs_RL]
+        return self._exam.replies(answers)
 
     def answer(
         self, tokens: Tokens, *, batch_tokens: int = BATCH_TOKENS, progress: Progress | None = None
-    ) -> Predictions:
+    ) -> Any:
         """Answer rows of token ids.
 
         Args:
@@ -95,11 +76,17 @@ class Answerer:
             progress: told of the rows that are done.
         """
         labels = self.manifest.labels
-        return predict(self.model, tokens, labels, batch_tokens=batch_tokens, progress=progress)
+        return self._exam.answer(
+            self.model, tokens, labels, batch_tokens=batch_tokens, progress=progress
+        )
 
-    def answer_examples(self, examples: Iterable[Example]) -> Predictions:
+    def answer_examples(self, examples: Iterable[Example]) -> Any:
         """Answer examples, all of which are held in memory."""
         return self.answer(collect(examples, self.renderer))
+
+    @property
+    def _exam(self) -> Exam:
+        return EXAMS.get(self.manifest.task)
 
     def _refuse_other_sort(self, examples: Sequence[Example]) -> None:
         columns = self.manifest.columns
@@ -112,12 +99,6 @@ class Answerer:
                 f"{examples[0].origin}: these are {sorts[asked]}; the adapter was trained on "
                 f"{sorts[trained]}"
             )
-
-    def _answer(self, log_probs_L: object) -> Answer:
-        probabilities = torch.as_tensor(log_probs_L).exp().tolist()
-        named = dict(zip(self.manifest.labels, probabilities, strict=True))
-        label = max(named, key=named.__getitem__)
-        return Answer(label, named[label], named)
 
 
 def open_answerer(folder: Path, base: str = "", device: str = "auto") -> Answerer:
@@ -140,43 +121,14 @@ def open_answerer(folder: Path, base: str = "", device: str = "auto") -> Answere
     pooler = manifest.pooling.mode == "pooler"
     trunk = trunks.load(located, settings, pooler=pooler)
     model = _model(trunk, adapter)
-    renderer = ClassRenderer(
-        load_tokenizer(located.folder),
-        manifest.labels,
-        manifest.text.max_tokens,
-        manifest.text.cut,
-    )
-    _prove(folder, manifest, model, renderer)
+    text = manifest.text
+    reading = Reading(manifest.labels, text.max_tokens, text.cut, text.units)
+    renderer = RENDERINGS.get(manifest.task).make(load_tokenizer(located.folder), reading)
+    prove(folder, manifest, model, renderer)
     return Answerer(manifest, model, renderer)
 
 
-def probe(model: Classifier, renderer: ClassRenderer) -> Probes:
-    """Give fixed inputs and the logits that the model gives for them."""
-    # A base may have no token at all for a text in another script.
-    texts = tuple(text for text in PROBE_TEXTS if renderer.encode([Pieces(text, None, -1)]).ids[0])
-    dtype = str(model.trunk.model.dtype).removeprefix("torch.")
-    logits = _logits(model, renderer, texts)
-    return Probes(texts=texts, logits=logits, dtype=dtype)  # type: ignore[arg-type] - one of three
-
-
-def _logits(
-    model: Classifier,
-    renderer: ClassRenderer,
-    texts: Sequence[str],
-    pairs: Sequence[str] | None = None,
-) -> tuple[tuple[float, ...], ...]:
-    if not texts:
-        return ()
-    seconds = pairs or [None] * len(texts)
-    both = zip(texts, seconds, strict=True)
-    pieces = [renderer.prompt(Example("", "probe", text, pair)) for text, pair in both]
-    encoded = renderer.encode(pieces)
-    with inference(model):
-        logits_BL = model.logits_BL(of_ids(encoded.ids, encoded.types))
-    return tuple(tuple(row) for row in logits_BL.cpu().tolist())
-
-
-def _model(trunk: trunks.Trunk, adapter: Adapter) -> Classifier:
+def _model(trunk: trunks.Trunk, adapter: Adapter) -> Model:
     manifest = adapter.manifest
     peft = restore(trunk, adapter)
     labels = len(manifest.labels)
@@ -184,28 +136,7 @@ def _model(trunk: trunks.Trunk, adapter: Adapter) -> Classifier:
         head = Head(trunk.hidden_size, labels, normalize=manifest.pooling.normalize, bias=True)
     head.linear.load_state_dict(adapter.head)
     head.requires_grad_(requires_grad=False)
-    return Classifier(trunk, peft, head, manifest.pooling.mode).eval()
-
-
-def _prove(folder: Path, manifest: Manifest, model: Classifier, renderer: ClassRenderer) -> None:
-    probes = manifest.probes
-    if not probes.texts and not probes.logits:
-        return
-    pairs = probes.texts if probes.pairs is None else probes.pairs
-    if not len(probes.texts) == len(probes.logits) == len(pairs) or any(
-        len(row) != len(manifest.labels) for row in probes.logits
-    ):
-        raise AdapterError(
-            f"{folder}: its probes do not have one logit a label for each text; write it again"
-        )
-    stored = torch.tensor(probes.logits)
-    now = torch.tensor(_logits(model, renderer, probes.texts, probes.pairs))
-    error = float((now - stored).abs().max() / stored.abs().max().clamp_min(1.0))
-    if not error <= max(TOLERANCE[model.trunk.model.dtype], TOLERANCE[trunks.DTYPES[probes.dtype]]):
-        raise AdapterError(
-            f"{folder}: gives other logits here than when it was written (they differ by "
-            f"{error:.1e} of their size); is another version of transformers or PEFT installed?"
-        )
+    return model_for(manifest.task, trunk, peft, head, manifest.pooling.mode).eval()
 
 
 def _examples(texts: object) -> list[Example]:

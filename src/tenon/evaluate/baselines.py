@@ -20,9 +20,10 @@ from tenon.core.errors import FileError, RunError
 from tenon.core.files import aside, digest_of, reading
 from tenon.core.progress import Progress
 from tenon.evaluate import probe as probes
-from tenon.evaluate.predict import features
-from tenon.evaluate.prediction import Predictions
-from tenon.model.classifier import Classifier
+from tenon.evaluate.exam import Exam
+from tenon.evaluate.frequent import Frequent, count, of_arrays
+from tenon.evaluate.scorers import A
+from tenon.model.model import Model
 from tenon.text.order import generator
 from tenon.text.tokens import Tokens
 
@@ -34,27 +35,25 @@ NAME = "baselines.safetensors"
 
 @dataclass(frozen=True)
 class Baselines:
-    """The majority class and the linear probe, fitted on train, and the probe's answers.
+    """What is frequent, and the linear probe, fitted on train, and the probe's answers.
 
     Args:
-        majority_L: log-probabilities that know only how often each label occurs.
+        frequent: log-probabilities that know only how often each class occurs.
         weight_LD, bias_L: of the probe, on raw features of the frozen base.
         unit_D: the vector whose product with a feature vector is nearest to 1; it carries the
             bias for a head that has none.
-        log_probs: part to the probe's log-probabilities, [R, L].
-        fitted_rows: train rows that the probe saw.
+        log_probs: part to the probe's log-probabilities, [U, L].
+        fitted_rows: train units that the probe saw.
     """
 
-    majority_L: Floats
+    frequent: Frequent
     weight_LD: Floats
     bias_L: Floats
     unit_D: Floats
     log_probs: Mapping[str, Floats]
     fitted_rows: int
 
-    def predictions(
-        self, part: str, answered: Predictions, tokens: Tokens
-    ) -> dict[str, Predictions]:
+    def predictions(self, exam: Exam, part: str, answered: A, tokens: Tokens) -> dict[str, A]:
         """Give what each baseline answers to the rows that an adapter has answered.
 
         Args:
@@ -63,18 +62,18 @@ class Baselines:
         Raises:
             RunError: the part has other rows than when the baselines were fitted.
         """
-        probe_RL = self.log_probs[part]
-        if len(probe_RL) != len(tokens):
+        probe_UL, units = self.log_probs[part], len(exam.gold(tokens))
+        if len(probe_UL) != units:
             raise RunError(
-                f"{NAME}: has {len(probe_RL)} rows of {part}, the data has {len(tokens)}; "
+                f"{NAME}: has {len(probe_UL)} units of {part}, the data has {units}; "
                 "start anew with --resume never"
             )
-        origins = tokens.column("origin")
-        kept = [row for row, origin in enumerate(origins) if origin not in answered.failed]
-        majority_RL = np.broadcast_to(self.majority_L, (len(answered), len(self.majority_L)))
+        kept_U = exam.kept(tokens, answered)
+        names = exam.names(tokens) if exam.names else None
+        frequent_UL = self.frequent.log_probs(names, units)
         return {
-            "majority": replace(answered, log_probs_RL=majority_RL, failed={}),
-            "linear_probe": replace(answered, log_probs_RL=probe_RL[kept], failed={}),
+            exam.frequent: answered.rescored(frequent_UL[kept_U]),
+            "linear_probe": answered.rescored(probe_UL[kept_U]),
         }
 
     def probe(self) -> probes.Probe:
@@ -88,7 +87,7 @@ class Baselines:
     def save(self, run: Path) -> None:
         """Write the baselines under `run`, whole or not at all."""
         arrays = {
-            "majority": self.majority_L,
+            **self.frequent.arrays(),
             "weight": self.weight_LD,
             "bias": self.bias_L,
             "unit": self.unit_D,
@@ -102,7 +101,8 @@ class Baselines:
 
 
 def fit(
-    bare: Classifier,
+    exam: Exam,
+    bare: Model,
     tokens: Mapping[str, Tokens],
     labels: Sequence[str],
     *,
@@ -112,33 +112,50 @@ def fit(
 ) -> Baselines:
     """Fit the baselines on the frozen base's features.
 
-    Of a train part larger than 50,000 rows, a seeded sample is fitted.
+    Of a train part larger than 50,000 rows, a seeded sample is fitted; of its units, at most
+    50,000.
 
     Args:
-        bare: the base and pooling, without an adapter.
+        exam: of the task.
+        bare: the base and head, without an adapter.
         tokens: of each part; `train`, and whichever of `dev` and `test` there are.
+        labels: the L classes.
     """
     gathered: dict[str, Floats] = {}
     sample = _sample(tokens["train"], seed)
     for part, rows in {**tokens, "train": sample}.items():
         if progress:
             progress.start(f"features of {part}", len(rows))
-        gathered[part] = features(bare, rows, batch_tokens=batch_tokens, progress=progress)
+        gathered[part] = exam.features(bare, rows, batch_tokens=batch_tokens, progress=progress)
+    features_UD, gold_U = _known_units(gathered["train"], exam.gold(sample), seed)
     dev = None
     if "dev" in tokens:
-        dev = (gathered["dev"], tokens["dev"].labels_R)
-    gold_R = sample.labels_R
+        dev = _known_units(gathered["dev"], exam.gold(tokens["dev"]), seed)
     if progress:
         progress.start("linear probe", None)
-    probe = probes.fit(gathered["train"], gold_R, len(labels), seed=seed, dev=dev)
+    probe = probes.fit(features_UD, gold_U, len(labels), seed=seed, dev=dev)
+    train = tokens["train"]
+    names = exam.names(train) if exam.names else None
     return Baselines(
-        majority_L=probes.majority(tokens["train"].labels_R, len(labels)),
+        frequent=count(exam.gold(train), len(labels), names),
         weight_LD=probe.weight_LD,
         bias_L=probe.bias_L,
-        unit_D=_unit(gathered["train"]),
+        unit_D=_unit(features_UD),
         log_probs={p: probe.log_probs(f) for p, f in gathered.items() if p != "train"},
-        fitted_rows=len(sample),
+        fitted_rows=len(features_UD),
     )
+
+
+def _known_units(
+    features_UD: Floats, gold_U: npt.NDArray[np.int32], seed: int
+) -> tuple[Floats, npt.NDArray[np.int32]]:
+    """Give the units that have a class, or a seeded sample of them."""
+    known = np.flatnonzero(gold_U >= 0)
+    if len(known) > SAMPLE_ROWS:
+        known = np.sort(generator(seed, SAMPLE_STREAM).choice(known, SAMPLE_ROWS, replace=False))
+    if len(known) == len(gold_U):
+        return features_UD, gold_U
+    return features_UD[known], gold_U[known]
 
 
 def load(run: Path) -> Baselines | None:
@@ -184,7 +201,7 @@ def _digest(arrays: Mapping[str, npt.NDArray[Any]]) -> str:
 def _of_arrays(arrays: dict[str, Any]) -> Baselines:
     prefix = "log_probs."
     return Baselines(
-        majority_L=arrays["majority"],
+        frequent=of_arrays(arrays),
         weight_LD=arrays["weight"],
         bias_L=arrays["bias"],
         unit_D=arrays["unit"],

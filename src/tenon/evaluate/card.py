@@ -33,7 +33,7 @@ def card(manifest: Manifest, report: Report) -> str:
             "",
             "## Use",
             "",
-            *_with_tenon(),
+            *_with_tenon(manifest),
             *_without_tenon(manifest),
             "## Labels",
             "",
@@ -75,13 +75,14 @@ def _numbers(report: Report) -> list[str]:
     return rows
 
 
-def _with_tenon() -> list[str]:
+def _with_tenon(manifest: Manifest) -> list[str]:
+    answer = "spans" if manifest.pooling.mode == "tokens" else "label"
     return [
         "```python",
         "import tenon",
         "",
         'adapter = tenon.load_adapter("path/of/this/folder")',
-        'print(adapter.predict(["a text"])[0].label)',
+        f'print(adapter.predict(["a text"])[0].{answer})',
         "```",
         "",
     ]
@@ -108,6 +109,8 @@ def _without_tenon(manifest: Manifest) -> list[str]:
             "```",
             "",
         ]
+    if manifest.pooling.mode == "tokens":
+        return _tags_without_tenon(base, first)
     scaled = "vector_D = vector_D / vector_D.norm()" if manifest.pooling.normalize else ""
     return [
         "With transformers and PEFT alone. No head class of transformers reads the base as this",
@@ -126,6 +129,26 @@ def _without_tenon(manifest: Manifest) -> list[str]:
         f"vector_D = {POOLED[manifest.pooling.mode]}",
         *([scaled] if scaled else []),
         'logits_L = head["weight"] @ vector_D + head["bias"]',
+        "```",
+        "",
+    ]
+
+
+def _tags_without_tenon(base: str, first: list[str]) -> list[str]:
+    return [
+        "With transformers and PEFT alone; the head is a file of its own, and reads every token:",
+        "",
+        "```python",
+        *first,
+        "from peft import PeftModel",
+        "from safetensors.torch import load_file",
+        "from transformers import AutoModel, AutoTokenizer",
+        "",
+        f"tokenizer = AutoTokenizer.from_pretrained({base})",
+        f'model = PeftModel.from_pretrained(AutoModel.from_pretrained({base}), "folder").eval()',
+        'head = load_file("folder/head.safetensors")',
+        'hidden_TD = model(**tokenizer("a text", return_tensors="pt")).last_hidden_state[0]',
+        'logits_TL = hidden_TD @ head["weight"].T + head["bias"]  # of the tags below, in order',
         "```",
         "",
     ]

@@ -6,11 +6,17 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from tenon.evaluate import rows, tables
 from tenon.evaluate.exam import EXAMS, Exam
 from tenon.evaluate.predict import features, predict
 from tenon.evaluate.prediction import Predictions
+from tenon.evaluate.reply import Answer
+from tenon.model.classifier import Classifier
+from tenon.text.batch import of_ids
+from tenon.text.render import Rendered
 from tenon.text.tokens import Tokens
 
 
@@ -31,18 +37,33 @@ def answered_rows(tokens: Tokens, answers: Predictions) -> npt.NDArray[np.bool_]
     return np.array([origin not in answers.failed for origin in origins], np.bool_)
 
 
+def row_logits(model: Classifier, rows: Rendered) -> Tensor:
+    """Give the class scores of each row, [B, L]."""
+    return model.logits_BL(of_ids(rows.ids, rows.types))
+
+
+def replies(answers: Predictions) -> list[Answer]:
+    """Give the likeliest label of each row, and the probability of every label."""
+    found: list[Answer] = []
+    for log_probs_L in answers.log_probs_RL:
+        probabilities: list[float] = torch.as_tensor(log_probs_L).exp().tolist()
+        named = dict(zip(answers.labels, probabilities, strict=True))
+        label = max(named, key=named.__getitem__)
+        found.append(Answer(label, named[label], named))
+    return found
+
+
 EXAMS.add(
     "text-classification",
     Exam(
         task="text-classification",
-        scorers=("accuracy", "macro_f1", "mcc", "log_loss", "calibration_error"),
-        dev=("accuracy", "macro_f1", "mcc", "log_loss"),
-        frequent="majority",
         answer=predict,
         features=features,
         gold=lambda tokens: tokens.labels_R,
         names=None,
         kept=answered_rows,
+        logits=row_logits,
+        replies=replies,
         tables=list_classes,
         entries=rows.entries,
     ),

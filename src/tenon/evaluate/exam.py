@@ -12,9 +12,12 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 from tenon.core.progress import Progress
 from tenon.core.registry import Registry
+from tenon.evaluate.settings import BY_TASK
+from tenon.text.render import Rendered
 from tenon.text.tokens import Tokens
 
 Floats = npt.NDArray[np.float32]
@@ -52,40 +55,37 @@ class Exam:
 
     Args:
         task: as the hub names it.
-        scorers: of the report; the first one leads the verdict.
-        dev: scored on dev at each evaluation; the first one chooses the best step.
-        frequent: name of the baseline that knows only how often classes occur.
         answer: the adapter's answers.
         features: what the head reads.
         gold: class of each unit, int32 [U]; -1 without one.
-        names: what each unit is called, by which `frequent` knows it; None where every unit is
-            the same to it.
+        names: what each unit is called, by which the frequent classes are known; None where
+            every unit is the same to it.
         kept: which units belong to rows that were answered, [U].
+        logits: one row of class scores for each example that was rendered, [B, L].
+        replies: what a caller in Python gets, one object a row.
         tables: the fields of a report that list labels and rows: of the answers, the strongest
             baseline's or None, and the confidence level.
         entries: one JSON-able object a row.
     """
 
     task: str
-    scorers: tuple[str, ...]
-    dev: tuple[str, ...]
-    frequent: str
     answer: Answering
     features: Looking
     gold: Callable[[Tokens], npt.NDArray[np.int32]]
     names: Callable[[Tokens], list[str]] | None
     kept: Callable[[Tokens, Any], npt.NDArray[np.bool_]]
+    logits: Callable[[Any, Rendered], Tensor]
+    replies: Callable[[Any], list[Any]]
     tables: Callable[[Any, Any, float], dict[str, Any]]
     entries: Callable[[Any], Iterator[dict[str, Any]]]
 
     @property
-    def baselines(self) -> tuple[str, ...]:
-        """Names of the baselines."""
-        return (self.frequent, "linear_probe")
+    def frequent(self) -> str:
+        """Name of the baseline that knows only how often classes occur."""
+        return BY_TASK[self.task].baselines[0]
 
 
 EXAMS: Registry[Exam] = Registry(
     "task", "tenon.exams", ("tenon.evaluate.class_exam", "tenon.evaluate.tag_exam")
 )
 """By task."""
-

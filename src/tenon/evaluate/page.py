@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from tenon.evaluate import plots, verdict
+from tenon.evaluate.marks import marked
 from tenon.evaluate.plots import Bar
 from tenon.evaluate.report import Report
 from tenon.evaluate.scorers import SCORERS, Scorer
@@ -25,7 +26,11 @@ HEADLINES = {
     "worse": "Worse than the baseline",
     "unproved": "Not compared",
 }
-NAMES = {"linear_probe": "Linear probe", "majority": "Majority"}
+NAMES = {
+    "linear_probe": "Linear probe",
+    "majority": "Majority",
+    "frequent_tag": "Frequent tag",
+}
 METHODS = {
     "wilson": "Wilson interval",
     "bca": "bootstrap, bias-corrected and accelerated",
@@ -58,8 +63,9 @@ def html(report: Report) -> str:
         cards=[_card(report, name) for name in report.metrics[report.part]],
         tables=[_numbers(report, name) for name in report.metrics[report.part]],
         curves=[_curve(name, points) for name, points in report.learning_curve.items() if points],
-        reliability=plots.reliability(report.calibration, title="accuracy against confidence"),
-        heat=plots.heat(report.confusion, title="confusion matrix"),
+        reliability=_drawn(plots.reliability, report.calibration, "accuracy against confidence"),
+        heat=_drawn(plots.heat, report.confusion, "confusion matrix"),
+        marked=marked,
         classes=_classes(report),
         hidden_classes=max(0, len(report.per_class) - MOST_CLASSES),
         shown_classes=SHOWN_CLASSES,
@@ -67,6 +73,10 @@ def html(report: Report) -> str:
         share=plots.share,
         methods=METHODS,
     )
+
+
+def _drawn(draw: Callable[..., Markup], values: Any, title: str) -> Markup:
+    return draw(values, title=title) if values else Markup("")
 
 
 def _card(report: Report, name: str) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from typing import Any, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
-
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float32]
 Index = npt.NDArray[np.integer[Any]]

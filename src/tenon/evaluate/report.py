@@ -43,7 +43,8 @@ class Report:
         unseen: scorer to interval, on the rows of `part` whose inputs train has not; empty where
             that is all of them.
         per_class, confusion, calibration: see `tenon.evaluate.tables`; of `part`.
-        won, lost, surest_errors: `count` and `rows`; see `tenon.evaluate.rows`; of `part`.
+        won, lost, surest_errors, sample: `count` and `rows`; see `tenon.evaluate.rows` and
+            `tenon.evaluate.tag_exam`; of `part`.
         learning_curve: name to points of (step, value); "loss" is train's, in nats.
         cost, data, environment: as given.
         intervals: level, resamples and methods.
@@ -66,6 +67,7 @@ class Report:
     won: dict[str, Any] = field(default_factory=dict[str, Any])
     lost: dict[str, Any] = field(default_factory=dict[str, Any])
     surest_errors: dict[str, Any] = field(default_factory=dict[str, Any])
+    sample: dict[str, Any] = field(default_factory=dict[str, Any])
     learning_curve: dict[str, list[list[float]]] = field(
         default_factory=dict[str, list[list[float]]]
     )
@@ -257,9 +259,7 @@ def _methods(scorers: Sequence[Scorer], settings: EvaluateSettings, count: int) 
     }
 
 
-def _notes(
-    predictions: Mapping[str, Answers], part: str, new_rows: Answers | None
-) -> list[str]:
+def _notes(predictions: Mapping[str, Answers], part: str, new_rows: Answers | None) -> list[str]:
     notes: list[str] = []
     for name, answers in predictions.items():
         if missing := int((~answers.known_R).sum()):

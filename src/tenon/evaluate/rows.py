@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,12 +69,12 @@ def _listed(
 
 def _row(predictions: Predictions, row: int) -> dict[str, Any]:
     """Give one answer, its texts cut at 400 characters."""
-    pair = None if predictions.pairs is None else _cut(predictions.pairs[row])
+    pair = None if predictions.pairs is None else clipped(predictions.pairs[row])
     answer = int(predictions.log_probs_RL[row].argmax())
     return {
         "id": predictions.ids[row],
         "origin": predictions.origins[row],
-        "text": _cut(predictions.texts[row]),
+        "text": clipped(predictions.texts[row]),
         "pair": pair,
         "gold": predictions.labels[int(predictions.gold_R[row])],
         "answer": predictions.labels[answer],
@@ -83,7 +83,7 @@ def _row(predictions: Predictions, row: int) -> dict[str, Any]:
     }
 
 
-def _cut(text: str) -> str:
+def clipped(text: str) -> str:
     """Cut a text, and mark what is half of a surrogate pair and cannot be written."""
     text = text[: SHOWN_CHARACTERS + 1].encode("utf-8", "replace").decode("utf-8")
     return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…"
@@ -96,25 +96,27 @@ def _probability(predictions: Predictions, row: int, answer: int) -> float:
     )  # this order lets a NaN through to JSON, which refuses it
 
 
-def write_predictions(path: Path, predictions: Predictions) -> None:
-    """Write one JSON object a row: id, origin, text, pair (of pairs), gold, answer, probability.
-
-    Rows that could not be answered follow, with their origin and `failed`, the cause.
+def write_entries(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write one JSON object a line.
 
     Args:
         path: the file, `predictions.jsonl`; written whole or not at all.
-        predictions: of one part; a row whose gold is not known has `gold: null`.
+        rows: of one part; see `entries`.
 
     Raises:
         FileError: the disk refused; what was at `path` is as it was.
     """
     with files.aside(path) as beside, beside.open("w", encoding="utf-8", newline="\n") as file:
-        for entry in entries(predictions):
+        for entry in rows:
             file.write(json.dumps(entry, ensure_ascii=True, allow_nan=False) + "\n")
 
 
 def entries(predictions: Predictions) -> Iterator[dict[str, Any]]:
-    """Yield what `write_predictions` writes of each row, and then of each row that failed."""
+    """Yield id, origin, text, pair (of pairs), gold, answer and probability of each row.
+
+    Rows that could not be answered follow, with their origin and `failed`, the cause; a row
+    whose gold is not known has `gold: null`.
+    """
     answers: Sequence[int] = predictions.answer_R.tolist()
     for row, answer in enumerate(answers):
         gold = int(predictions.gold_R[row])

@@ -60,9 +60,7 @@ class Scorer:
         return float(self.combine(sums_1K, len(known))[0])
 
 
-SCORERS: Registry[Scorer] = Registry(
-    "scorer", "tenon.scorers", ("tenon.evaluate.entity_scorers",)
-)
+SCORERS: Registry[Scorer] = Registry("scorer", "tenon.scorers", ("tenon.evaluate.entity_scorers",))
 
 
 def labelled(predictions: A) -> A:

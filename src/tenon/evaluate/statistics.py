@@ -300,9 +300,7 @@ def _quantiles(sample_S: Doubles, low: float, high: float) -> tuple[float, float
     return float(bounds[0]), float(bounds[1])
 
 
-def _compare_shares(
-    scorer: Scorer, first: Answers, second: Answers, level: float
-) -> Paired:
+def _compare_shares(scorer: Scorer, first: Answers, second: Answers, level: float) -> Paired:
     first_R, second_R = (
         np.asarray(scorer.terms(answers).toarray())[:, 0] > 0.5 for answers in (first, second)
     )

@@ -16,7 +16,7 @@ from torch import Tensor
 from tenon.core.progress import Progress
 from tenon.data.gold import Span
 from tenon.evaluate.predict import NOT_FINITE, by_length, inference
-from tenon.evaluate.prediction import Floats
+from tenon.evaluate.prediction import Bools, Floats
 from tenon.evaluate.tagged import Tagged
 from tenon.model.tagger import Tagger
 from tenon.text.batch import Batch, batch
@@ -82,9 +82,7 @@ def tagged(tokens: Tokens, labels: Sequence[str], log_probs_UL: Floats) -> Tagge
     first_W = _first_windows(tokens)
     units_W = np.concatenate([[0], _units_of_rows(tokens).cumsum()])
     first_R = units_W[np.append(first_W, len(tokens))].astype(np.int64)
-    ids, origins, texts, gold = (
-        tokens.column(name) for name in ("id", "origin", "text", "gold")
-    )
+    ids, origins, texts, gold = (tokens.column(name) for name in ("id", "origin", "text", "gold"))
     starts_U, ends_U = _places(tokens)
     whole = Tagged(
         labels=tuple(labels),
@@ -99,7 +97,7 @@ def tagged(tokens: Tokens, labels: Sequence[str], log_probs_UL: Floats) -> Tagge
         log_probs_UL=log_probs_UL,
         failed={},
     )
-    fine_U = np.isfinite(log_probs_UL).all(1)
+    fine_U: Bools = np.isfinite(log_probs_UL).all(axis=1)  # type: ignore[assignment]
     fine_R = [bool(fine_U[whole.units(row)].all()) for row in range(len(whole))]
     if all(fine_R):
         return whole
@@ -133,7 +131,9 @@ def _places(tokens: Tokens) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32
     nothing = np.zeros(0, np.int32)
     chosen = [_scored(tokens, row) for row in range(len(tokens))]
     starts, ends = (
-        np.concatenate([tokens.places(row)[side][kept] for row, kept in enumerate(chosen)] or [nothing])
+        np.concatenate(
+            [tokens.places(row)[side][kept] for row, kept in enumerate(chosen)] or [nothing]
+        )
         for side in (0, 1)
     )
     return starts, ends

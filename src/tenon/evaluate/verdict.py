@@ -11,9 +11,13 @@ from tenon.evaluate.scorers import Scorer
 from tenon.evaluate.statistics import Interval, Paired
 
 Outcome = Literal["better", "no_difference", "worse", "unproved"]
-STRONGEST_FIRST = ("linear_probe", "majority")
+STRONGEST_FIRST = ("linear_probe", "frequent_tag", "majority")
 MINUS = "\N{MINUS SIGN}"
-SPOKEN = {"linear_probe": "the linear probe", "majority": "the majority class"}
+SPOKEN = {
+    "linear_probe": "the linear probe",
+    "majority": "the majority class",
+    "frequent_tag": "the tag that is most frequent for each word",
+}
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any, Protocol, Self
 from peft import PeftModel
 from torch import Tensor, nn
 
+from tenon.model.head import Head
 from tenon.model.trunk import Trunk
 from tenon.text.batch import Batch
 
@@ -17,9 +18,11 @@ class Model(Protocol):
 
     Args:
         trunk: the base; its parameters are frozen.
+        head: what is read to scores.
     """
 
     trunk: Trunk
+    head: Head
 
     @property
     def peft(self) -> PeftModel | None:

@@ -16,7 +16,8 @@ class ModelSettings(Settings):
         revision: commit, tag or branch of a hub base.
         dtype: number format of the frozen base; adapters and head stay in float32.
         device: where the run takes place; "auto" takes CUDA where there is one.
-        pooling: how a row's hidden states become one vector; "auto" as the base was trained.
+        pooling: how a row's hidden states become one vector; "auto" as the base was
+            trained; "tokens" where every token is read for itself.
         batches: "auto" packs rows where the base is proved to allow it.
         trunk_dropout: keep the frozen base's own dropout on while training.
     """
@@ -24,6 +25,6 @@ class ModelSettings(Settings):
     revision: str = ""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     device: str = "auto"
-    pooling: Literal["auto", "mean", "cls", "pooler", "last"] = "auto"
+    pooling: Literal["auto", "mean", "cls", "pooler", "last", "tokens"] = "auto"
     batches: Literal["auto", "packed", "padded"] = "auto"
     trunk_dropout: bool = False

@@ -7,10 +7,13 @@ from collections.abc import Callable, Iterator, Set
 from pathlib import Path, PurePath
 
 from tenon.core.errors import did_you_mean
+from tenon.data.settings import Columns
 from tenon.data.sources import HUB
 from tenon.evaluate.scorers import SCORERS
+from tenon.evaluate.settings import BY_TASK
 from tenon.plan.plan import SOURCES, Plan
 from tenon.plan.table import Told
+from tenon.plan.task import TOKENS
 
 TYPED = (".jsonl", ".json", ".parquet")
 COMPRESSED = (".gz", ".xz", ".zst")
@@ -62,7 +65,7 @@ def _suffix(source: str) -> str:
 
 def _empty(plan: Plan, given: Set[str]) -> Iterator[Finding]:
     columns = plan.data.columns
-    for name in ("pair", "label"):
+    for name in Columns.model_fields:
         dotted = f"data.columns.{name}"
         if columns and dotted in given and not getattr(columns, name):
             yield dotted, 'has no effect: "" names no column', "remove it"
@@ -160,14 +163,48 @@ def _twice(plan: Plan, given: Set[str]) -> Iterator[Finding]:
             yield dotted, f"names {doubles[0]} twice", "name it once"
 
 
-def _scorers(plan: Plan, given: Set[str]) -> Iterator[Finding]:
+def _judging(plan: Plan, given: Set[str]) -> Iterator[Finding]:
+    own, task = BY_TASK[plan.data.task], plan.data.task
+    for name in sorted(set(plan.evaluate.scorers) - set(own.scorers)):
+        if name not in _further_scorers():
+            what = f"names {name}, which is no scorer of {task}"
+            yield "evaluate.scorers", what, did_you_mean(name, own.scorers)
+    for name in plan.evaluate.against or ():
+        if name not in own.baselines:
+            what = f"names {name}, which is no baseline of {task}"
+            yield "evaluate.against", what, did_you_mean(name, own.baselines)
+    if "train.metric" in given and plan.train.metric not in own.dev:
+        what = f"= {plan.train.metric} is no metric that dev has in {task}"
+        yield "train.metric", what, did_you_mean(plan.train.metric, own.dev)
+
+
+def _further_scorers() -> list[str]:
+    """Give the scorers that other packages add, which are of no task of ours."""
+    ours = {name for judging in BY_TASK.values() for name in judging.scorers}
+    return [name for name in SCORERS.names() if name not in ours]
+
+
+def _by_token(plan: Plan, given: Set[str]) -> Iterator[Finding]:
+    by_token, pooling = BY_TASK[plan.data.task].by_token, plan.model.pooling
+    if by_token and pooling != TOKENS:
+        what = f"= {pooling} has no effect: {plan.data.task} reads every token for itself"
+        yield "model.pooling", what, "remove it"
+    if not by_token and pooling == TOKENS:
+        what = f"= {pooling}: {plan.data.task} needs one vector a row"
+        yield "model.pooling", what, 'use "auto", "mean", "cls", "pooler" or "last"'
+    if by_token and "text.cut" in given:
+        what = f"has no effect: {plan.data.task} reads a long text in windows and cuts nothing"
+        yield "text.cut", what, "remove it"
+
+
+def _columns(plan: Plan, given: Set[str]) -> Iterator[Finding]:
+    columns = plan.data.columns
+    if columns and columns.scheme and not columns.tags:
+        yield "data.columns.scheme", "has no effect: there is no column of tags", "remove it"
+    if columns and columns.without_spans and not columns.spans:
+        dotted = "data.columns.without_spans"
+        yield dotted, "has no effect: there is no column of spans", "remove it"
     del given
-    known = SCORERS.names()
-    for name in plan.evaluate.scorers:
-        if name not in known:
-            yield "evaluate.scorers", f"names {name}, which is no scorer", did_you_mean(name, known)
-    if not plan.evaluate.scorers:
-        yield "evaluate.scorers", "is empty: nothing would be measured", "name at least one"
 
 
 def _room(plan: Plan, given: Set[str]) -> Iterator[Finding]:
@@ -193,6 +230,8 @@ RULES: tuple[Rule, ...] = (
     _head,
     _stabilized,
     _twice,
-    _scorers,
+    _judging,
+    _by_token,
+    _columns,
     _room,
 )

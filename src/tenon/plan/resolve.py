@@ -27,6 +27,7 @@ from tenon.plan.effect import tell_idle
 from tenon.plan.override import Override
 from tenon.plan.plan import SOURCES, Origin, Plan
 from tenon.plan.table import Told
+from tenon.plan.task import by_task
 from tenon.text.settings import TextSettings
 from tenon.train.settings import TrainSettings
 
@@ -123,6 +124,7 @@ def resolve_table(given: Mapping[str, Any], path: Path, arguments: Sequence[str]
         raise AssertionError("a fault was not told")
     plan = _placed(Plan(**dict(top), adapters=(adapter,), **floors), path.parent)  # pyright: ignore[reportArgumentType]
     plan = plan.model_copy(update={"origins": _origins(plan, merged, overrides)})
+    plan = by_task(plan)
     tell_idle(plan, {name for name, origin in plan.origins.items() if origin != "default"}, told)
     told.faults.raise_if_any(PlanError)
     return plan

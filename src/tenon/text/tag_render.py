@@ -41,7 +41,7 @@ def tags_for(labels: Sequence[str], *, single: bool) -> tuple[str, ...]:
 
 
 def words_of(text: str) -> list[Place]:
-    """Split a text whose words are not given: runs of letters and digits, signs, Chinese characters."""
+    """Split a text whose words are not given: letters and digits, signs, Chinese characters."""
     return [(match.start(), match.end()) for match in _WORD.finditer(text)]
 
 
@@ -54,17 +54,15 @@ class TagRenderer:
 
     Args:
         tokenizer: of the base, with offsets.
-        labels: of spans, in the order of their classes.
+        tags: the classes of units; see `tags_for`.
         limit: most tokens of a window, special tokens included.
         units: "words" or "tokens".
-        single: whether every span is one unit, as in part-of-speech tagging.
     """
 
     tokenizer: PreTrainedTokenizerBase
-    labels: tuple[str, ...]
+    tags: tuple[str, ...]
     limit: int
     units: str
-    single: bool
     _classes: dict[str, int] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -72,14 +70,9 @@ class TagRenderer:
         object.__setattr__(self, "_classes", classes)
 
     @property
-    def tags(self) -> tuple[str, ...]:
-        """The classes of units."""
-        return tags_for(self.labels, single=self.single)
-
-    @property
     def digest(self) -> str:
         """Identify everything but the tokenizer that decides the token ids and classes."""
-        return digest_of(["tag.v1", self.labels, self.limit, self.units, self.single])
+        return digest_of(["tag.v1", self.tags, self.limit, self.units])
 
     def rows(self, examples: Sequence[Example]) -> Rendered:
         """Give one row a window; its targets are the classes of its tokens, -1 where none is."""
@@ -121,7 +114,9 @@ class TagRenderer:
     def _class(self, tag: str | None, spans: tuple[Span, ...] | None) -> int:
         if tag is None or spans is None:
             return UNLABELLED
-        return self._classes.get(tag.replace("I-", "B-", 1) if self.single else tag, UNLABELLED)
+        # Where every span is one unit, the further tokens of a word are units of their own.
+        known = tag if tag in self._classes else tag.replace("I-", "B-", 1)
+        return self._classes.get(known, UNLABELLED)
 
 
 def _add(

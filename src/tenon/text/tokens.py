@@ -129,7 +129,7 @@ class Tokens:
     @cached_property
     def _firsts(self) -> list[int]:
         """The first row of each chunk; an example of several rows makes a chunk longer."""
-        sizes = [chunk.length() for chunk in self.table["ids"].chunks]
+        sizes = [len(chunk) for chunk in self.table["ids"].chunks]
         return [0, *accumulate(sizes)][: len(sizes)]
 
     def _cells(self, name: str, row: int) -> npt.NDArray[Any]:

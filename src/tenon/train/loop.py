@@ -27,7 +27,7 @@ from tenon.train.step import StepResult, step
 from tenon.train.tracker import Tracker
 
 Score = Callable[[Model], dict[str, float]]
-LOWER_IS_BETTER = {"log_loss"}
+LOWER_IS_BETTER = {"log_loss", "tag_log_loss"}
 REMEDY = "lower train.learning_rate"
 ANEW = "start anew with --resume never"
 

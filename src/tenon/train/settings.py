@@ -31,7 +31,7 @@ class TrainSettings(Settings):
         patience: evaluations without gain on dev after which training stops; 0 never stops early.
         evaluate_every: steps between evaluations on dev; 0 means once an epoch.
         save_every: steps between checkpoints; 0 means at every evaluation.
-        metric: the dev metric that chooses the best checkpoint.
+        metric: the dev metric that chooses the best checkpoint; the task's where left out.
         trackers: where the numbers of each step go besides `steps.jsonl`.
     """
 
@@ -49,5 +49,5 @@ class TrainSettings(Settings):
     patience: int = Field(default=0, ge=0)
     evaluate_every: int = Field(default=0, ge=0)
     save_every: int = Field(default=0, ge=0)
-    metric: Literal["accuracy", "macro_f1", "mcc", "log_loss"] = "accuracy"
+    metric: str = ""
     trackers: tuple[Literal["tensorboard"], ...] = ()

@@ -14,11 +14,10 @@ from tenon.data.reading import open_reading
 from tenon.evaluate import baselines as baseline
 from tenon.evaluate.answerer import Answerer
 from tenon.evaluate.baselines import Baselines
-from tenon.evaluate.predict import features
-from tenon.evaluate.prediction import Predictions
+from tenon.evaluate.exam import EXAMS
 from tenon.evaluate.report import Report
 from tenon.evaluate.report import report as make_report
-from tenon.evaluate.settings import EvaluateSettings
+from tenon.evaluate.settings import BY_TASK, EvaluateSettings
 from tenon.plan.plan import Plan
 from tenon.text.tokens import Tokens, collect
 from tenon.verbs.home import adapter_folder, refuse_own, run_of, same_source
@@ -82,7 +81,7 @@ def evaluate(
         progress.start("reading", None)
     asked = _own(answerer, plan, folder) if data is None else _other(answerer, plan, str(data))
     known = baseline.load(run) if run else None
-    settings = plan.evaluate if plan else EvaluateSettings()
+    settings = plan.evaluate if plan else _settings(answerer.manifest.task)
     answers, rivals = _answers(answerer, known, asked, settings, progress)
     lacking = [] if known else ["no baselines: the adapter's run, which has them, is not around it"]
     report = make_report(
@@ -103,6 +102,12 @@ def evaluate(
     if out is not None:
         write_report(report, answers, Path(out))
     return report
+
+
+def _settings(task: str) -> EvaluateSettings:
+    """Give the settings of a task, for an adapter whose plan is not at hand."""
+    own = BY_TASK[task]
+    return EvaluateSettings(scorers=own.scorers, against=own.baselines)
 
 
 def _own(answerer: Answerer, plan: Plan | None, folder: Path) -> Asked:
@@ -128,7 +133,9 @@ def _own(answerer: Answerer, plan: Plan | None, folder: Path) -> Asked:
 def _other(answerer: Answerer, plan: Plan | None, data: str) -> Asked:
     """Give the rows of a source."""
     manifest = answerer.manifest
-    reading = open_reading(data, manifest.columns, manifest.labels)
+    labels = tuple(dict.fromkeys(label.split("-", 1)[-1] for label in manifest.labels))
+    known = manifest.labels if manifest.text.units == "rows" else labels
+    reading = open_reading(data, manifest.columns, known, task=manifest.task)
     notes = list(reading.notes)
     for part, why in (("train", "learned from"), ("dev", "was chosen on")):
         if plan is not None and same_source(data, getattr(plan.data, part)):
@@ -143,32 +150,31 @@ def _answers(
     asked: Asked,
     settings: EvaluateSettings,
     progress: Progress | None,
-) -> tuple[Predictions, dict[str, Predictions]]:
+) -> tuple[Any, dict[str, Any]]:
     """Give the adapter's answers, and those of each baseline that is wanted."""
     if progress:
         progress.start(f"answers of {asked.part}", len(asked.tokens))
-    size = settings.batch_tokens
+    size, against = settings.batch_tokens, settings.against or ()
     answers = answerer.answer(asked.tokens, batch_tokens=size, progress=progress)
-    rivals: dict[str, Predictions] = {}
-    if known and settings.against:
+    rivals: dict[str, Any] = {}
+    if known and against:
         rivals = _rivals(answerer, known, asked, answers, size)
-    named = asked.names.of_predictions
-    return named(answers), {
-        name: named(rival) for name, rival in rivals.items() if name in settings.against
-    }
+    named = asked.names.of_answers
+    return named(answers), {name: named(rival) for name, rival in rivals.items() if name in against}
 
 
 def _rivals(
-    answerer: Answerer, known: Baselines, asked: Asked, answers: Predictions, batch_tokens: int
-) -> dict[str, Predictions]:
+    answerer: Answerer, known: Baselines, asked: Asked, answers: Any, batch_tokens: int
+) -> dict[str, Any]:
     """Let the run's baselines answer the same rows, on the base without the adapter."""
+    exam = EXAMS.get(answerer.manifest.task)
     peft = answerer.model.peft
     assert peft is not None  # noqa: S101 - an answerer always carries an adapter
     with peft.disable_adapter():
-        features_RD = features(answerer.model, asked.tokens, batch_tokens=batch_tokens)
-    log_probs_RL = known.probe().log_probs(features_RD)
-    answering = known.answering({asked.part: log_probs_RL})
-    return answering.predictions(asked.part, answers, asked.tokens)
+        features_UD = exam.features(answerer.model, asked.tokens, batch_tokens=batch_tokens)
+    log_probs_UL = known.probe().log_probs(features_UD)
+    answering = known.answering({asked.part: log_probs_UL})
+    return answering.predictions(exam, asked.part, answers, asked.tokens)
 
 
 def _data(answerer: Answerer, asked: Asked, data: Path | str | None) -> dict[str, Any]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from tenon.data.sources import Source
-from tenon.evaluate.prediction import Predictions
+from tenon.evaluate.scorers import A
 from tenon.plan.plan import SOURCES, Plan, below
 
 
@@ -36,12 +36,11 @@ class Names:
             text = text.replace(path, name)
         return text
 
-    def of_predictions(self, answers: Predictions) -> Predictions:
+    def of_answers(self, answers: A) -> A:
         """Give answers whose origins have the names in place of the paths."""
-        return replace(
-            answers,
-            origins=[self.told(origin) for origin in answers.origins],
-            failed={self.told(origin): cause for origin, cause in answers.failed.items()},
+        return answers.renamed(
+            [self.told(origin) for origin in answers.origins],
+            {self.told(origin): cause for origin, cause in answers.failed.items()},
         )
 
 

@@ -22,17 +22,17 @@ from tenon.core.errors import RunError
 from tenon.core.files import folder_aside, write_json, write_text
 from tenon.core.progress import Progress
 from tenon.data.findings import counted
-from tenon.evaluate.answerer import probe
 from tenon.evaluate.baselines import Baselines
 from tenon.evaluate.card import card
+from tenon.evaluate.exam import EXAMS
 from tenon.evaluate.page import html
-from tenon.evaluate.predict import predict
-from tenon.evaluate.prediction import Predictions
+from tenon.evaluate.prediction import Answers
+from tenon.evaluate.probes import probe
 from tenon.evaluate.report import Report
 from tenon.evaluate.report import report as make_report
-from tenon.evaluate.rows import write_predictions
+from tenon.evaluate.rows import write_entries
 from tenon.model.attach import Attached
-from tenon.model.classifier import Classifier
+from tenon.model.model import Model
 from tenon.text.tokens import Tokens
 from tenon.train import steplog
 from tenon.train.loop import Trained
@@ -45,37 +45,38 @@ PACKAGES = ("torch", "transformers", "peft", "accelerate", "safetensors", "sciki
 
 def judge(
     space: Workspace,
-    model: Classifier,
+    model: Model,
     known: Baselines,
     attached: Attached,
     trained: Trained,
     out: Path,
     progress: Progress | None,
-) -> tuple[Report, Predictions]:
+) -> tuple[Report, Answers]:
     """Answer dev and test, and report on them against the baselines.
 
     Returns:
         The report, and the answers to the part that it leads with.
     """
-    answers: dict[str, Predictions] = {}
-    rivals: dict[str, dict[str, Predictions]] = defaultdict(dict)
+    answers: dict[str, Any] = {}
+    rivals: dict[str, dict[str, Any]] = defaultdict(dict)
     plan = space.plan
+    exam, against = EXAMS.get(plan.data.task), plan.evaluate.against or ()
     names = Names.of(plan)
     for part in [part for part in ("dev", "test") if part in space.tokens]:
         tokens = space.tokens[part]
         if progress:
             progress.start(f"answers of {part}", len(tokens))
-        answered = predict(
+        answered = exam.answer(
             model,
             tokens,
-            space.parts.labels,
+            space.classes,
             batch_tokens=plan.evaluate.batch_tokens,
             progress=progress,
         )
-        answers[part] = names.of_predictions(answered)
-        for name, rival in known.predictions(part, answered, tokens).items():
-            if name in plan.evaluate.against:
-                rivals[name][part] = names.of_predictions(rival)
+        answers[part] = names.of_answers(answered)
+        for name, rival in known.predictions(exam, part, answered, tokens).items():
+            if name in against:
+                rivals[name][part] = names.of_answers(rival)
     if progress:
         progress.start("intervals and report", None)
     report = make_report(
@@ -100,13 +101,13 @@ def judge(
     return report, answers[report.part]
 
 
-def write_adapter(space: Workspace, model: Classifier, report: Report, folder: Path) -> None:
+def write_adapter(space: Workspace, model: Model, report: Report, folder: Path) -> None:
     """Write the adapter directory."""
     plan = space.plan
-    head = model.head.linear
-    pooling = Pooling(mode=model.pooling, normalize=model.head.normalize)
+    head = model.head
+    pooling = Pooling(mode=plan.model.pooling, normalize=head.normalize)  # type: ignore[arg-type]
     base = space.fingerprint
-    labels = space.parts.labels
+    labels = space.classes
     manifest = Manifest(
         tenon=tenon.__version__,
         name=plan.adapter.name,
@@ -115,30 +116,31 @@ def write_adapter(space: Workspace, model: Classifier, report: Report, folder: P
         labels=labels,
         base=base,
         pooling=pooling,
-        text=Lengths(max_tokens=plan.text.max_tokens, cut=plan.text.cut),
-        columns=space.parts.columns.model_dump(),
+        text=Lengths(max_tokens=plan.text.max_tokens, cut=plan.text.cut, units=space.units),
+        columns=space.parts.columns.model_dump(exclude_defaults=True),
         plan_digest=plan.digest,
         data_digest=space.parts.digest,
-        probes=probe(model, space.renderer),
+        probes=probe(plan.data.task, model, space.renderer),
         report=report.summary(),
-        layout=layout_for(base.model_type, pooling, has_bias=model.head.has_bias),
+        layout=layout_for(base.model_type, pooling, has_bias=head.has_bias),
     )
     peft = model.peft
     assert peft is not None  # noqa: S101 - a run always trains an adapter
-    bias = head.bias.detach().cpu() if model.head.has_bias else torch.zeros(len(labels))
+    linear = head.linear
+    bias = linear.bias.detach().cpu() if head.has_bias else torch.zeros(len(labels))
     adapter = Adapter(
         name=plan.adapter.name,
         kind=plan.adapter.kind,
         settings=plan.adapter,
         config=peft.peft_config[PEFT_NAME],
         weights=take(peft),
-        head={"weight": head.weight.detach().cpu(), "bias": bias},
+        head={"weight": linear.weight.detach().cpu(), "bias": bias},
         manifest=manifest,
     )
     pack.write(folder, adapter, card=card(manifest, report))
 
 
-def write_report(report: Report, answers: Predictions, folder: Path) -> None:
+def write_report(report: Report, answers: Answers, folder: Path) -> None:
     """Write `report.json`, `report.html` and `predictions.jsonl`, all or none.
 
     Raises:
@@ -149,7 +151,7 @@ def write_report(report: Report, answers: Predictions, folder: Path) -> None:
     with folder_aside(folder) as beside:
         write_json(beside / "report.json", report.to_json())
         write_text(beside / "report.html", html(report))
-        write_predictions(beside / "predictions.jsonl", answers)
+        write_entries(beside / "predictions.jsonl", EXAMS.get(report.task).entries(answers))
 
 
 def refuse_foreign_report(folder: Path) -> None:
@@ -185,7 +187,7 @@ def _command(out: Path) -> str:
     return shlex.join(["tenon", "train", str(out / "plan.json"), "--out", str(out)])
 
 
-def _cost(model: Classifier, out: Path) -> dict[str, Any]:
+def _cost(model: Model, out: Path) -> dict[str, Any]:
     entries = [entry for entry in steplog.read(out) if "loss" in entry]
     trained = model.trainable()
     return {
@@ -198,7 +200,7 @@ def _cost(model: Classifier, out: Path) -> dict[str, Any]:
     }
 
 
-def _peak_bytes(model: Classifier) -> int:
+def _peak_bytes(model: Model) -> int:
     if model.trunk.device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(model.trunk.device))
     return memory.peak_bytes()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import TextIO, cast
 
+from tenon.adapters.manifest import Manifest
 from tenon.core.errors import DataError, Fault, Faults
 from tenon.core.files import aside
 from tenon.core.progress import Progress
@@ -22,7 +23,7 @@ from tenon.data.settings import Columns
 from tenon.data.streams import Readable, Stream
 from tenon.data.task import to_examples
 from tenon.evaluate.answerer import Answerer, open_answerer
-from tenon.evaluate.rows import entries
+from tenon.evaluate.exam import EXAMS
 from tenon.verbs.home import adapter_folder, refuse_own, refuse_sources
 
 CHUNK_ROWS = 4096
@@ -93,8 +94,8 @@ def predict(
     target = None if out is None else _target(Path(out), source, folder)
     answerer = load_adapter(folder, base)
     notes: list[str] = []
-    trained = answerer.manifest.columns
-    examples = _typed(trained, notes) if source == STDIN else _read(source, trained, notes)
+    manifest = answerer.manifest
+    examples = _typed(manifest, notes) if source == STDIN else _read(source, manifest, notes)
     if progress:
         progress.start(f"answers of {source}", None)
     if target is None:
@@ -120,7 +121,7 @@ def _write(
     rows, failed = 0, dict[str, str]()
     while chunk := list(islice(examples, CHUNK_ROWS)):
         answers = answerer.answer_examples(chunk)
-        for line in entries(answers):
+        for line in EXAMS.get(answerer.manifest.task).entries(answers):
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
         rows += len(answers)
         failed |= answers.failed
@@ -130,25 +131,25 @@ def _write(
     return rows, failed
 
 
-def _read(source: str, trained: Mapping[str, str], notes: list[str]) -> Iterator[Example]:
+def _read(source: str, manifest: Manifest, notes: list[str]) -> Iterator[Example]:
     """Give the examples of a file that has been found to be sound."""
-    reading = open_reading(source, trained)
+    reading = open_reading(source, manifest.columns, task=manifest.task)
     notes += reading.notes
     return reading.examples()
 
 
-def _typed(trained: Mapping[str, str], notes: list[str]) -> Iterator[Example]:
+def _typed(manifest: Manifest, notes: list[str]) -> Iterator[Example]:
     """Give the lines of standard input, the first of which has come.
 
     Raises:
         DataError: the adapter reads pairs, nothing was typed, or a line is no text.
     """
-    if trained.get("pair"):
+    if manifest.columns.get("pair"):
+        trained = manifest.columns
         raise other_sort(STDIN_NAME, "gives single texts", trained, "name a file with these")
     faults = Faults()
-    examples = _sound(
-        to_examples(_lines(faults, notes), Columns(text="text"), faults, task), faults
-    )
+    rows, columns = _lines(faults, notes), Columns(text="text")
+    examples = _sound(to_examples(rows, columns, faults, manifest.task), faults)
     first = next(examples, None)
     if first is None:
         raise DataError(f"{STDIN_NAME}: holds no text; give one text a line")

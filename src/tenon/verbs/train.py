@@ -16,12 +16,14 @@ from tenon.core.files import is_beside, locked, read_json, remove, sweep, write_
 from tenon.core.progress import Progress
 from tenon.evaluate import baselines as baseline
 from tenon.evaluate.baselines import Baselines
-from tenon.evaluate.predict import predict
+from tenon.evaluate.exam import EXAMS
 from tenon.evaluate.report import Report
 from tenon.evaluate.scorers import SCORERS
+from tenon.evaluate.settings import BY_TASK
 from tenon.model.attach import Attached, attach, unchanged_random_state
-from tenon.model.classifier import Classifier
 from tenon.model.head import Head
+from tenon.model.model import Model
+from tenon.model.models import model_for
 from tenon.plan.plan import SOURCES, Plan, below
 from tenon.train import checkpoint, steplog
 from tenon.train.loop import Course, Loop
@@ -32,7 +34,6 @@ PLAN = "plan.json"
 INPUTS = "inputs.json"
 INPUTS_FORMAT = 1
 LOCK = ".lock"
-DEV_SCORERS = ("accuracy", "macro_f1", "mcc", "log_loss")
 WORLD_SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 """How launchers tell a process how many there are. Source: accelerate, `state.py`."""
 LEFT_BY_A_RUN = ("adapter", "report", "tensorboard", baseline.NAME, steplog.NAME, INPUTS)
@@ -89,7 +90,7 @@ def train(
         return Run(out, ended or _train(space, out, progress), ended_before=ended is not None)
 
 
-def build(space: Workspace, known: Baselines | None) -> tuple[Classifier, Attached]:
+def build(space: Workspace, known: Baselines | None) -> tuple[Model, Attached]:
     """Put the plan's fresh adapter and a head on the base; the base is changed in place.
 
     Args:
@@ -100,11 +101,12 @@ def build(space: Workspace, known: Baselines | None) -> tuple[Classifier, Attach
     if known is not None:
         start(head, known, space.plan.train.head_scale)
     settings = space.plan.model
-    model = Classifier(
+    model = model_for(
+        space.plan.data.task,
         space.trunk,
         attached.peft,
         head,
-        settings.pooling,  # type: ignore[arg-type] - "auto" is settled by now
+        settings.pooling,
         trunk_dropout=settings.trunk_dropout,
     )
     return model, attached
@@ -119,7 +121,7 @@ def new_head(space: Workspace) -> Head:
     with unchanged_random_state():
         torch.manual_seed(space.plan.seed)
         return Head(
-            space.trunk.hidden_size, len(space.parts.labels), normalize=space.normalize, bias=bias
+            space.trunk.hidden_size, len(space.classes), normalize=space.normalize, bias=bias
         )
 
 
@@ -131,30 +133,34 @@ def start(head: Head, known: Baselines, scale: float) -> None:
 
 def fit_baselines(space: Workspace, progress: Progress | None = None) -> Baselines:
     """Fit the majority class and the linear probe on the base, which carries no adapter yet."""
-    pooling = space.plan.model.pooling
-    bare = Classifier(space.trunk, None, new_head(space), pooling)  # type: ignore[arg-type]
-    tokens = space.plan.evaluate.batch_tokens
-    labels, seed = space.parts.labels, space.plan.seed
+    plan = space.plan
+    bare = model_for(plan.data.task, space.trunk, None, new_head(space), plan.model.pooling)
     return baseline.fit(
-        bare, space.tokens, labels, seed=seed, batch_tokens=tokens, progress=progress
+        EXAMS.get(plan.data.task),
+        bare,
+        space.tokens,
+        space.classes,
+        seed=plan.seed,
+        batch_tokens=plan.evaluate.batch_tokens,
+        progress=progress,
     )
 
 
-def dev_score(model: Classifier, space: Workspace) -> dict[str, float]:
+def dev_score(model: Model, space: Workspace) -> dict[str, float]:
     """Give the metrics of the dev part, without intervals.
 
     Raises:
         RunError: a row could not be answered.
     """
-    tokens = space.plan.evaluate.batch_tokens
-    answers = predict(model, space.tokens["dev"], space.parts.labels, batch_tokens=tokens)
+    tokens, task = space.plan.evaluate.batch_tokens, space.plan.data.task
+    answers = EXAMS.get(task).answer(model, space.tokens["dev"], space.classes, batch_tokens=tokens)
     if answers.failed:
         origin, cause = next(iter(answers.failed.items()))
         raise RunError(
             f"{origin}: {cause} ({len(answers.failed):,} such rows of dev); "
             "lower train.learning_rate"
         )
-    return {name: SCORERS.get(name).score(answers) for name in DEV_SCORERS}
+    return {name: SCORERS.get(name).score(answers) for name in BY_TASK[task].dev}
 
 
 def _train(space: Workspace, out: Path, progress: Progress | None) -> Report:

@@ -16,15 +16,16 @@ from tenon.core.files import digest_of
 from tenon.core.progress import Progress
 from tenon.data.load import Parts
 from tenon.data.load import load as load_data
-from tenon.evaluate.predict import features
+from tenon.evaluate.exam import EXAMS
 from tenon.model import trunk as trunks
 from tenon.model.base import Base, Trained, locate, trained_pooling
-from tenon.model.classifier import Classifier
 from tenon.model.head import Head
+from tenon.model.models import model_for
 from tenon.model.trunk import Trunk
 from tenon.plan import measure
 from tenon.plan.plan import Plan
-from tenon.text.render import ClassRenderer
+from tenon.text.render import Renderer
+from tenon.text.renderers import RENDERINGS, Reading
 from tenon.text.tokenizer import load_tokenizer, token_limit
 from tenon.text.tokens import Tokens, open_tokens, tokenize
 
@@ -42,6 +43,8 @@ class Workspace:
         trunk: the base, loaded and frozen.
         trained: how the base was pooled when it was trained.
         renderer: examples to token ids.
+        classes: what the head scores.
+        units: what gets class scores: "rows", "words" or "tokens".
         tokens: of each part.
     """
 
@@ -50,7 +53,9 @@ class Workspace:
     base: Base
     trunk: Trunk
     trained: Trained
-    renderer: ClassRenderer
+    renderer: Renderer
+    classes: tuple[str, ...]
+    units: str
     tokens: dict[str, Tokens]
 
     @property
@@ -80,7 +85,10 @@ def open_workspace(plan: Plan, progress: Progress | None = None) -> Workspace:
     trunk = trunks.load(base, plan.model, pooler=plan.model.pooling == "pooler")
     tokenizer = load_tokenizer(base.folder)
     limit = measure.limit(plan, token_limit(tokenizer, trunks.positions(trunk)))
-    renderer = ClassRenderer(tokenizer, parts.labels, limit, plan.text.cut)
+    rendering = RENDERINGS.get(plan.data.task)
+    classes = rendering.classes(parts.labels, parts.columns)
+    units = rendering.units(parts.columns)
+    renderer = rendering.make(tokenizer, Reading(classes, limit, plan.text.cut, units))
     tokens = {part: _tokens(parts, part, renderer, plan.seed, progress) for part in parts.counts}
     trained = trained_pooling(base.folder, decoder=trunk.decoder)
     measured = measure.Measured(
@@ -92,7 +100,7 @@ def open_workspace(plan: Plan, progress: Progress | None = None) -> Workspace:
         feature_norm=_feature_norm(plan, trunk, trained, tokens["train"]),
     )
     settled = measure.settle(plan, measured)
-    return Workspace(settled, parts, base, trunk, trained, renderer, tokens)
+    return Workspace(settled, parts, base, trunk, trained, renderer, classes, units, tokens)
 
 
 def _feature_norm(plan: Plan, trunk: Trunk, trained: Trained, tokens: Tokens) -> float:
@@ -106,9 +114,12 @@ def _feature_norm(plan: Plan, trunk: Trunk, trained: Trained, tokens: Tokens) ->
     normalize = trained.normalize and trained.pooling == pooling
     head = Head(trunk.hidden_size, 1, normalize=normalize, bias=False)
     rows = np.unique(np.linspace(0, len(tokens) - 1, NORM_ROWS).astype(np.int64))
-    bare = Classifier(trunk, None, head, pooling)
-    features_RD = features(bare, tokens.take(rows), batch_tokens=plan.evaluate.batch_tokens)
-    norm = float(np.linalg.norm(features_RD, axis=1).mean())
+    task = plan.data.task
+    bare = model_for(task, trunk, None, head, pooling)
+    features_UD = EXAMS.get(task).features(
+        bare, tokens.take(rows), batch_tokens=plan.evaluate.batch_tokens
+    )
+    norm = float(np.linalg.norm(features_UD, axis=1).mean())
     if not 0 < norm < float("inf"):
         raise FileError(
             f"base {plan.base}: its hidden states are not finite, or all 0, on rows of train; is "
@@ -118,7 +129,7 @@ def _feature_norm(plan: Plan, trunk: Trunk, trained: Trained, tokens: Tokens) ->
 
 
 def _tokens(
-    parts: Parts, part: str, renderer: ClassRenderer, seed: int, progress: Progress | None
+    parts: Parts, part: str, renderer: Renderer, seed: int, progress: Progress | None
 ) -> Tokens:
     """Give the tokens of a part, from the cache if the same were made before."""
     # The sources are part of it, as the tokens hold the origins of their rows.

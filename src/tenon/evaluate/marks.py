@@ -1,0 +1,44 @@
+"""Marks: a text with its spans, as HTML in which a right span looks other than a wrong one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup, escape
+
+GOLDEN_ANGLE = 137
+
+
+def marked(
+    text: str, spans: Sequence[Mapping[str, Any]], other: Sequence[Mapping[str, Any]]
+) -> Markup:
+    """Give a text with marks around its spans.
+
+    Args:
+        text: as shown; what lies behind its end is not marked.
+        spans: to mark: start, end, label.
+        other: the spans they are compared with; one that is not among these is marked as odd.
+    """
+    agreed = {(span["start"], span["end"], span["label"]) for span in other}
+    parts: list[Markup] = []
+    place = 0
+    for span in sorted(spans, key=lambda span: (span["start"], span["end"])):
+        start, end, label = span["start"], span["end"], str(span["label"])
+        if start < place or end > len(text):
+            continue
+        kind = "span" if (start, end, label) in agreed else "span odd"
+        parts.append(escape(text[place:start]))
+        parts.append(
+            Markup('<mark class="{}" style="--hue: {}">{}<sub>{}</sub></mark>').format(
+                kind, hue(label), text[start:end], label
+            )
+        )
+        place = end
+    parts.append(escape(text[place:]))
+    return Markup("").join(parts)
+
+
+def hue(label: str) -> int:
+    """Give a label's colour, in degrees: the same in every report."""
+    return sum(label.encode()) * GOLDEN_ANGLE % 360

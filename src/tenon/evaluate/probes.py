@@ -1,0 +1,83 @@
+"""Probes: a few texts of ours and the scores that an adapter gave for them when it was written.
+
+Legend: B texts, L classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tenon.adapters.manifest import Manifest, Probes
+from tenon.core.errors import AdapterError
+from tenon.data.example import Example
+from tenon.evaluate.exam import EXAMS
+from tenon.evaluate.predict import inference
+from tenon.model import trunk as trunks
+from tenon.model.model import Model
+from tenon.text.render import Renderer
+
+PROBE_TEXTS = (
+    "The parcel came a day early and everything in it was whole.",
+    "Nobody answers; I have been waiting for my money since March!",
+    "这家店的服务很好，下次还会再来。",
+    "1 + 1 = 2",
+)
+TOLERANCE = {torch.float32: 1e-3, torch.float16: 5e-2, torch.bfloat16: 2e-1}
+
+
+def probe(task: str, model: Model, renderer: Renderer) -> Probes:
+    """Give fixed texts and the scores that the model gives for them."""
+    # A base may have no token at all for a text in another script.
+    texts = tuple(text for text in PROBE_TEXTS if renderer.rows([_example(text)]).ids[0])
+    dtype: Any = str(model.trunk.model.dtype).removeprefix("torch.")
+    return Probes(texts=texts, logits=_logits(task, model, renderer, texts), dtype=dtype)
+
+
+def prove(folder: Path, manifest: Manifest, model: Model, renderer: Renderer) -> None:
+    """Check that an adapter gives the scores which it gave when it was written.
+
+    Raises:
+        AdapterError: it does not, or its probes are not whole.
+    """
+    probes = manifest.probes
+    if not probes.texts and not probes.logits:
+        return
+    pairs = probes.texts if probes.pairs is None else probes.pairs
+    if not len(probes.texts) == len(probes.logits) == len(pairs) or any(
+        len(row) != len(manifest.labels) for row in probes.logits
+    ):
+        raise AdapterError(
+            f"{folder}: its probes do not have one logit a label for each text; write it again"
+        )
+    stored = torch.tensor(probes.logits)
+    now = torch.tensor(_logits(manifest.task, model, renderer, probes.texts, probes.pairs))
+    error = float((now - stored).abs().max() / stored.abs().max().clamp_min(1.0))
+    if not error <= max(TOLERANCE[model.trunk.model.dtype], TOLERANCE[trunks.DTYPES[probes.dtype]]):
+        raise AdapterError(
+            f"{folder}: gives other logits here than when it was written (they differ by "
+            f"{error:.1e} of their size); is another version of transformers or PEFT installed?"
+        )
+
+
+def _example(text: str, pair: str | None = None) -> Example:
+    return Example("", "probe", text, pair)
+
+
+def _logits(
+    task: str,
+    model: Model,
+    renderer: Renderer,
+    texts: Sequence[str],
+    pairs: Sequence[str] | None = None,
+) -> tuple[tuple[float, ...], ...]:
+    if not texts:
+        return ()
+    both = zip(texts, pairs or [None] * len(texts), strict=True)
+    rows = renderer.rows([_example(text, pair) for text, pair in both])
+    with inference(model):
+        logits_BL = EXAMS.get(task).logits(model, rows)
+    return tuple(tuple(row) for row in logits_BL.cpu().tolist())

@@ -1,0 +1,54 @@
+"""Models: of each task, the trunk, adapter and head put together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+from peft import PeftModel
+
+from tenon.core.registry import Registry
+from tenon.model.classifier import Classifier
+from tenon.model.head import Head
+from tenon.model.model import Model
+from tenon.model.settings import Pooling
+from tenon.model.tagger import Tagger
+from tenon.model.trunk import Trunk
+
+TOKENS = "tokens"
+"""In the place of a pooling: every token is read for itself."""
+
+Maker = Callable[[Trunk, PeftModel | None, Head, str, bool], Model]
+MODELS: Registry[Maker] = Registry("task", "tenon.models")
+"""By task: trunk, PEFT model or None, head, pooling, and whether the trunk keeps its dropout."""
+
+
+def model_for(
+    task: str,
+    trunk: Trunk,
+    peft: PeftModel | None,
+    head: Head,
+    pooling: str,
+    *,
+    trunk_dropout: bool = False,
+) -> Model:
+    """Put a task's model together.
+
+    Args:
+        peft: the PEFT model around the trunk's modules, or None for the bare base.
+        pooling: hidden states to a pooled vector; "tokens" where there is none.
+        trunk_dropout: keep the trunk's own dropout on in training mode.
+    """
+    return MODELS.get(task)(trunk, peft, head, pooling, trunk_dropout)
+
+
+def _classifier(trunk: Trunk, peft: PeftModel | None, head: Head, pooling: str, keep: Any) -> Model:
+    return Classifier(trunk, peft, head, cast(Pooling, pooling), trunk_dropout=keep)
+
+
+def _tagger(trunk: Trunk, peft: PeftModel | None, head: Head, _pooling: str, keep: Any) -> Model:
+    return Tagger(trunk, peft, head, trunk_dropout=keep)
+
+
+MODELS.add("text-classification", _classifier)
+MODELS.add("token-classification", _tagger)
