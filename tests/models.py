@@ -17,7 +17,7 @@ from tenon.adapters.kind import settle
 from tenon.adapters.manifest import Lengths, Manifest, Pooling, layout_for
 from tenon.adapters.weights import take
 from tenon.data.example import Example, content_id
-from tenon.evaluate import answerer
+from tenon.evaluate.probes import probe
 from tenon.model import trunk as trunks
 from tenon.model.attach import attach
 from tenon.model.base import locate
@@ -161,7 +161,7 @@ def save(
         layout=layout_for(printed.model_type, pooling, has_bias=linear.bias is not None),
         **{
             "text": Lengths(max_tokens=limit),
-            "probes": answerer.probe(model, renderer),
+            "probes": probe("text-classification", model, renderer),
             **fields,
         },
     )

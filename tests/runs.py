@@ -66,10 +66,15 @@ def tokens(
         "origin": [f"made.csv:{row + 2}" for row in range(rows)],
         "text": [f"text {row}" for row in range(rows)],
         "pair": [None] * rows,
-        "label": labels.tolist(),
+        "gold": [None] * rows,
+        "example": list(range(rows)),
         "ids": [generator.integers(5, VOCAB, size).tolist() for size in sizes],
         "types": [None] * rows,
         "cut": [0] * rows,
+        "targets": [[float(label)] for label in labels.tolist()],
+        "starts": [None] * rows,
+        "ends": [None] * rows,
+        "tally": [None] * rows,
     }
     arrays = [pa.array(columns[field.name], field.type) for field in SCHEMA]
     batch = pa.record_batch(arrays, schema=SCHEMA)
@@ -79,7 +84,8 @@ def tokens(
 def settings(**more: Any) -> TrainSettings:
     """Give training settings under which every step of a small run changes the weights."""
     rates = {"learning_rate": 1e-2, "head_learning_rate": 1e-2}
-    return TrainSettings(**{**rates, "tokens_per_step": 60, "micro_batch_tokens": 40, **more})
+    small = {"tokens_per_step": 60, "micro_batch_tokens": 40, "metric": "accuracy"}
+    return TrainSettings(**{**rates, **small, **more})
 
 
 def table(rows: int, seed: int = 0, noise: float = 0.2) -> str:

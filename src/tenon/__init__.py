@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tenon.verbs.chat import chat as chat
     from tenon.verbs.check import check as check
     from tenon.verbs.demo import demo as demo
     from tenon.verbs.eval import evaluate as eval  # noqa: F401 # pyright: ignore[reportUnusedImport]
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 HOMES = {
+    "chat": "tenon.verbs.chat:chat",
     "check": "tenon.verbs.check:check",
     "demo": "tenon.verbs.demo:demo",
     "eval": "tenon.verbs.eval:evaluate",

@@ -188,7 +188,7 @@ def test_settings_say_the_same_after_a_round_trip_and_width_wins_over_the_preset
     settings = BottleneckSettings(**given_)
     assert BottleneckSettings(**settings.model_dump()) == settings
     config = KINDS.get(KIND).config(settings, {}, tiny_config())
-    expected = width or max(1, int(768 // (reduction or PRESETS[preset]["reduction"])))
+    expected = width or max(1, int(768 / (reduction or PRESETS[preset]["reduction"])))
     assert config.width_for(768) == expected
     assert config.activation == PRESETS[preset]["activation"]
 

@@ -267,8 +267,8 @@ CASES = (
     Case(
         "no answers",
         without("answers", answer="Oslo"),
-        ("no_answers_column",),
-        ("this row has question, context, answer", 'data.columns.answers = "answer"'),
+        ("no_answer_column",),
+        ("this row has question, context, answer", 'data.columns.answer = "answer"'),
     ),
     Case("null answers", row(None), ("null_answers",), ("is null", "has empty lists")),
     Case("a number for answers", row(13), ("answers_not_list",), ("is a number, '13'", "write")),

@@ -225,7 +225,7 @@ class TestExamples:
         rows = rows_of({"text": text, "label": label}, {"text": text, "label": label + 1})
         first, second = to_examples(rows, COLUMNS, Faults())
         assert first.id == second.id
-        assert first.label != second.label
+        assert first.gold != second.gold
 
     @pytest.mark.parametrize(
         ("label", "expected"),

@@ -25,7 +25,7 @@ def write(tmp_path):
 @pytest.mark.parametrize("rows", ["a dog,glad", "a dog,glad\na fox,glad\na cow,glad"])
 def test_few_rows_of_one_label_are_enough(write, rows):
     reading = open_reading(write(f"text,label\n{rows}\n"), SINGLE, LABELS)
-    assert [example.label for example in reading.examples()] == ["glad"] * len(rows.split("\n"))
+    assert [example.gold for example in reading.examples()] == ["glad"] * len(rows.split("\n"))
     assert reading.columns == Columns(text="text", label="label")
     assert reading.notes == ()
 
@@ -52,7 +52,7 @@ def test_columns_of_other_names_are_guessed(write, text, columns):
 def test_a_label_column_is_no_text(write):
     reading = open_reading(write("a,label\nhi,a very long name of a label\n"), SINGLE)
     assert reading.columns == Columns(text="a")
-    assert [example.label for example in reading.examples()] == [None]
+    assert [example.gold for example in reading.examples()] == [None]
 
 
 def test_no_column_of_labels(write):

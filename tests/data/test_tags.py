@@ -161,7 +161,7 @@ class TestSchemes:
         ("tags", "name", "why", "breaches"),
         [
             ("B-X I-X O B-Y", "bio", "begins with B", 0),
-            ("B-X I-X O I-Y", "bio", "I without B begins 1 spans", 1),
+            ("B-X I-X O I-Y", "bio", "I without B begins 1 span,", 1),
             ("I-X I-X O I-Y", "iob1", "I begins 2 spans", 0),
             ("I-X B-X O", "iob1", "divides", 0),
             ("B-X E-X O S-Y", "bioes", "letters of BIOES", 0),

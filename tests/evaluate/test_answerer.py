@@ -12,10 +12,13 @@ import torch
 from models import LABELS, PAIRS, TEXTS, classifier, examples, renderer_of, save
 from tenon.adapters.manifest import Lengths, Probes
 from tenon.core.errors import AdapterError, FileError, RequestError
-from tenon.evaluate.answerer import PROBE_TEXTS, open_answerer, probe
+from tenon.evaluate.answerer import open_answerer
 from tenon.evaluate.predict import predict
+from tenon.evaluate.probes import PROBE_TEXTS, probe
 from tenon.text.batch import of_ids
 from tenon.text.tokens import collect
+
+TASK = "text-classification"
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +141,7 @@ def test_opening_changes_no_random_state_and_ends_in_evaluation_mode(saved):
 @pytest.mark.parametrize("arch", ["bert", "qwen2", "gpt2", "t5"])
 def test_the_probes_are_of_texts_that_the_base_can_read(arch, folder_of):
     model = classifier(folder_of(arch))
-    found = probe(model, renderer_of(folder_of(arch)))
+    found = probe(TASK, model, renderer_of(folder_of(arch)))
     assert found.texts == tuple(
         text for n, text in enumerate(PROBE_TEXTS) if arch != "qwen2" or n != 2
     )

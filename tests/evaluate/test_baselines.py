@@ -13,10 +13,12 @@ from models import LABELS, bare, classifier, examples, renderer_of, tokens_of
 from tenon.core.errors import FileError, RunError
 from tenon.evaluate import baselines
 from tenon.evaluate.baselines import NAME, SAMPLE_ROWS, fit, load
+from tenon.evaluate.exam import EXAMS
 from tenon.evaluate.predict import features, predict
 from tenon.model.head import Head
 from tenon.text.tokens import collect
 
+EXAM = EXAMS.get("text-classification")
 WORD = {"glad": "glad glad fox", "sad": "sad old dog", "tired": "tired river day"}
 
 
@@ -34,7 +36,7 @@ def fitted(folder_of):
     model = bare(folder)
     tokens = {"train": separable(folder, 90), "dev": separable(folder, 30, 1)}
     tokens["test"] = separable(folder, 20, 2)
-    return model, tokens, fit(model, tokens, LABELS, seed=0, batch_tokens=200)
+    return model, tokens, fit(EXAM, model, tokens, LABELS, seed=0, batch_tokens=200)
 
 
 def test_the_probe_knows_what_the_base_shows_it(fitted):
@@ -54,7 +56,7 @@ def test_its_answers_are_those_of_a_head_with_its_weights(fitted):
     np.testing.assert_allclose(found.log_probs_RL, known.log_probs["test"], rtol=1e-3, atol=1e-4)
     features_RD = features(model, tokens["test"], batch_tokens=200)
     np.testing.assert_allclose(
-        known.probe().log_probs(features_RD), known.log_probs["test"], rtol=1e-3, atol=1e-4
+        known.scores(EXAM, features_RD), known.log_probs["test"], rtol=1e-3, atol=1e-4
     )
 
 
@@ -63,7 +65,7 @@ def test_a_head_without_bias_starts_near_the_probe_all_the_same(arch, folder_of)
     folder = folder_of(arch)
     model = bare(folder, "last")
     tokens = {"train": separable(folder, 90), "dev": separable(folder, 30, 1)}
-    known = fit(model, tokens, LABELS, seed=0, batch_tokens=200)
+    known = fit(EXAM, model, tokens, LABELS, seed=0, batch_tokens=200)
     model.head = Head(32, 3, normalize=False, bias=False)
     parts = [torch.from_numpy(a) for a in (known.weight_LD, known.bias_L, known.unit_D)]
     model.head.start_from(*parts)
@@ -77,7 +79,7 @@ def test_a_head_without_bias_starts_near_the_probe_all_the_same(arch, folder_of)
 def test_the_majority_is_that_of_train(fitted):
     _, tokens, known = fitted
     counts = np.bincount(tokens["train"].labels_R, minlength=3) + 1
-    np.testing.assert_allclose(np.exp(known.majority_L), counts / counts.sum(), rtol=1e-5)
+    np.testing.assert_allclose(np.exp(known.frequent.classes_L), counts / counts.sum(), rtol=1e-5)
 
 
 def test_they_answer_the_rows_that_the_adapter_has_answered(fitted):
@@ -93,20 +95,20 @@ def test_they_answer_the_rows_that_the_adapter_has_answered(fitted):
         log_probs_RL=answered.log_probs_RL[kept],
         failed={answered.origins[row]: "broken" for row in (3, 7)},
     )
-    rivals = known.predictions("test", some, tokens["test"])
+    rivals = known.predictions(EXAM, "test", some, tokens["test"])
     assert set(rivals) == {"majority", "linear_probe"}
     for rival in rivals.values():
         assert rival.origins == some.origins and rival.gold_R.tolist() == some.gold_R.tolist()
         assert rival.log_probs_RL.shape == (18, 3) and rival.failed == {}
     assert (rivals["linear_probe"].log_probs_RL == known.log_probs["test"][kept]).all()
-    assert (rivals["majority"].log_probs_RL == known.majority_L).all()
+    assert (rivals["majority"].log_probs_RL == known.frequent.classes_L).all()
 
 
 def test_other_rows_than_those_fitted_are_refused(fitted):
     model, tokens, known = fitted
     answered = predict(model, tokens["dev"], LABELS, batch_tokens=200)
-    with pytest.raises(RunError, match="has 20 rows of test, the data has 30; start anew"):
-        known.predictions("test", answered, tokens["dev"])
+    with pytest.raises(RunError, match="has 20 units of test, the data has 30; start anew"):
+        known.predictions(EXAM, "test", answered, tokens["dev"])
 
 
 def test_what_is_saved_is_what_is_loaded(fitted, tmp_path):
@@ -114,8 +116,10 @@ def test_what_is_saved_is_what_is_loaded(fitted, tmp_path):
     assert load(tmp_path) is None
     known.save(tmp_path / "run")
     found = load(tmp_path / "run")
-    for name in ("majority_L", "weight_LD", "bias_L", "unit_D"):
+    for name in ("weight_LD", "bias_L", "unit_D"):
         assert (getattr(found, name) == getattr(known, name)).all()
+    assert (found.frequent.classes_L == known.frequent.classes_L).all()
+    assert found.frequent.names == known.frequent.names == ()
     assert found.log_probs.keys() == known.log_probs.keys()
     assert all((found.log_probs[part] == known.log_probs[part]).all() for part in known.log_probs)
     assert found.fitted_rows == known.fitted_rows
@@ -139,13 +143,13 @@ def test_a_damaged_file_is_refused_with_the_remedy(fitted, damage, tmp_path):
 
 def test_equal_seeds_give_equal_baselines(fitted):
     model, tokens, known = fitted
-    again = fit(model, tokens, LABELS, seed=0, batch_tokens=200)
+    again = fit(EXAM, model, tokens, LABELS, seed=0, batch_tokens=200)
     assert (again.weight_LD == known.weight_LD).all() and (again.unit_D == known.unit_D).all()
 
 
 def test_without_dev_a_part_of_train_chooses(fitted):
     model, tokens, _ = fitted
-    known = fit(model, {"train": tokens["train"]}, LABELS, seed=0, batch_tokens=200)
+    known = fit(EXAM, model, {"train": tokens["train"]}, LABELS, seed=0, batch_tokens=200)
     assert known.log_probs == {} and np.isfinite(known.weight_LD).all()
 
 
@@ -173,7 +177,7 @@ def test_the_stages_are_told(folder_of):
 
     folder = folder_of("bert")
     tokens = {"train": tokens_of(folder, 12), "dev": tokens_of(folder, 6, 1)}
-    fit(bare(folder), tokens, LABELS, seed=0, batch_tokens=9999, progress=Told())
+    fit(EXAM, bare(folder), tokens, LABELS, seed=0, batch_tokens=9999, progress=Told())
     assert told == [
         ("features of train", 12),
         ("", 12),
@@ -186,5 +190,5 @@ def test_the_stages_are_told(folder_of):
 def test_an_adapter_in_the_model_would_show(folder_of, fitted):
     """The baselines are of the bare base: with an adapter in it, they would be others."""
     _, tokens, known = fitted
-    other = fit(classifier(folder_of("bert")), tokens, LABELS, seed=0, batch_tokens=200)
+    other = fit(EXAM, classifier(folder_of("bert")), tokens, LABELS, seed=0, batch_tokens=200)
     assert not np.allclose(other.weight_LD, known.weight_LD)

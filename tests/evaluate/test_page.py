@@ -16,8 +16,9 @@ from answers import drawn, predictions
 from tenon.evaluate import page, plots
 from tenon.evaluate.plots import Bar
 from tenon.evaluate.report import Report, report
-from tenon.evaluate.settings import EvaluateSettings
+from tenon.evaluate.settings import BY_TASK, EvaluateSettings
 
+SCORED = BY_TASK["text-classification"].scorers
 HOSTILE = [
     "<script>alert(1)</script>",
     "<img src=x onerror=alert(1)>",
@@ -81,7 +82,10 @@ def made(adapter, *, rival=None, rival_name="linear_probe", evaluate=None, **aro
     }
     rivals = {rival_name: {"test": rival}} if rival else {}
     return report(
-        {"test": adapter}, rivals, evaluate or EvaluateSettings(resamples=200), **everything
+        {"test": adapter},
+        rivals,
+        evaluate or EvaluateSettings(scorers=SCORED, resamples=200),
+        **everything,
     )
 
 

@@ -11,14 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from answers import drawn, predictions
+from taggers import TAGS, renderer_of, tagged
 from tenon.core import files
 from tenon.core.errors import DataError, PlanError
-from tenon.evaluate.report import FEWEST_ROWS, MOST_POINTS, Report, report
-from tenon.evaluate.scorers import SCORERS, take
-from tenon.evaluate.settings import EvaluateSettings
-from tenon.evaluate.statistics import intervals, paired
+from tenon.evaluate.report import MOST_POINTS, Report, report
+from tenon.evaluate.scorers import SCORERS
+from tenon.evaluate.settings import BY_TASK, EvaluateSettings
+from tenon.evaluate.statistics import FEWEST_ROWS, intervals, paired
+from tenon.evaluate.tag import tagged as put_together
+from tenon.evaluate.tag import unit_classes
+from tenon.text.tokens import collect
 
-QUICK = EvaluateSettings(resamples=200)
+SCORED = BY_TASK["text-classification"].scorers
+QUICK = EvaluateSettings(scorers=SCORED, resamples=200)
 
 
 def made(parts, baselines=None, evaluate=QUICK, **given_too):
@@ -158,7 +163,7 @@ def test_failed_rows_are_counted_with_their_cause():
 def test_rows_that_train_has_are_scored_apart():
     answers = drawn(100, 3, 0.8, seed=1)
     found = made({"test": answers}, seen_in_train=set(answers.ids[:25]))
-    expected = SCORERS.get("accuracy").score(take(answers, np.arange(25, 100)))
+    expected = SCORERS.get("accuracy").score(answers.take(np.arange(25, 100)))
     assert found.unseen["accuracy"].value == expected
     assert found.unseen["accuracy"].n == 75
     assert "test: 25 rows have inputs that train has too." in found.notes
@@ -256,6 +261,16 @@ def test_a_leading_score_that_few_rows_do_not_allow_gives_way_to_accuracy():
     found = made(parts, evaluate=evaluate)
     assert set(found.metrics["test"]) == {"accuracy"}
     assert set(found.metrics["dev"]) == {"macro_f1"}
+
+
+def test_of_a_task_without_shares_the_leading_score_of_few_rows_is_said_to_be_rough(folder_of):
+    tokens = collect(tagged(3), renderer_of(folder_of("bert")))
+    even = np.full((len(unit_classes(tokens)), len(TAGS)), -np.log(len(TAGS)), np.float32)
+    evaluate = EvaluateSettings(scorers=("entity_f1", "tag_accuracy"), resamples=200)
+    task = "token-classification"
+    found = made({"test": put_together(tokens, TAGS, even)}, evaluate=evaluate, task=task)
+    assert set(found.metrics["test"]) == {"entity_f1"}
+    assert any("any score but Entity F1, whose interval is rough" in note for note in found.notes)
 
 
 def test_inputs_are_left_as_they_were():

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from answers import drawn, predictions
 from tenon.core.errors import FileError
 from tenon.evaluate import rows
-from tenon.evaluate.scorers import hits, take
+from tenon.evaluate.scorers import hits
 
 
 @settings(max_examples=40, deadline=None)
@@ -41,7 +41,7 @@ def test_the_largest_change_comes_first():
 
 def test_rows_are_matched_by_origin():
     first, second = drawn(100, 3, 0.8, seed=1), drawn(100, 3, 0.6, seed=2)
-    shuffled = take(second, np.random.default_rng(0).permutation(100)[:90])
+    shuffled = second.take(np.random.default_rng(0).permutation(100)[:90])
     found = rows.won_and_lost(first, shuffled)
     kept = set(shuffled.origins)
     whole = (hits(first) & ~hits(second)).tolist()
@@ -84,7 +84,7 @@ def test_every_row_is_written_on_its_own_line(tmp_path_factory, texts):
     """Whatever a text holds: line ends of every alphabet, quotes, markup, surrogates."""
     path = tmp_path_factory.mktemp("rows") / "predictions.jsonl"
     answers = predictions([0] * len(texts), np.log(np.full((len(texts), 2), 0.5)), texts=texts)
-    rows.write_predictions(path, answers)
+    rows.write_entries(path, rows.entries(answers))
     raw = path.read_bytes()
     assert raw.count(b"\n") == len(texts)
     assert [entry["text"] for entry in read(path)] == texts
@@ -98,7 +98,7 @@ def test_a_written_row_has_all_that_is_known_of_it(tmp_path):
         texts=["first", "second"],
         failed={"test.csv:9": "too long"},
     )
-    rows.write_predictions(tmp_path / "p.jsonl", answers)
+    rows.write_entries(tmp_path / "p.jsonl", rows.entries(answers))
     assert read(tmp_path / "p.jsonl") == [
         {
             "id": f"{0:032x}",
@@ -122,12 +122,12 @@ def test_a_written_row_has_all_that_is_known_of_it(tmp_path):
 
 def test_pairs_are_written(tmp_path):
     answers = predictions([0], np.log([[0.5, 0.5]]), pairs=["the other"])
-    rows.write_predictions(tmp_path / "p.jsonl", answers)
+    rows.write_entries(tmp_path / "p.jsonl", rows.entries(answers))
     assert read(tmp_path / "p.jsonl")[0]["pair"] == "the other"
 
 
 def test_no_rows_make_an_empty_file(tmp_path):
-    rows.write_predictions(tmp_path / "p.jsonl", predictions([], np.zeros((0, 2))))
+    rows.write_entries(tmp_path / "p.jsonl", rows.entries(predictions([], np.zeros((0, 2)))))
     assert (tmp_path / "p.jsonl").read_bytes() == b""
 
 
@@ -136,7 +136,7 @@ def test_a_failed_write_leaves_what_was_there(tmp_path):
     path.write_text("before")
     answers = predictions([0], np.array([[np.nan, np.nan]]))
     with pytest.raises(ValueError, match="not JSON compliant"):
-        rows.write_predictions(path, answers)
+        rows.write_entries(path, rows.entries(answers))
     assert path.read_text() == "before"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -144,4 +144,4 @@ def test_a_failed_write_leaves_what_was_there(tmp_path):
 def test_a_folder_that_is_a_file_is_said(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(FileError, match="cannot be written"):
-        rows.write_predictions(tmp_path / "file" / "p.jsonl", drawn(3, 2, 0.5, seed=0))
+        rows.write_entries(tmp_path / "file" / "p.jsonl", rows.entries(drawn(3, 2, 0.5, seed=0)))

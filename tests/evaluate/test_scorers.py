@@ -20,8 +20,8 @@ from tenon.evaluate.scorers import (
     confidence,
     hits,
     labelled,
-    take,
 )
+from tenon.evaluate.settings import BY_TASK
 
 NAMES = ["accuracy", "calibration_error", "log_loss", "macro_f1", "mcc"]
 
@@ -60,8 +60,10 @@ def expected(name, answers):
         return metrics.log_loss(gold, probs, labels=np.arange(probs.shape[1]))
 
 
-def test_the_registry_has_the_scorers_that_the_settings_name():
-    assert SCORERS.names() == NAMES
+def test_the_registry_has_the_scorers_that_the_tasks_name():
+    assert sorted(BY_TASK["text-classification"].scorers) == NAMES
+    named = {name for judging in BY_TASK.values() for name in (*judging.scorers, *judging.dev)}
+    assert named <= set(SCORERS.names())
 
 
 def test_an_unknown_scorer_gets_the_nearest_name():
@@ -80,7 +82,7 @@ def test_a_score_is_scikit_learns(name, answers):
 @settings(max_examples=30, deadline=None)
 @given(answers=answered(), seed=st.integers(0, 99))
 def test_the_order_of_rows_does_not_matter(name, answers, seed):
-    shuffled = take(answers, np.random.default_rng(seed).permutation(len(answers)))
+    shuffled = answers.take(np.random.default_rng(seed).permutation(len(answers)))
     scorer = SCORERS.get(name)
     assert scorer.score(shuffled) == pytest.approx(scorer.score(answers), abs=1e-9)
 
@@ -95,7 +97,7 @@ def test_rows_without_gold_do_not_matter(name, answers):
             SCORERS.get(name).score(answers)
         return
     scorer = SCORERS.get(name)
-    assert scorer.score(answers) == pytest.approx(scorer.score(take(answers, known)), abs=1e-12)
+    assert scorer.score(answers) == pytest.approx(scorer.score(answers.take(known)), abs=1e-12)
 
 
 @settings(max_examples=60, deadline=None)
@@ -146,7 +148,7 @@ def test_a_damaged_row_without_gold_is_not_scored_and_not_refused():
 def test_take_keeps_every_column_of_a_row_together():
     answers = drawn(20, 3, 0.5, seed=1)
     rows = np.array([7, 3, 19])
-    taken = take(answers, rows)
+    taken = answers.take(rows)
     assert taken.ids == [answers.ids[row] for row in rows]
     assert taken.texts == ["text 7", "text 3", "text 19"]
     assert taken.origins == ["test.csv:9", "test.csv:5", "test.csv:21"]
@@ -157,7 +159,7 @@ def test_take_keeps_every_column_of_a_row_together():
 
 def test_take_keeps_pairs():
     answers = predictions([0, 1], np.log(np.full((2, 2), 0.5)), pairs=["a", "b"])
-    assert take(answers, np.array([1])).pairs == ["b"]
+    assert answers.take(np.array([1])).pairs == ["b"]
 
 
 @settings(max_examples=60, deadline=None)

@@ -13,7 +13,8 @@ from scipy.special import log_softmax
 
 from answers import drawn, predictions
 from tenon.evaluate import statistics
-from tenon.evaluate.scorers import SCORERS, Scorer, take
+from tenon.evaluate.scorers import SCORERS, Scorer
+from tenon.evaluate.settings import BY_TASK
 from tenon.evaluate.statistics import (
     align,
     bonett_price,
@@ -25,7 +26,7 @@ from tenon.evaluate.statistics import (
     wilson,
 )
 
-ALL = [scorer for _, scorer in SCORERS]
+ALL = [SCORERS.get(name) for name in BY_TASK["text-classification"].scorers]
 QUICK = {"level": 0.95, "resamples": 300, "seed": 0}
 
 
@@ -256,7 +257,7 @@ def test_a_bootstrap_sample_is_a_score_of_resampled_rows():
     fast = bootstrap(system, scorers, resamples=25, seed=3)
     drawn_SR = np.random.default_rng(3).integers(0, 40, (25, 40), dtype=np.int64)
     for scorer in scorers:
-        slow = [scorer.score(take(system, row)) for row in drawn_SR]
+        slow = [scorer.score(system.take(row)) for row in drawn_SR]
         assert fast[scorer.name] == pytest.approx(slow)
 
 
@@ -278,16 +279,16 @@ def test_resamples_are_fewer_only_where_rows_are_very_many():
 
 def test_systems_are_paired_by_origin_whatever_their_order():
     first, second = drawn(80, 3, 0.9, seed=1), drawn(80, 3, 0.7, seed=2)
-    shuffled = take(second, np.random.default_rng(0).permutation(80))
+    shuffled = second.take(np.random.default_rng(0).permutation(80))
     assert paired(first, shuffled, ALL, **QUICK) == paired(first, second, ALL, **QUICK)
 
 
 def test_rows_that_one_system_has_not_answered_are_left_out_of_both():
     first, second = drawn(80, 3, 0.9, seed=1), drawn(80, 3, 0.7, seed=2)
     kept = np.arange(10, 80)
-    pairs = paired(first, take(second, kept), ALL, **QUICK)
+    pairs = paired(first, second.take(kept), ALL, **QUICK)
     assert {pair.n for pair in pairs.values()} == {70}
-    assert pairs == paired(take(first, kept), take(second, kept), ALL, **QUICK)
+    assert pairs == paired(first.take(kept), second.take(kept), ALL, **QUICK)
 
 
 def test_systems_without_a_common_row_cannot_be_compared():

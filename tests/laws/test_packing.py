@@ -75,7 +75,7 @@ def parts_of(batch: Batch, tokens: int) -> list[Batch]:
         kinds = None if types is None else torch.cat([types[row] for row in rows])
         taken = torch.cat([ids[row] for row in rows])
         lengths = tuple(int(n) for n in lengths_R[rows])
-        parts.append(Batch(taken, kinds, lengths, batch.classes_X[torch.from_numpy(rows)], rows))
+        parts.append(Batch(taken, kinds, lengths, batch.targets_X[torch.from_numpy(rows)], rows))
     return parts
 
 

@@ -11,8 +11,8 @@ import torch
 from attached import KIND_NAMES
 from bases import ARCHITECTURES
 from models import LABELS, classifier, renderer_of, rows_of, tokens_of
-from tenon.evaluate.answerer import probe
 from tenon.evaluate.predict import features, inference, predict
+from tenon.evaluate.probes import probe
 from tenon.model.classifier import loss_sum
 from tenon.text.batch import batch
 
@@ -84,7 +84,7 @@ def test_modes_are_given_back_after_an_error(folder_of):
 def test_the_probe_changes_nothing(folder_of):
     model = classifier(folder_of("bert")).train()
     before = state(model)
-    probe(model, renderer_of(folder_of("bert")))
+    probe("text-classification", model, renderer_of(folder_of("bert")))
     assert_same(state(model), before)
 
 

@@ -125,7 +125,7 @@ def test_the_features_are_what_the_linear_layer_reads(pooling, normalize, folder
 def test_the_trainers_call_gives_the_same_logits_and_the_mean_loss(arch, folder_of):
     model = classifier(folder_of(arch), "houlsby", pooling="last" if arch == "llama" else "mean")
     batch = rows_of(BATCH, typed=arch in ("bert", "electra", "gpt2"))
-    batch.classes_X[2] = -1
+    batch.targets_X[2] = -1
     ids_BP, mask_BP, types_BP = padded(batch, model.trunk.pad)
     args = (ids_BP, mask_BP, types_BP)
     expected = model.logits_BL(batch)

@@ -13,6 +13,7 @@ from tenon.plan.resolve import resolve_table
 
 FILE = Path("/project/run.toml")
 
+TAGGING = {"data.task": "token-classification"}
 IDLE = {
     "overlap without other sources": ({"data.overlap": "keep"}, "data.overlap has no effect"),
     "quoting of typed files": (
@@ -76,6 +77,38 @@ IDLE = {
     "a scorer twice": ({"evaluate.scorers": ["mcc", "mcc"]}, "names mcc twice"),
     "a label twice": ({"data.labels": ["a", "a"]}, "data.labels names a twice"),
     "no scorer": ({"evaluate.scorers": []}, "evaluate.scorers is empty"),
+    "no scorer of a tagging": ({**TAGGING, "evaluate.scorers": []}, "evaluate.scorers is empty"),
+    "no metric": ({"train.metric": ""}, "train.metric = "),
+    "a metric of another task": (
+        {**TAGGING, "train.metric": "accuracy"},
+        "train.metric = accuracy is no metric that dev has in token-classification",
+    ),
+    "a scorer of another task": (
+        {**TAGGING, "evaluate.scorers": ["mcc"]},
+        "evaluate.scorers names mcc, which is no scorer of token-classification",
+    ),
+    "a baseline of another task": (
+        {**TAGGING, "evaluate.against": ["majority"]},
+        "evaluate.against names majority, which is no baseline of token-classification",
+    ),
+    "a pooling of single tokens": (
+        {**TAGGING, "model.pooling": "mean"},
+        "model.pooling = mean has no effect",
+    ),
+    "tokens for a pooling": ({"model.pooling": "tokens"}, "needs one vector a row"),
+    "a side to cut where nothing is cut": ({**TAGGING, "text.cut": "left"}, "text.cut has no"),
+    "a column of another task": (
+        {"data.columns.text": "t", "data.columns.label": "l", "data.columns.tags": "g"},
+        "data.columns.tags has no effect: text-classification reads text, pair, label",
+    ),
+    "a label of a tagging": (
+        {**TAGGING, "data.columns.tokens": "t", "data.columns.label": "l"},
+        "data.columns.label has no effect: token-classification reads",
+    ),
+    "a scheme without tags": (
+        {**TAGGING, "data.columns.tokens": "t", "data.columns.scheme": "bio"},
+        "data.columns.scheme has no effect: there is no column of tags",
+    ),
     "an unknown scorer": ({"evaluate.scorers": ["acuracy"]}, "did you mean accuracy?"),
 }
 BUSY = {
@@ -99,6 +132,11 @@ BUSY = {
     },
     "two members of one file": {"data.train": "a.zip#train", "data.test": "a.zip#test"},
     "cut": {"text.cut": "left"},
+    "no baseline": {"evaluate.against": []},
+    "a scheme": {
+        **TAGGING, "data.columns.tokens": "w", "data.columns.tags": "t",
+        "data.columns.scheme": "bio",
+    },
 }  # fmt: skip
 
 

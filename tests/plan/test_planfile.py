@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from plan.tables import NEEDED, settings, table_of
 from tenon.core.manual import manual
+from tenon.evaluate.settings import BY_TASK
 from tenon.plan.planfile import near, toml, written
 from tenon.plan.resolve import FLOORS, Top, parse_toml, resolve_table
+from tenon.plan.task import of_other_tasks
 
 FILE = Path("/project/run.toml")
 SAYS_NOTHING_HERE = ("overlap", "quoting", "patience", "metric", "head_scale")
@@ -42,23 +44,25 @@ def test_its_comments_are_the_defaults(given_settings):
         setting = line.removeprefix("# ")
         named = setting.partition(" = ")[0]
         is_default = line.startswith("# ") and named.replace("_", "").replace(".", "").isalnum()
-        idle = named in SAYS_NOTHING_HERE or named in (
-            "columns.pair",
-            "columns.label",
-            "columns.text",
-        )
+        idle = named in SAYS_NOTHING_HERE or named.startswith("columns.")
         bare.append(setting if is_default and " = " in setting and not idle else line)
     assert read("\n".join(bare)).digest == plan.digest
 
 
-def test_it_shows_every_setting_with_its_meaning():
-    text = written(resolve_table(table_of(NEEDED), FILE), FILE.parent, "title")
+@pytest.mark.parametrize("task", sorted(BY_TASK))
+def test_it_shows_every_setting_of_its_task_with_its_meaning(task):
+    foreign = of_other_tasks(task)
+    plan = resolve_table(table_of({**NEEDED, "data.task": task}), FILE)
+    text = written(plan, FILE.parent, "title")
     lines = text.splitlines()[2:]
-    for floor in (Top, *FLOORS.values()):
+    for name, floor in (("", Top), *FLOORS.items()):
         for setting in manual(floor):
-            line = next(line for line in lines if f"{setting.name} = " in line)
-            assert setting.meaning.rstrip(".") in line
+            found = [line for line in lines if f"{setting.name} = " in line]
+            assert any(setting.meaning.rstrip(".") in line for line in found) == (
+                f"{name}.{setting.name}" not in foreign
+            )
     assert text.startswith("# title\n")
+    assert ": ," not in text and ", ," not in text
 
 
 def test_a_measured_setting_is_written_out():

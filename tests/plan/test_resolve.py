@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from plan.tables import NEEDED, VALID, WRONG, settings, table_of
 from tenon.core.errors import FileError, PlanError
+from tenon.evaluate.settings import BY_TASK
 from tenon.plan.planfile import toml
 from tenon.plan.resolve import FLOORS, known_names, parse_toml, place, resolve, resolve_table
 from tenon.plan.table import suggestion
@@ -140,7 +141,8 @@ def test_the_full_name_is_offered_whatever_is_wrong_with_it(argument, meant):
 
 def test_where_nothing_is_near_the_table_is_listed():
     (line,) = told(table_of(NEEDED), "text.zzz=3")
-    assert line.endswith("text.zzz is not a setting; known here: cut, max_tokens")
+    known = ", ".join(sorted(FLOORS["text"].model_fields))
+    assert line.endswith(f"text.zzz is not a setting; known here: {known}")
 
 
 @given(st.sampled_from(known_names()), st.sampled_from(["", "zz.", "train.x."]))
@@ -321,11 +323,16 @@ class TestFile:
 
 def test_every_floor_has_defaults_that_hold():
     plan = resolve_table(table_of(NEEDED), FILE)
+    own = BY_TASK["text-classification"]
+    by_task = {
+        "train": {"metric": own.dev[0]},
+        "evaluate": {"scorers": list(own.scorers), "against": list(own.baselines)},
+    }
     for name, floor in FLOORS.items():
         required = {
             field: "x.csv" for field, info in floor.model_fields.items() if info.is_required()
         }
-        default = json.loads(floor(**required).model_dump_json())
+        default = json.loads(floor(**required).model_dump_json()) | by_task.get(name, {})
         now = json.loads(getattr(plan, name).model_dump_json())
         assert {k: v for k, v in now.items() if k not in required} == {
             k: v for k, v in default.items() if k not in required

@@ -18,7 +18,7 @@ from tenon.adapters.manifest import Lengths, Manifest, Pooling, TensorSpec
 from tenon.adapters.settings import AdapterSettings
 from tenon.evaluate.prediction import Predictions
 from tenon.evaluate.report import Report, report
-from tenon.evaluate.settings import EvaluateSettings
+from tenon.evaluate.settings import BY_TASK, EvaluateSettings
 from tenon.evaluate.verdict import signed
 from tenon.terminal.adapter import bytes_of
 from tenon.terminal.bar import Bar
@@ -31,6 +31,7 @@ from tenon.verbs.show import show
 from tenon.verbs.train import Run
 
 LABELS = ("no", "yes", "[/bold]")
+SCORED = BY_TASK["text-classification"].scorers
 
 
 def shown(value, width=110) -> str:
@@ -59,7 +60,7 @@ def made() -> Report:
     return report(
         {"dev": predictions(0.9, 50), "test": predictions(0.95)},
         {"majority": {"test": predictions(0.3)}, PROBE: {"test": predictions(0.6)}},
-        EvaluateSettings(resamples=200),
+        EvaluateSettings(scorers=SCORED, resamples=200),
         task="text-classification",
         cost={"seconds": 75.2, "tokens": 123_456, "trainable_parameters": 4_321, "peak_bytes": 5e8},
         data={},

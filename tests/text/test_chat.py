@@ -303,7 +303,7 @@ def test_what_the_template_refuses_is_refused_with_its_remedy():
         (talk("a", "b", trained=[]), "no turn is trained"),
         ([Turn("user", "a", trained=True)], "is the user's"),
         ([Turn("assistant", "a", trained=True)], "what the base is asked with"),
-        (talk("a\ue000", "b"), "private use"),
+        (talk("a\ufdd0", "b"), "Unicode reserves"),
     ],
 )
 def test_a_conversation_that_teaches_nothing_is_refused(turns, what):

@@ -58,7 +58,7 @@ def test_every_row_of_every_chunk_is_what_it_is_alone(many, renderer):
         assert tokens.ids(row).tolist() == alone.ids[0]
         assert tokens.types(row) is None
         assert tokens.lengths_R[row] == len(alone.ids[0])
-        label = made[row].label
+        label = made[row].gold
         assert tokens.labels_R[row] == (-1 if label is None else LABELS.index(label))
         for name in ("id", "origin", "text", "pair"):
             assert tokens.column(name)[row] == getattr(made[row], name)

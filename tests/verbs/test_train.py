@@ -531,3 +531,17 @@ def test_no_example_is_in_two_parts(tmp_path, folder_of):
         assert not held["train"] & held["dev"]
         assert not (held["train"] | held["dev"]) & held["test"]
     assert space.parts.dropped == 6
+
+
+def test_what_the_probe_saw_of_train_is_said(folder_of, tmp_path, monkeypatch):
+    monkeypatch.setattr(baselines, "SAMPLE_ROWS", 20)
+    run = train(project(tmp_path / "rows", folder_of("bert")), tmp_path / "rows" / "run")
+    count = run.report.data["rows"]["train"]
+    assert f"the linear probe saw a sample of 20 of {count} rows of train" in run.report.notes
+    words = {"tokens": ["the", "red", "fox", "of", "river"], "tags": ["O", "O", "B-A", "O", "B-B"]}
+    rows = [{**words, "tokens": [*words["tokens"][:-1], f"river{row}"]} for row in range(15)]
+    (tmp_path / "train.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    tagging = {"data__task": "token-classification", "data__train": "train.jsonl"}
+    found = train(plan(tmp_path, folder_of("bert"), **tagging), tmp_path / "run").report
+    count = 5 * found.data["rows"]["train"]
+    assert f"the linear probe saw a sample of 20 of {count} words of train" in found.notes

@@ -120,12 +120,28 @@ def check_manifest(manifest: Manifest, where: str) -> None:
     if manifest.kind not in KINDS.names():
         known = ", ".join(KINDS.names())
         faults.add(where, f"kind {manifest.kind!r} is unknown here", f"known are {known}")
+    _check_labels(manifest, where, faults)
+    faults.raise_if_any(AdapterError)
+
+
+def _check_labels(manifest: Manifest, where: str, faults: Faults) -> None:
+    """Check that labels and layout are those of the head."""
+    if manifest.head == "language":
+        if manifest.labels or manifest.layout != "transformers":
+            what = f"the head is the base's, but labels are {manifest.labels!r}, layout is "
+            faults.add(where, f"{what}{manifest.layout}", "write the adapter again")
+        if manifest.prefix and not MODULE.fullmatch(manifest.prefix):
+            faults.add(where, f"prefix {manifest.prefix!r} is no module's name")
+        return
     if len(set(manifest.labels)) != len(manifest.labels) or not manifest.labels:
         faults.add(where, f"labels are {manifest.labels!r}", "expected at least one, each once")
+    thresholds = manifest.constants.get("thresholds")
+    if thresholds is not None and len(thresholds) != len(manifest.labels):
+        what = f"{len(thresholds)} thresholds for {len(manifest.labels)} labels"
+        faults.add(where, what, "write the adapter again")
     key = (manifest.base.model_type, manifest.pooling.mode)
     if manifest.layout == "transformers" and (key not in HEADS or manifest.pooling.normalize):
         faults.add(where, f"layout transformers does not exist for {key}", "use layout trunk")
-    faults.raise_if_any(AdapterError)
 
 
 def read_files(folder: Path, names: set[str], manifest: Manifest) -> dict[str, bytes]:
@@ -256,7 +272,9 @@ def expected_config(manifest: Manifest) -> PeftConfig:
 def _check_layout(where: str, given: Mapping[str, Any], manifest: Manifest, faults: Faults) -> None:
     head = HEADS.get((manifest.base.model_type, manifest.pooling.mode))
     expected: tuple[list[str] | None, str | None] = (None, None)
-    if manifest.layout == "transformers" and head is not None:
+    if manifest.head == "language":
+        expected = (None, "CAUSAL_LM")
+    elif manifest.layout == "transformers" and head is not None:
         expected = ([head.name], "SEQ_CLS")
     found = (given.get("modules_to_save"), given.get("task_type"))
     if found != expected:

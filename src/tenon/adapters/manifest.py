@@ -10,6 +10,7 @@ from tenon.core.settings import Settings
 
 FORMAT = 1
 Layout = Literal["trunk", "transformers"]
+HeadSort = Literal["classes", "language"]
 PoolingMode = Literal["mean", "cls", "pooler", "last", "tokens"]
 
 
@@ -26,18 +27,29 @@ class Pooling(Settings):
 
 
 class Lengths(Settings):
-    """How long texts are cut.
+    """How texts are written and how long they may be.
 
     Args:
         max_tokens: rows longer than this are cut.
         cut: the side that loses tokens.
         units: what gets class scores: rows, words or tokens; longer texts than `max_tokens` are
             read in windows where it is not rows.
+        template: of answers that the base writes: "chat" for prompts in its chat template, "none"
+            for prompts as they are; empty for other tasks.
+        template_digest: of the chat template; empty where none is used.
+        instruction: what is asked around each prompt, which stands where it has `{}`.
+        max_new_tokens: most tokens of an answer that the base writes; 0 for other tasks.
+        answer_tokens: most tokens of an answer that stands in a context; 0 for other tasks.
     """
 
     max_tokens: int
     cut: Literal["right", "left"] = "right"
     units: str = "rows"
+    template: Literal["", "chat", "none"] = ""
+    template_digest: str = ""
+    instruction: str = ""
+    max_new_tokens: int = 0
+    answer_tokens: int = 0
 
 
 class Probes(Settings):
@@ -77,15 +89,21 @@ class Manifest(Settings):
         name, kind: of the adapter.
         settings: the adapter's settings; `pack.write` fills it in.
         task: what it was trained for.
-        labels: L label names; the index of one is its row in the head.
+        head: what reads the hidden states: "classes" for a head of ours, "language" for the base's
+            own language-model head, so that the adapter alone is trained.
+        prefix: name of the trunk inside the model with its language-model head.
+        labels: L label names; the index of one is its row in the head; none where it is the base's.
         base: the base it belongs to.
         pooling, text: how inputs reach the head.
+        constants: what turns scores into answers, by name: `thresholds` of the labels, or `mean`
+            and `spread` of the numbers that were learned.
         columns: field of an example to the column that held it in the training rows.
         plan_digest, data_digest: of what it was trained by and on.
         probes: inputs with known logits, to prove an environment by.
         report: summary of its report.
-        layout: "transformers" where AutoModelForSequenceClassification has this very head, under
-            whose names the tensors then lie; "trunk" where the head is a file of its own.
+        layout: "transformers" where AutoModelForSequenceClassification has this very head, or
+            AutoModelForCausalLM is the base, under whose names the tensors then lie; "trunk" where
+            the head is a file of its own.
         tensors: file to its tensors; `pack.write` fills it in.
         files: every other file's sha256; `pack.write` fills it in.
     """
@@ -96,11 +114,14 @@ class Manifest(Settings):
     kind: str
     settings: AdapterSettings | None = None
     task: str = "text-classification"
+    head: HeadSort = "classes"
+    prefix: str = ""
     labels: tuple[str, ...]
     base: Fingerprint
     pooling: Pooling
     text: Lengths
-    columns: dict[str, str] = {}
+    constants: dict[str, tuple[float, ...]] = {}
+    columns: dict[str, str | tuple[str, ...]] = {}
     plan_digest: str = ""
     data_digest: str = ""
     probes: Probes = Probes()

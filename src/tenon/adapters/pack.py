@@ -41,7 +41,7 @@ class Adapter:
         settings: resolved.
         config: PEFT's config of it over AutoModel.
         weights: PEFT's names over AutoModel, `base_model.model.encoder...lora_A.weight`.
-        head: float32 `weight` [L, D] and `bias` [L].
+        head: float32 `weight` [L, D] and `bias` [L]; empty where it is the base's own.
         manifest: all else.
     """
 
@@ -152,6 +152,10 @@ def _prefixed(head: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def _check_head(adapter: Adapter, where: str, faults: Faults) -> None:
+    if adapter.manifest.head == "language":
+        if adapter.head:
+            faults.add(where, "has a head beside the base's own", "leave it out")
+        return
     labels, hidden = len(adapter.manifest.labels), adapter.manifest.base.hidden_size
     shapes = {"weight": (labels, hidden), "bias": (labels,)}
     for key in sorted({*adapter.head, *shapes}):
@@ -200,24 +204,32 @@ def _refuse_foreign(folder: Path) -> None:
 
 
 def _head_of(manifest: Manifest) -> Head | None:
-    if manifest.layout == "trunk":
+    if manifest.layout == "trunk" or manifest.head == "language":
         return None
     return HEADS[manifest.base.model_type, manifest.pooling.mode]
 
 
 def _parts(adapter: Adapter) -> dict[str, dict[str, torch.Tensor]]:
     """Give the tensors of each file, under the names of the layout."""
-    head = _head_of(adapter.manifest)
-    if head is None:
+    if adapter.manifest.layout == "trunk":
         return {WEIGHTS: _packed(adapter.weights), HEAD: _packed(adapter.head)}
+    trunk, head = _trunk_prefix(adapter.manifest), _head_of(adapter.manifest)
     named = {
-        f"{PEFT_PREFIX}{head.prefix}.{key.removeprefix(PEFT_PREFIX)}": tensor
-        for key, tensor in adapter.weights.items()
+        f"{trunk}{key.removeprefix(PEFT_PREFIX)}": tensor for key, tensor in adapter.weights.items()
     }
+    if head is None:
+        return {WEIGHTS: _packed(named)}
     parts = ("weight", "bias") if head.has_bias else ("weight",)
     for part in parts:
         named[f"{PEFT_PREFIX}{head.name}.{part}"] = adapter.head[part]
     return {WEIGHTS: _packed(named)}
+
+
+def _trunk_prefix(manifest: Manifest) -> str:
+    """Give what the names of the trunk's tensors begin with in the model with a head."""
+    head = _head_of(manifest)
+    prefix = manifest.prefix if head is None else head.prefix
+    return f"{PEFT_PREFIX}{prefix}." if prefix else PEFT_PREFIX
 
 
 def _packed(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -228,10 +240,12 @@ def _split(
     parts: Mapping[str, dict[str, torch.Tensor]], manifest: Manifest
 ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
     """Give weights and head under our own names; the inverse of `_parts`."""
-    head = _head_of(manifest)
-    if head is None:
+    if manifest.layout == "trunk":
         return parts[WEIGHTS], parts[HEAD]
-    trunk = f"{PEFT_PREFIX}{head.prefix}."
+    trunk, head = _trunk_prefix(manifest), _head_of(manifest)
+    if head is None:
+        named = parts[WEIGHTS].items()
+        return {PEFT_PREFIX + key.removeprefix(trunk): tensor for key, tensor in named}, {}
     at_head = f"{PEFT_PREFIX}{head.name}."
     weights: dict[str, torch.Tensor] = {}
     ours: dict[str, torch.Tensor] = {}
@@ -252,7 +266,7 @@ def _config_bytes(adapter: Adapter) -> bytes:
         **config.to_dict(),
         "target_modules": target_modules(adapter),
         "modules_to_save": [head.name] if head else None,
-        "task_type": "SEQ_CLS" if head else None,
+        "task_type": _task_type(adapter.manifest),
         "inference_mode": True,
         "base_model_name_or_path": adapter.manifest.base.name,
         "revision": adapter.manifest.base.revision or None,
@@ -260,6 +274,12 @@ def _config_bytes(adapter: Adapter) -> bytes:
     }
     plain = {key: _sorted(value) for key, value in fields.items()}
     return (json.dumps(plain, indent=2, sort_keys=True) + "\n").encode()
+
+
+def _task_type(manifest: Manifest) -> str | None:
+    if manifest.head == "language":
+        return "CAUSAL_LM"
+    return "SEQ_CLS" if manifest.layout == "transformers" else None
 
 
 def _sorted(value: object) -> object:

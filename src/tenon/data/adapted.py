@@ -11,6 +11,7 @@ from tenon.data.fields import canonical
 from tenon.data.names import LABEL_NAMES
 from tenon.data.settings import Columns
 
+PAIRED = ("text", "pair", "question", "context")
 SORTS = {True: "pairs of texts", False: "single texts"}
 
 
@@ -25,7 +26,7 @@ def other_sort(
         trained: field of an example to its column in the training rows.
         remedy: what to do.
     """
-    wanted = [column for field in ("text", "pair") if (column := trained.get(field))]
+    wanted = [column for field in PAIRED if (column := trained.get(field))]
     noun = "columns" if len(wanted) > 1 else "column"
     return DataError(
         f"{where}: {has}; the adapter reads {SORTS[len(wanted) > 1]} and was trained on "

@@ -89,7 +89,7 @@ def judge_answers(
         The answers in the row's order, the same one several times where annotators agree; none
         where the question has no answer; or the problems.
     """
-    problems = _texts(values, columns)
+    problems = question_problems(values, columns)
     try:
         impossible = _impossible(values, columns)
         given = _given(values, columns, needed=not impossible)
@@ -156,7 +156,8 @@ def unsound(name: str, text: str, field: str) -> list[Problem]:
     return []
 
 
-def _texts(values: Mapping[str, object], columns: AnswerColumns) -> list[Problem]:
+def question_problems(values: Mapping[str, object], columns: AnswerColumns) -> list[Problem]:
+    """Give what is wrong with the question and the context of one row; a question may be blank."""
     problems: list[Problem] = []
     for field, column in (("question", columns.question), ("context", columns.context)):
         if column in values:
@@ -197,7 +198,7 @@ def _given(
         if not needed:
             return None
         if column not in values:
-            raise _Misfit(*missing_column(Row(dict(values), ""), column, "answers"))
+            raise _Misfit(*missing_column(Row(dict(values), ""), column, "answer"))
         remedy = "give the answers; a question without answer has empty lists"
         raise _Misfit("null_answers", f"{column!r} is null", remedy)
     if isinstance(value, str):
@@ -328,7 +329,8 @@ def _searched(
     if several == "first":
         return AnswerSpan(text, places[0]), [*mends, "first"]
     what = f"the answer {excerpt(text)} has no answer_start and stands {_at(places)}"
-    return Problem("answer_several_times", what, "say which with answer_start")
+    remedy = 'say which with answer_start, or set data.columns.several = "first"'
+    return Problem("answer_several_times", what, remedy)
 
 
 def _not_found(text: str, start: int | None, context: str) -> Problem:

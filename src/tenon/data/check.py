@@ -26,6 +26,8 @@ from tenon.data.findings import (
 )
 from tenon.data.ledger import LabelNames, Ledger
 from tenon.data.load import plan_route, sample_of
+from tenon.data.number_findings import number_findings
+from tenon.data.numbers import Range
 from tenon.data.oddities import ODDITIES, oddities_of
 from tenon.data.parts import Route
 from tenon.data.places import in_order
@@ -95,6 +97,8 @@ class _Reading:
         ledgers: source to its rows.
         refused: source to its rows that cannot be used.
         classes: source to label to how often it stands there, where a row may have several.
+        bare: source to its rows in which no label stands, where a row may have several.
+        ranges: source to its numbers, where a gold is one.
         faults: all of them, in the order of reading.
         problems: kind of problem to rows; `origins` has the first few of each.
         oddities: kind of oddity to texts.
@@ -109,6 +113,8 @@ class _Reading:
     ledgers: dict[str, Ledger] = field(default_factory=dict[str, Ledger])
     refused: Counter[str] = field(default_factory=Counter[str])
     classes: dict[str, Counter[str]] = field(default_factory=dict[str, Counter[str]])
+    bare: Counter[str] = field(default_factory=Counter[str])
+    ranges: dict[str, Range] = field(default_factory=dict[str, Range])
     faults: Faults = field(default_factory=Faults)
     problems: Counter[str] = field(default_factory=Counter[str])
     oddities: Counter[str] = field(default_factory=Counter[str])
@@ -127,13 +133,13 @@ class _Reading:
                 for _ in rows:
                     pass
             else:
-                tally: Tally = Counter()
+                tally = Tally()
                 judged = self.route.task.judge(rows, columns, tally)
                 for number, item in enumerate(judged, 1):
                     self._enter(source, ledger, item)
                     if progress is not None and number % PROGRESS_ROWS == 0:
                         progress(source, number)
-                self.notes += [f"{source}: {said(n, *what)}" for what, n in tally.items()]
+                self.extra += _accepted(source, tally)
         except DataError as error:
             where = self.route.sources[source]
             what, _, remedy = str(error).removeprefix(f"{where}: ").rpartition("; ")
@@ -148,10 +154,16 @@ class _Reading:
                 self._count(self.problems, problem.kind, item.origin)
             return
         ledger.add(item)
+        if self.route.task.number and item.gold is not None:
+            self.ranges.setdefault(source, Range()).add(self.route.task.number(item.gold))
         if not self.route.task.every and item.gold is not None:
-            self.classes.setdefault(source, Counter()).update(self.route.task.classes(item.gold))
+            found = list(self.route.task.classes(item.gold))
+            self.classes.setdefault(source, Counter()).update(found)
+            self.bare[source] += not found
         self.sample.offer(item.text, item.pair)
         for kind in oddities_of(item.text):
+            if item.words and kind == "quoted_texts":  # tokens were joined, no field was quoted
+                continue
             self._count(self.oddities, kind, item.origin)
 
     def label_counts(self) -> dict[str, dict[str, int]]:
@@ -182,6 +194,15 @@ class _Reading:
                     tuple(fault.where for fault in faults.kept[:EXAMPLES]),
                 )
             )
+
+
+def _accepted(source: str, tally: Tally) -> Iterator[Finding]:
+    """Give what was met in a source and accepted."""
+    for what, count in tally.items():
+        severity = "warning" if what in tally.grave else "note"
+        shown = tuple(tally.origins.get(what, ()))
+        told = f"{source}: {said(count, *what)}"
+        yield Finding("accepted", severity, count, told, "", shown)
 
 
 def _cause(fault: Fault) -> str:
@@ -241,23 +262,34 @@ def _gathered(reading: _Reading, settings: DataSettings) -> Iterator[Finding]:
     yield from reading.extra
     for kind, count in reading.problems.items():
         remedy = "training refuses them; mend or remove them"
-        what = said(count, *task.kinds.get(kind, ("problem", f"of kind {kind} stand in the rows")))
+        what = said(count, *task.kinds.get(kind, ("problem", f"are of kind {kind}")))
         yield Finding(kind, "error", count, what, remedy, tuple(reading.origins[kind]))
     ledgers = reading.ledgers
     unknown = any(finding.kind == "columns" for finding in reading.extra)
     for finding in class_findings(counts, ledgers, task):
         if not (unknown and finding.kind == "no_rows"):
             yield finding
+    yield from number_findings(reading.ranges)
     yield from leaks(ledgers, settings.overlap)
-    yield from conflicts(ledgers)
+    yield from conflicts(ledgers, classes=task.every)
     for part, ledger in ledgers.items():
         yield from duplicates(part, ledger)
+    yield from _unlabelled(reading)
     for kind, count in reading.oddities.items():
         severity, what, remedy = ODDITIES[kind]
         shown = tuple(reading.origins[kind])
         yield Finding(kind, severity, count, said(count, "text", what), remedy, shown)
     for note in dict.fromkeys([*reading.notes, *unused_parts(reading.route)]):
         yield Finding("reading", "note", 1, note)
+
+
+def _unlabelled(reading: _Reading) -> Iterator[Finding]:
+    """Count the rows that hold none of what is looked for."""
+    task = reading.route.task
+    for source, number in (+reading.bare).items() if task.least else ():
+        rows = len(reading.ledgers[source])
+        what = f"{share_of(number, rows)} rows of {source} hold no {task.counts}"
+        yield Finding("no_labels", "note", number, what, f"they teach where no {task.counts} is")
 
 
 def _lengths(
@@ -276,7 +308,9 @@ def _lengths(
         tokens = tokens + np.asarray(tokenizer([pair for _, pair in texts]), dtype=np.uint32)
     lengths.append(_spread("tokens", tokens))
     cut = int(np.count_nonzero(tokens > max_tokens)) if max_tokens else 0
-    return lengths, [_cut(cut, len(tokens), reading.sample.seen, max_tokens)] if cut else []
+    shared = (cut, len(tokens), reading.sample.seen, max_tokens)
+    windowed = reading.route.task.windowed
+    return lengths, [_cut(*shared, windowed=windowed)] if cut else []
 
 
 def _spread(unit: str, lengths: npt.NDArray[np.uint32]) -> Lengths:
@@ -286,15 +320,15 @@ def _spread(unit: str, lengths: npt.NDArray[np.uint32]) -> Lengths:
     return Lengths(unit, len(lengths), median, p95, p99, int(lengths.max()))
 
 
-def _cut(cut: int, sampled: int, rows: int, max_tokens: int) -> Finding:
+def _cut(cut: int, sampled: int, rows: int, max_tokens: int, *, windowed: bool) -> Finding:
     are = agreed(cut, "are")
-    what = f"{share_of(cut, sampled)} rows {are} longer than {max_tokens:,} tokens and will be cut"
+    fate = "read in overlapping windows" if windowed else "cut"
+    what = f"{share_of(cut, sampled)} rows {are} longer than {max_tokens:,} tokens and will be "
+    what += fate
     if sampled < rows:
         what += f"; seen in a sample, so about {round(cut / sampled * rows):,} of all {rows:,}"
-    return Finding(
-        "cut",
-        "warning",
-        round(cut / sampled * rows),
-        what,
-        "raise text.max_tokens if the base allows",
-    )
+    number = round(cut / sampled * rows)
+    if windowed:
+        return Finding("windows", "note", number, what, "none of their text is lost")
+    remedy = "raise text.max_tokens if the base allows"
+    return Finding("cut", "warning", number, what, remedy)

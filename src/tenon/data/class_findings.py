@@ -32,9 +32,9 @@ def class_findings(counts: Counts, ledgers: Mapping[str, Ledger], task: Task) ->
         return
     for part in ("dev", "test"):
         if part in counts:
-            yield from _unseen(part, counts[part], train)
-            yield from _absent(part, counts[part], train)
-    yield from _rare(train)
+            yield from _unseen(part, counts[part], train, task.counts)
+            yield from _absent(part, counts[part], train, task.counts)
+    yield from _rare(train, task.counts)
     yield from similar_labels(counts)
     if task.every:
         yield from _sorted_rows(ledgers["train"], len(train))
@@ -49,9 +49,8 @@ def _trainable(train: Mapping[str, int], rows: int, task: Task) -> Iterator[Find
         what = f"train has more than {MOST_LABELS:,} different labels"
         yield Finding("too_many_labels", "error", len(train), what, "choose another label column")
     elif not train and task.least:
-        yield Finding(
-            "no_label", "error", rows, "no row of train has a label", "label some of them"
-        )
+        what = f"no row of train has a {'label' if task.every else task.counts}"
+        yield Finding("no_label", "error", rows, what, "label some of them")
     elif len(train) < task.least:
         only = f"the label {next(iter(train))!r}"
         what = f"all {rows:,} rows of train have {only}" if rows > 1 else f"train has {only} alone"
@@ -61,7 +60,9 @@ def _trainable(train: Mapping[str, int], rows: int, task: Task) -> Iterator[Find
         yield Finding("labels_do_not_recur", "error", rows, what, "choose another label column")
 
 
-def _unseen(part: str, counts: Mapping[str, int], train: Mapping[str, int]) -> Iterator[Finding]:
+def _unseen(
+    part: str, counts: Mapping[str, int], train: Mapping[str, int], noun: str
+) -> Iterator[Finding]:
     unseen = sorted(set(counts) - set(train))
     if unseen:
         rows = sum(counts[label] for label in unseen)
@@ -71,14 +72,16 @@ def _unseen(part: str, counts: Mapping[str, int], train: Mapping[str, int]) -> I
             "unseen_labels",
             "error",
             len(unseen),
-            f"{counted(len(unseen), 'label')} of {part} ({counted(rows, 'row')}) "
+            f"{counted(len(unseen), 'label')} of {part} ({counted(rows, noun)}) "
             f"never {agreed(len(unseen), 'stand')} in train",
             f"{remedy}add such rows to train or remove these",
             tuple(unseen[:EXAMPLES]),
         )
 
 
-def _absent(part: str, counts: Mapping[str, int], train: Mapping[str, int]) -> Iterator[Finding]:
+def _absent(
+    part: str, counts: Mapping[str, int], train: Mapping[str, int], noun: str
+) -> Iterator[Finding]:
     absent = sorted(set(train) - set(counts))
     if absent and counts:
         yield Finding(
@@ -86,22 +89,22 @@ def _absent(part: str, counts: Mapping[str, int], train: Mapping[str, int]) -> I
             "note",
             len(absent),
             f"{counted(len(absent), 'label')} of train "
-            f"{agreed(len(absent), 'have')} no row in {part}",
+            f"{agreed(len(absent), 'have')} no {noun} in {part}",
             f"scores on {part} say nothing about them",
             tuple(absent[:EXAMPLES]),
         )
 
 
-def _rare(train: Mapping[str, int]) -> Iterator[Finding]:
+def _rare(train: Mapping[str, int], noun: str) -> Iterator[Finding]:
     rare = sorted((count, label) for label, count in train.items() if count < RARE_ROWS)
     if rare:
         yield Finding(
             "rare_labels",
             "warning",
             len(rare),
-            said(len(rare), "label", f"have fewer than {RARE_ROWS} rows in train"),
-            "gather more rows of them, or join them with others",
-            tuple(f"{label} ({counted(count, 'row')})" for count, label in rare[:EXAMPLES]),
+            said(len(rare), "label", f"have fewer than {RARE_ROWS} {noun}s in train"),
+            f"gather more {noun}s of them, or join them with others",
+            tuple(f"{label} ({counted(count, noun)})" for count, label in rare[:EXAMPLES]),
         )
     most, least = max(train.values()), min(train.values())
     if most > UNEVEN * least:
@@ -110,8 +113,8 @@ def _rare(train: Mapping[str, int]) -> Iterator[Finding]:
             "uneven_labels",
             "note",
             len(train),
-            f"the largest label, {largest!r}, has {most:,} rows, the smallest {least:,}",
-            "read macro-F1 beside accuracy",
+            f"the largest label, {largest!r}, has {most:,} {noun}s, the smallest {least:,}",
+            f"read macro-F1 beside {'accuracy' if noun == 'row' else 'F1'}",
         )
 
 

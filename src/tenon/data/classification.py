@@ -10,7 +10,9 @@ from tenon.data.columns import Profile, known_names, profiles_of
 from tenon.data.example import Example, Row, content_id
 from tenon.data.fields import Problem, Refusal, canonical, missing_column, sound, text_problems
 from tenon.data.gold import Gold
+from tenon.data.label_sets import holds_sets
 from tenon.data.names import LABEL_NAMES, PAIR_NAMES, TEXT_NAMES
+from tenon.data.numbers import fractional
 from tenon.data.settings import Columns
 from tenon.data.strict_json import kind_of
 from tenon.data.tables import excerpt
@@ -103,10 +105,12 @@ def _label_problems(row: Row, columns: Columns) -> list[Problem]:
         return [Problem("missing_label", what, "label the row or remove it")]
     if isinstance(value, float) and (value != value or not value.is_integer()):
         what = f"{column!r} is {value}, not a class"
-        return [Problem("label_not_class", what, "classes are names or whole numbers")]
+        remedy = 'classes are names or whole numbers; for numbers set data.task = "text-regression"'
+        return [Problem("label_not_class", what, remedy)]
     if not isinstance(value, (str, int, float)):
         what = f"{column!r} is {kind_of(value)}, {excerpt(str(value))}; a row has one class"
-        return [Problem("label_not_class", what, "give one class a row")]
+        remedy = 'give one class a row, or set data.task = "multi-label-classification"'
+        return [Problem("label_not_class", what, remedy)]
     if isinstance(value, str) and value != value.strip():
         what = f"{column!r} is {value!r}, with blanks around it"
         return [
@@ -169,6 +173,20 @@ def guess(rows: Sequence[Row], known: Mapping[str, str] | None = None) -> Guess:
     if unused:
         why.append(f"not used: {', '.join(map(repr, unused))}")
     return Guess(columns, why)
+
+
+def recognise(rows: Sequence[Row]) -> str:
+    """Say which columns hold a text and its class, by their names; "" where none do."""
+    profiles = profiles_of(rows)
+    for label in known_names(profiles, LABEL_NAMES):
+        values = [row.values.get(label) for row in rows]
+        if fractional(values) or holds_sets(values):
+            return ""
+        texts = [name for name in profiles if name != label and profiles[name].texts]
+        if 2 * profiles[label].filled > len(rows) and texts:
+            known = known_names(texts, TEXT_NAMES)
+            return f"a text and its class ({(known or texts)[0]!r}, {label!r})"
+    return ""
 
 
 def guess_text(rows: Sequence[Row]) -> Guess:
@@ -258,6 +276,18 @@ def _text(first: Row, profiles: dict[str, Profile]) -> tuple[str, str, str]:
     )
 
 
+def settle(rows: Sequence[Row], columns: Columns, notes: list[str]) -> Columns:
+    """Leave the columns as they are; say where their labels look like those of another task."""
+    values = [row.values.get(columns.label) for row in rows] if columns.label else []
+    if any(isinstance(value, str) for value in values) and fractional(values):
+        what = f"{columns.label!r} holds numbers that are not whole, and each counts as a class"
+        notes.append(f'{what}; to learn them as numbers set data.task = "text-regression"')
+    elif way := holds_sets(values):
+        what = f"{columns.label!r} looks like {way}, and each text counts as one class"
+        notes.append(f'{what}; to learn each label set data.task = "multi-label-classification"')
+    return columns
+
+
 def classes(gold: Gold) -> Iterable[str]:
     """Give the one label that a row has."""
     return (str(gold),)
@@ -272,7 +302,9 @@ TASKS.add(
         gold=("label",),
         judge=judge,
         guess=guess,
+        settle=settle,
         classes=classes,
         kinds=KINDS,
+        recognise=recognise,
     ),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-from tenon.data.gold import Gold, Place
+from tenon.data.gold import Gold, Place, Turn
 
 ID_BYTES = 16
 
@@ -34,6 +34,9 @@ class Example:
         pair: the second text, or None; of a question, the context.
         gold: what the answer is, in the form of the task; None where the row does not say.
         words: first and last character (exclusive) of each word, where the row has words.
+        turns: the conversation, answers included, where the row is one.
+        group: digest of what rows share that must not stand in two parts: of questions, of their
+            context; None where a row stands for itself.
     """
 
     id: str
@@ -42,6 +45,13 @@ class Example:
     pair: str | None = None
     gold: Gold | None = None
     words: tuple[Place, ...] | None = None
+    turns: tuple[Turn, ...] | None = None
+    group: str | None = None
+
+    @property
+    def key(self) -> str:
+        """What decides the part: equal for rows that must not be in different ones."""
+        return self.group or self.id
 
 
 def content_id(text: str, pair: str | None = None) -> str:

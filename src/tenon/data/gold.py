@@ -59,7 +59,9 @@ Gold = str | float | tuple[str, ...] | tuple[Span, ...] | tuple[AnswerSpan, ...]
 
 
 def written(gold: Gold | None) -> str | None:
-    """Give a gold that no single number can stand for as JSON; None for all others."""
+    """Give a gold that is no class as JSON; None for a class, and where there is no gold."""
+    if isinstance(gold, float):
+        return json.dumps(gold)
     if not isinstance(gold, tuple):
         return None
     parts = [part if isinstance(part, str) else astuple(part) for part in gold]

@@ -37,7 +37,7 @@ class LabelNames:
 
 @dataclass(slots=True)
 class Ledger:
-    """The rows of one source as columns of numbers, 32 bytes a row.
+    """The rows of one source as columns of numbers, 40 bytes a row.
 
     Two different texts share a 64-bit digest with a chance of 3e-6 in 10 million rows.
 
@@ -49,6 +49,7 @@ class Ledger:
     where: str
     names: LabelNames
     _exact: array[int] = field(default_factory=lambda: array("Q"))
+    _keys: array[int] = field(default_factory=lambda: array("Q"))
     _alike: array[int] = field(default_factory=lambda: array("Q"))
     _lines: array[int] = field(default_factory=lambda: array("Q"))
     _labels: array[int] = field(default_factory=lambda: array("i"))
@@ -66,8 +67,9 @@ class Ledger:
         if where != self.where:
             self.where = where
         self._exact.append(exact)
+        self._keys.append(int(example.key[:16], 16))
         self._alike.append(int.from_bytes(digest, "big"))
-        self._lines.append(int(line))
+        self._lines.append(int(line.partition(" ")[0]))
         self._labels.append(-1 if example.gold is None else self.names.number(_named(example.gold)))
         self._characters.append(len(example.text) + len(pair or ""))
 
@@ -78,6 +80,11 @@ class Ledger:
     def exact(self) -> U64:
         """Digest of each row's inputs."""
         return np.asarray(self._exact, dtype=np.uint64)
+
+    @property
+    def keys(self) -> U64:
+        """Digest of what must not stand in another part too: each row's inputs, or its group."""
+        return np.asarray(self._keys, dtype=np.uint64)
 
     @property
     def alike(self) -> U64:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,10 +14,12 @@ from tenon.data.columns import SAMPLE_ROWS, require
 from tenon.data.example import Row
 from tenon.data.findings import said
 from tenon.data.members import members, require_file
+from tenon.data.names import PARTS
 from tenon.data.parts import Parts, Route
 from tenon.data.places import in_order
+from tenon.data.recognition import recognise
 from tenon.data.settings import Columns, DataSettings
-from tenon.data.sources import Source
+from tenon.data.sources import Source, read
 from tenon.data.survey import Survey, judge_labels, survey, unused_parts
 from tenon.data.task import TASKS, Guess, Task
 
@@ -60,24 +62,45 @@ def load(settings: DataSettings, seed: int) -> Parts:
     return _parts(route, columns, found, labels, notes)
 
 
-def sniff(path: str) -> DataSettings:
-    """Give settings for a file or container: its parts train, dev and test where it has them.
+def sniff(path: str, task: str = "", fields: Collection[str] = ()) -> DataSettings:
+    """Give settings for a file or container: its task, and its parts train, dev and test.
+
+    Args:
+        path: `path[#member]`.
+        task: what is learned, where that is known; else the rows tell.
+        fields: fields of `Columns` that are named already.
 
     Raises:
         FileError: nothing is there.
-        DataError: a container holds no part that is named after train.
+        DataError: a container holds no part that is named after train, or the rows suit two tasks.
     """
+    sources = _sources(path)
+    if not task:
+        rows = _head(str(sources["train"]))
+        task = recognise(rows, fields, path).task
+    return DataSettings.model_validate({"task": task, **sources})
+
+
+def _sources(path: str) -> dict[str, str | float]:
     parts = members(path)
     if not parts:
         require_file(path)
-        return DataSettings(train=path)
+        return {"train": path}
     if "train" not in parts:
         if len(parts) == 1:
-            return DataSettings(train=next(iter(parts.values())))
+            return {"train": next(iter(parts.values()))}
         more = ", …" if len(parts) > SHOWN_PARTS else ""
         known = ", ".join(itertools.islice(parts.values(), SHOWN_PARTS)) + more
         raise DataError(f"{path}: no part is named train; it has {known}; name one of these")
-    return DataSettings(train=parts["train"], dev=parts.get("dev", 0.1), test=parts.get("test", ""))
+    return {"train": parts["train"], "dev": parts.get("dev", 0.1), "test": parts.get("test", "")}
+
+
+def _head(source: str) -> list[Row]:
+    """Give the first rows of a source; none where it cannot be read, which is told later."""
+    try:
+        return list(itertools.islice(read(source, Faults()), SAMPLE_ROWS))
+    except DataError:
+        return []
 
 
 def guess_columns(
@@ -171,7 +194,7 @@ def _columns(route: Route, faults: Faults, notes: list[str]) -> Columns:
 def _require_fields(columns: Columns, task: Task, faults: Faults) -> None:
     """Check that the columns are those of the task: all that it needs, and no other."""
     named = columns.named()
-    if not any(field in named for field in task.gold):
+    if not set(task.gold) & columns.given():
         options = " or ".join(f"data.columns.{field}" for field in task.gold)
         faults.add("data.columns", f"no {task.gold[0]} column is named", f"set {options}")
     if not any(set(fields) <= named.keys() for fields in task.inputs):
@@ -198,13 +221,18 @@ def _parts(
             part: {label: counts[label] for label in labels}
             for part, counts in found.labels.items()
         },
-        notes=tuple(dict.fromkeys([*notes, *unused_parts(route)])),
+        notes=tuple(dict.fromkeys([*notes, *_ranges(found), *unused_parts(route)])),
         digest=_digest(route, columns, labels),
         dropped=found.dropped["train"],
         shared=found.shared,
         shared_ids=found.shared_ids,
         route=replace(route, taken=taken),
     )
+
+
+def _ranges(found: Survey) -> list[str]:
+    parts = [part for part in PARTS if part in found.ranges]
+    return [f"{part}: numbers lie {found.ranges[part].said}" for part in parts]
 
 
 def _digest(route: Route, columns: Columns, labels: tuple[str, ...]) -> str:

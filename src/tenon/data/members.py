@@ -8,11 +8,13 @@ from pathlib import Path
 
 from tenon.core.errors import DataError, Faults
 from tenon.core.files import reading
+from tenon.data.conll import looks_like_conll
 from tenon.data.json_document import document_lists
 from tenon.data.names import PART_NAMES, PARTS
 from tenon.data.sources import (
     HUB,
     PACKED,
+    SUFFIX_NAMES,
     SUFFIXES,
     Source,
     format_of,
@@ -21,9 +23,15 @@ from tenon.data.sources import (
     zip_member,
     zip_names,
 )
+from tenon.data.squad import looks_like_squad
 from tenon.data.streams import HEAD_BYTES, PARQUET, ZIP, opened
 
 _SHARD = re.compile(r"-00000-of-00001$")
+_WORDS = re.compile(r"[-_.\s]+")
+_CONLL_PARTS = {"testa": "dev", "testb": "test"}
+"""What the parts of CoNLL-2003 are called."""
+_PLAIN = ("txt", "text", *PART_NAMES, *_CONLL_PARTS)
+"""Suffixes under which CoNLL files are kept, and others too, so that their content decides."""
 
 
 def members(spec: str) -> dict[str, str]:
@@ -59,7 +67,7 @@ def _json_parts(path: str, spec: str, member: str) -> dict[str, str]:
     faults = Faults()
     with opened(path, spec, faults, member=member) as stream:
         head = stream.peek(HEAD_BYTES)
-        if not head or format_of(member or path, head, spec) != "json":
+        if not head or format_of(member or path, head, spec) != "json" or looks_like_squad(head):
             return {}
         names = document_lists(stream, spec, faults)
     if faults.count:
@@ -72,7 +80,11 @@ def _zip_parts(source: Source) -> dict[str, str]:
         member, _, inner = source.member.partition("#")
         name = zip_member(source.path, member)
         return {} if inner else _json_parts(source.path, f"{source.path}#{name}", name)
-    names = [name for name in zip_names(source.path) if _may_hold_rows(name)]
+    names = [
+        name
+        for name in zip_names(source.path)
+        if _may_hold_rows(name) or (_suffix(name) in _PLAIN and _is_conll(source.path, name))
+    ]
     if len(names) == 1:
         inner_parts = _json_parts(source.path, f"{source.path}#{names[0]}", names[0])
         return inner_parts or {}
@@ -88,7 +100,15 @@ def folder_parts(path: str) -> dict[str, str]:
         if is_dataset(folder):
             return _named(path, {name: f"{path}#{name}" for name in dataset_parts(path)})
         files = sorted(entry for entry in folder.iterdir() if entry.is_file())
-    return _named(path, {file.name: str(file) for file in files if _may_hold_rows(file.name)})
+    return _named(
+        path,
+        {
+            file.name: str(file)
+            for file in files
+            if _may_hold_rows(file.name)
+            or (_suffix(file.name) in _PLAIN and _is_conll(str(file), ""))
+        },
+    )
 
 
 def require_file(path: str) -> None:
@@ -120,10 +140,22 @@ def _hub_parts(source: Source) -> dict[str, str]:
 
 
 def _may_hold_rows(name: str) -> bool:
+    return _suffix(name) in (*SUFFIXES, *SUFFIX_NAMES)
+
+
+def _suffix(name: str) -> str:
     lowered = name.lower()
     for packed in PACKED:
         lowered = lowered.removesuffix(packed)
-    return lowered.rsplit(".", 1)[-1] in (*SUFFIXES, "ndjson", "tab")
+    return lowered.rsplit(".", 1)[-1]
+
+
+def _is_conll(path: str, member: str) -> bool:
+    """Tell by its beginning whether a file, or a zip's member, has a token and its tag a line."""
+    faults = Faults()
+    with opened(path, path, faults, member=member) as stream:
+        head = stream.peek(HEAD_BYTES)
+    return looks_like_conll(head.decode("utf-8-sig", "replace"))
 
 
 def _named(where: str, specs: dict[str, str]) -> dict[str, str]:
@@ -133,8 +165,9 @@ def _named(where: str, specs: dict[str, str]) -> dict[str, str]:
         DataError: two of them claim to be the same one of train, dev and test.
     """
     parts: dict[str, str] = {}
+    exact = any(part_name(name) in PARTS for name in specs)
     for name, spec in specs.items():
-        part = part_name(name)
+        part = part_name(name) if exact else _part_within(name)
         if part in parts and part in PARTS:
             raise DataError(
                 f"{where}: {parts[part]} and {spec} are both named {part}; "
@@ -148,6 +181,14 @@ def part_name(name: str) -> str:
     """Give the part that a file or list is named after: dev for "val.jsonl"; else its own name."""
     bare = _SHARD.sub("", stem(name)) if "." in name or "/" in name else name
     return PART_NAMES.get(bare.casefold(), bare)
+
+
+def _part_within(name: str) -> str:
+    """Give the part of which one word of a name speaks: dev for "emerging.dev.conll"."""
+    known = {**PART_NAMES, **_CONLL_PARTS}
+    bare = name.rpartition("/")[2].casefold()
+    found = {known[word] for word in _WORDS.split(bare) if word in known}
+    return found.pop() if len(found) == 1 else part_name(name)
 
 
 def others(parts: Iterable[str]) -> list[str]:

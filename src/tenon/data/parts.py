@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -81,8 +80,8 @@ class Route:
         share: share of train's source that is dev; 0 where dev has a source or is not wanted.
         seed: of the split.
         settings: quoting and overlap.
-        taken: part to the ids that its source must leave to the parts after it.
-        kept: ids that stay in train although the split gives them to dev.
+        taken: part to the keys that its source must leave to the parts after it.
+        kept: keys that stay in train although the split gives them to dev.
     """
 
     sources: Mapping[str, str]
@@ -114,7 +113,7 @@ class Route:
         self, source: str, columns: Columns, faults: Faults, notes: list[str] | None = None
     ) -> Iterator[Example]:
         """Read the examples of a part's source."""
-        tally: Tally = Counter()
+        tally = Tally()
         rows = self.rows(source, faults, notes)
         yield from to_examples(rows, columns, faults, self.settings.task, tally)
         if notes is not None:
@@ -126,13 +125,13 @@ class Route:
         leave = self.taken.get(source, frozenset[str]())
         split = source == "train" and self.share > 0
         for example in self.judged(source, columns, faults):
-            if example.id in leave:
+            if example.key in leave:
                 continue
-            if not split or self.part(example.id) == part:
+            if not split or self.part(example.key) == part:
                 yield example
 
-    def part(self, id: str) -> str:
-        """Give the part of a row of train's source."""
-        if not self.share or id in self.kept:
+    def part(self, key: str) -> str:
+        """Give the part of a row of train's source, by its key."""
+        if not self.share or key in self.kept:
             return "train"
-        return part_of(id, self.seed, self.share)
+        return part_of(key, self.seed, self.share)

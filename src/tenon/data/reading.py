@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -14,10 +14,11 @@ from tenon.data.findings import counted, said
 from tenon.data.places import in_order
 from tenon.data.settings import Columns
 from tenon.data.sources import read
-from tenon.data.task import TASKS, Task, to_examples
+from tenon.data.task import TASKS, Tally, Task, to_examples
 
 SAMPLE_ROWS = 1_000
 SHOWN_LABELS = 12
+Trained = Mapping[str, str | tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Reading:
 
 def open_reading(
     source: str,
-    trained: Mapping[str, str],
+    trained: Trained,
     labels: Sequence[str] | None = None,
     *,
     task: str = "text-classification",
@@ -75,7 +76,7 @@ def open_reading(
     faults, notes = Faults(), list[str]()
     sample = list(islice(read(source, Faults()), SAMPLE_ROWS))
     columns = _columns(sample, trained, labels, notes, task) if sample else Columns()
-    found, tally = Labels(labels, TASKS.get(task)), Counter[tuple[str, str]]()
+    found, tally = Labels(labels, TASKS.get(task)), Tally()
     rows = read(source, faults, notes=notes)
     for example in to_examples(rows, columns, faults, task, tally) if sample else ():
         found.count(example)
@@ -139,12 +140,12 @@ class Labels:
 
 def _columns(
     sample: Sequence[Row],
-    trained: Mapping[str, str],
+    trained: Trained,
     labels: Sequence[str] | None,
     notes: list[str],
     task: str,
 ) -> Columns:
-    adapt = TASKS.get(task).adapt
+    adapt, known = TASKS.get(task).adapt, Columns.model_validate(trained)
     if adapt is None:
-        return adapt_classes(sample, trained, labels, notes)
-    return adapt(sample, Columns.model_validate(trained), notes, labelled=labels is not None)
+        return adapt_classes(sample, known.named(), labels, notes)
+    return adapt(sample, known, notes, labelled=labels is not None)

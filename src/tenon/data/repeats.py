@@ -70,7 +70,7 @@ def leaks(ledgers: Mapping[str, Ledger], overlap: str) -> Iterator[Finding]:
 def _leak(
     source: str, earlier: Ledger, later: str, ledger: Ledger, overlap: str
 ) -> Iterator[Finding]:
-    exact = np.isin(ledger.exact, earlier.exact)
+    exact = np.isin(ledger.keys, earlier.keys)
     alike = np.isin(ledger.alike, earlier.alike) & ~exact
     shared, near = int(exact.sum()), int(alike.sum())
     if shared:
@@ -80,7 +80,7 @@ def _leak(
             shared,
             _rows(shared, ledger, later, "stand", f"also {{}} in {source}"),
             _LEAK_REMEDY[overlap].format(source=source),
-            _pairs(np.flatnonzero(exact), ledger, ledger.exact, earlier, earlier.exact),
+            _pairs(np.flatnonzero(exact), ledger, ledger.keys, earlier, earlier.keys),
         )
     if near:
         yield Finding(
@@ -104,22 +104,29 @@ def _pairs(
     return tuple(shown)
 
 
-def conflicts(ledgers: Mapping[str, Ledger]) -> Iterator[Finding]:
-    """Find inputs that stand with two labels, in one source or across sources."""
+def conflicts(ledgers: Mapping[str, Ledger], *, classes: bool = True) -> Iterator[Finding]:
+    """Find inputs that stand with two labels, in one source or across sources.
+
+    Args:
+        ledgers: part to its rows.
+        classes: whether a row has one class, whose name is shown; else it has several labels.
+    """
     parts = [part for part in PARTS if part in ledgers and len(ledgers[part])]
     if not parts:
         return
     labels = np.concatenate([ledgers[part].labels for part in parts])
     exact = np.concatenate([ledgers[part].exact for part in parts])
     alike = np.concatenate([ledgers[part].alike for part in parts])
-    names = list(ledgers[parts[0]].names.numbers)
+    names = list(ledgers[parts[0]].names.numbers) if classes else None
+    several = "two or more labels" if classes else "labels that differ"
+    two = "two labels" if classes else several
     count, rows = _torn(exact, labels)
     if count:
         yield Finding(
             "conflicting_labels",
             "warning",
             count,
-            said(count, "text", "stand with two or more labels"),
+            said(count, "text", f"stand with {several}"),
             "decide for one; no model can get both right",
             _shown(rows, parts, ledgers, names),
         )
@@ -129,7 +136,7 @@ def conflicts(ledgers: Mapping[str, Ledger]) -> Iterator[Finding]:
             "near_conflicting_labels",
             "note",
             near - count,
-            said(near - count, "further text", f"stand with two labels {_LIKE}"),
+            said(near - count, "further text", f"stand with {two} {_LIKE}"),
             "look at them",
             _shown(rows, parts, ledgers, names) if not count else (),
         )
@@ -147,17 +154,23 @@ def _torn(digests: U64, labels: np.ndarray) -> tuple[int, list[tuple[int, int]]]
 
 
 def _shown(
-    rows: list[tuple[int, int]], parts: list[str], ledgers: Mapping[str, Ledger], names: list[str]
+    rows: list[tuple[int, int]],
+    parts: list[str],
+    ledgers: Mapping[str, Ledger],
+    names: list[str] | None,
 ) -> tuple[str, ...]:
     return tuple(
         " and ".join(_labelled(row, parts, ledgers, names) for row in sorted(pair)) for pair in rows
     )
 
 
-def _labelled(row: int, parts: list[str], ledgers: Mapping[str, Ledger], names: list[str]) -> str:
+def _labelled(
+    row: int, parts: list[str], ledgers: Mapping[str, Ledger], names: list[str] | None
+) -> str:
     for part in parts:
         ledger = ledgers[part]
         if row < len(ledger):
-            return f"{ledger.origin(row)} ({names[ledger.labels[row]]})"
+            origin = ledger.origin(row)
+            return origin if names is None else f"{origin} ({names[ledger.labels[row]]})"
         row -= len(ledger)
     raise IndexError(row)

@@ -8,7 +8,13 @@ from pydantic import Field
 
 from tenon.core.settings import Settings
 
-TaskName = Literal["text-classification", "token-classification"]
+TaskName = Literal[
+    "text-classification", "multi-label-classification", "text-regression", "token-classification",
+    "text-generation", "question-answering",
+]  # fmt: skip
+
+OPTIONS = ("scheme", "without_spans", "answers", "several", "separator", "flags")
+"""Fields of `Columns` that say how another one is read, or name several columns at once."""
 
 
 class Columns(Settings):
@@ -17,7 +23,10 @@ class Columns(Settings):
     Args:
         text: column of the text.
         pair: column of the second text, for pairs; empty for single texts.
-        label: column of the class label; empty for rows without labels.
+        label: column of the class label, of the list of labels, or of the number; empty for rows
+            without labels.
+        flags: columns of 0 and 1, one for each label, of texts with several labels.
+        separator: what stands between several labels in one text; told from them where left out.
         tokens: column of the list of words, of a tagged text.
         tags: column of the list of tags, one for each word.
         spans: column of the list of spans, in characters of the text.
@@ -25,21 +34,60 @@ class Columns(Settings):
             class of its own; "io" makes a span of neighbours with one tag.
         without_spans: what a row is that lacks the column of spans; "none" makes it a text
             without spans, "" an error.
+        question: column of the question about a context.
+        context: column of the text that holds the answer.
+        answer: column of the answers: lists of texts and starts, a list of answers, or one text.
+        start: column of the answer's start, where the answer is one text.
+        impossible: column that says whether the context does not answer.
+        several: which place is meant where an answer without a start stands several times;
+            "first" takes the first one, "" is an error.
+        group: column whose values keep rows together: no value stands in two parts. Of questions,
+            the context does so where left out.
+        turns: column of the list of turns, of a conversation.
+        prompt: column of what is asked.
+        input: column of what goes on below the prompt, after a blank line, where it is not empty.
+        completion: column of what shall be written after the prompt.
+        system: column of what the system says before a conversation or prompt.
+        answers: which of a conversation's answers are learned; all of them where left out.
     """
 
     text: str = ""
     pair: str = ""
     label: str = ""
+    flags: tuple[str, ...] = ()
+    separator: Literal["", "|", ";", ","] = ""
     tokens: str = ""
     tags: str = ""
     spans: str = ""
     scheme: Literal["", "bio", "iob1", "bioes", "bilou", "bmes", "io", "plain"] = ""
     without_spans: Literal["", "none"] = ""
+    question: str = ""
+    context: str = ""
+    answer: str = ""
+    start: str = ""
+    impossible: str = ""
+    several: Literal["", "first"] = ""
+    group: str = ""
+    turns: str = ""
+    prompt: str = ""
+    input: str = ""
+    completion: str = ""
+    system: str = ""
+    answers: Literal["", "all", "last"] = ""
+
+    @classmethod
+    def fields(cls) -> tuple[str, ...]:
+        """Give the fields whose value is a column."""
+        return tuple(name for name in cls.model_fields if name not in OPTIONS)
 
     def named(self) -> dict[str, str]:
         """Give the fields that have a column, and the column of each."""
-        fields = self.model_dump(exclude={"scheme", "without_spans"})
+        fields = self.model_dump(exclude={*OPTIONS})
         return {field: column for field, column in fields.items() if column}
+
+    def given(self) -> set[str]:
+        """Give the fields that have a value."""
+        return {name for name in type(self).model_fields if getattr(self, name)}
 
 
 class DataSettings(Settings):

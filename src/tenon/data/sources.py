@@ -15,6 +15,7 @@ from tenon.data.example import Row
 from tenon.data.json_document import document_rows
 from tenon.data.json_lines import json_line_rows
 from tenon.data.lines import Lines
+from tenon.data.squad import looks_like_squad, squad_rows
 from tenon.data.streams import HEAD_BYTES, PARQUET, ZIP, Stream, opened, zip_file
 from tenon.data.strict_json import BLANKS, Decoder, Unreadable
 from tenon.data.tables import table_rows
@@ -22,9 +23,11 @@ from tenon.data.tables import table_rows
 HUB = "hub:"
 PACKED = (".gz", ".xz", ".zst", ".bz2")
 SUFFIXES = ("csv", "tsv", "jsonl", "json", "parquet", "conll")
-_SUFFIX_NAMES = {
-    "ndjson": "jsonl", "tab": "tsv", "bio": "conll", "iob": "conll", "conllu": "conll",
+SUFFIX_NAMES = {
+    "ndjson": "jsonl", "tab": "tsv", "bio": "conll", "iob": "conll", "iob2": "conll",
+    "bioes": "conll", "bmes": "conll", "conllu": "conll", "conll2003": "conll",
 }  # fmt: skip
+"""Other suffixes, and the format that each means."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +210,11 @@ def _stream_rows(
     format = format_of(name, head, where)
     if format == "parquet":
         raise DataError(f"{where}: a Parquet file is read unpacked only; unpack it first")
+    if format == "json" and looks_like_squad(head):
+        if member:
+            raise DataError(f"{where}: SQuAD's form has no part {member!r}; leave #{member} out")
+        yield from squad_rows(stream, where, faults, notes)
+        return
     if format == "json":
         yield from document_rows(stream, where, member, faults, notes)
         return
@@ -253,7 +261,7 @@ def format_of(name: str, head: bytes, where: str) -> str:
     if head.startswith(PARQUET):
         return "parquet"
     suffix = _bare(name.lower()).rsplit(".", 1)[-1]
-    suffix = _SUFFIX_NAMES.get(suffix, suffix)
+    suffix = SUFFIX_NAMES.get(suffix, suffix)
     whole = head.decode("utf-8-sig", "replace")
     if suffix in ("csv", "conll"):
         return suffix

@@ -11,6 +11,7 @@ from tenon.data.example import Example
 from tenon.data.findings import agreed, counted, said
 from tenon.data.members import members
 from tenon.data.names import PARTS
+from tenon.data.numbers import Range
 from tenon.data.parts import Route
 from tenon.data.settings import Columns
 from tenon.data.sources import Source
@@ -26,11 +27,13 @@ class Survey:
         rows: part to examples.
         labels: part to label to how often it stands there.
         origins: (part, label) to the origin of the first such row.
-        inputs: source to the inputs in it, id to rows; train's are not kept.
-        taken: source to the ids that it leaves to later parts.
+        inputs: source to the inputs in it, key to rows; train's are not kept.
+        taken: source to the keys that it leaves to later parts.
         dropped: source to its rows left out.
-        repeated: (source, later source) to the ids that stand in both.
-        homeless: label to the ids of its rows, for labels that the split gives to dev alone.
+        repeated: (source, later source) to the keys that stand in both.
+        homeless: label to the keys of its rows, for labels that the split gives to dev alone.
+        members: group to the ids of its rows; train's are not kept.
+        ranges: part to its numbers, where a gold is one.
     """
 
     labels: dict[str, Counter[str]]
@@ -43,6 +46,8 @@ class Survey:
         default_factory=dict[tuple[str, str], set[str]]
     )
     homeless: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
+    members: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
+    ranges: dict[str, Range] = field(default_factory=dict[str, Range])
 
     @property
     def shared(self) -> dict[str, int]:
@@ -54,8 +59,9 @@ class Survey:
 
     @property
     def shared_ids(self) -> frozenset[str]:
-        """The ids that stand in more than one source."""
-        return frozenset[str]().union(*self.repeated.values())
+        """The ids of rows whose inputs, or whose group, stand in more than one source."""
+        keys = frozenset[str]().union(*self.repeated.values())
+        return frozenset[str]().union(*(self.members.get(key, {key}) for key in keys))
 
 
 def survey(route: Route, columns: Columns, faults: Faults, notes: list[str]) -> Survey:
@@ -84,16 +90,18 @@ def _survey_source(
     overlap = route.settings.overlap
     for example in examples:
         if source != "train":
-            inputs[example.id] += 1
-        repeated = [other for other in later if example.id in found.inputs[other]]
+            inputs[example.key] += 1
+        if source != "train" and example.group:
+            found.members.setdefault(example.group, set()).add(example.id)
+        repeated = [other for other in later if example.key in found.inputs[other]]
         for other in repeated:
-            found.repeated.setdefault((source, other), set()).add(example.id)
+            found.repeated.setdefault((source, other), set()).add(example.key)
         if repeated and overlap == "error":
             remedy = 'remove one of the two, or set data.overlap = "drop_from_train"'
             faults.add(example.origin, f"the same inputs stand in {' and '.join(repeated)}", remedy)
         elif repeated and overlap == "drop_from_train":
             found.dropped[source] += 1
-            found.taken.setdefault(source, set()).add(example.id)
+            found.taken.setdefault(source, set()).add(example.key)
             continue
         _count(found, route, source, example)
         if len(found.labels[source]) > MOST_LABELS:
@@ -105,8 +113,10 @@ def _survey_source(
 
 
 def _count(found: Survey, route: Route, source: str, example: Example) -> None:
-    part = route.part(example.id) if source == "train" else source
+    part = route.part(example.key) if source == "train" else source
     found.rows[part] += 1
+    if route.task.number and example.gold is not None:
+        found.ranges.setdefault(part, Range()).add(route.task.number(example.gold))
     counts = found.labels[part]
     for label in () if example.gold is None else route.task.classes(example.gold):
         if not counts[label]:
@@ -114,14 +124,15 @@ def _count(found: Survey, route: Route, source: str, example: Example) -> None:
             if part == "train":
                 found.homeless.pop(label, None)
         if part == "dev" and source == "train" and not found.labels["train"][label]:
-            found.homeless.setdefault(label, set()).add(example.id)
+            found.homeless.setdefault(label, set()).add(example.key)
         counts[label] += 1
 
 
 def _overlap_notes(found: Survey, route: Route) -> list[str]:
+    what = "contexts" if found.members else "inputs"
     notes = [
         f"{counted(count, 'row')} of {source} {agreed(count, 'are')} left out: "
-        f"{'its' if count == 1 else 'their'} inputs also stand in "
+        f"{'its' if count == 1 else 'their'} {what} also stand in "
         f"{' or '.join(later for first, later in sorted(found.repeated) if first == source)}"
         for source, count in found.dropped.items()
     ]
@@ -148,7 +159,7 @@ def judge_labels(found: Survey, route: Route, faults: Faults) -> tuple[str, ...]
     labels = tuple(given or label_order(found.labels["train"]))
     before = faults.count
     if given:
-        _judge_given(found, given, faults)
+        _judge_given(found, given, route.task.counts, faults)
     _judge_train(found, route, labels, faults)
     for part in route.parts:
         # What is wrong with train is no news of the share of it that is dev.
@@ -162,13 +173,16 @@ def _judge_train(found: Survey, route: Route, labels: tuple[str, ...], faults: F
     train, task = found.labels["train"], route.task
     rows = found.rows["train"] + (found.rows["dev"] if route.share else 0)
     where = route.sources["train"]
+    if "train" in found.ranges and (flaw := found.ranges["train"].flaw)[0]:
+        faults.add(where, *flaw)
     if not rows:
         left_out = found.dropped["train"]
         what = f": all its {left_out:,} rows also stand in dev or test" if left_out else ""
         remedy = "give a file with rows that are in no other part"
         faults.add(where, f"no row is left to train on{what}", remedy)
     elif len(labels) < task.least and not labels:
-        faults.add(where, f"none of its {rows:,} rows has a label", "label some of them")
+        what = "a label" if task.every else f"a {task.counts}"
+        faults.add(where, f"none of its {rows:,} rows has {what}", "label some of them")
     elif len(labels) < task.least:
         whose = f"all {rows:,} rows have" if rows > 1 else "the only row has"
         only = f"{whose} the label {min(labels)!r}"
@@ -182,7 +196,7 @@ def _judge_train(found: Survey, route: Route, labels: tuple[str, ...], faults: F
         )
 
 
-def _judge_given(found: Survey, given: tuple[str, ...], faults: Faults) -> None:
+def _judge_given(found: Survey, given: tuple[str, ...], noun: str, faults: Faults) -> None:
     for label in sorted({label for label in given if given.count(label) > 1}):
         faults.add("data.labels", f"{label!r} stands twice", "keep one")
     for label in given:
@@ -192,7 +206,7 @@ def _judge_given(found: Survey, given: tuple[str, ...], faults: Faults) -> None:
             )
     for label in label_order(set(found.labels["train"]) - set(given)):
         near = nearest(label, given)
-        rows = counted(found.labels["train"][label], "row")
+        rows = counted(found.labels["train"][label], noun)
         faults.add(
             found.origins["train", label],
             f"label {label!r} ({rows}) is not in data.labels",
@@ -215,7 +229,7 @@ def _judge_part(
         return
     for label in label_order(set(counts) - set(labels)):
         near = nearest(label, labels)
-        rows = f"{counted(counts[label], 'row')} of {part}"
+        rows = f"{counted(counts[label], route.task.counts)} of {part}"
         faults.add(
             found.origins[part, label],
             f"label {label!r} ({rows}) never stands in train, which has {len(labels):,} labels",

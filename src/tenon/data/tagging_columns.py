@@ -30,6 +30,18 @@ class TagGuess(NamedTuple):
     why: list[str]
 
 
+def tagging_held(rows: Sequence[Row]) -> str:
+    """Say which columns hold tokens and a tag for each, or a text and its spans; "" for none."""
+    held = _columns(rows)
+    tokens = _named(held, TOKENS_NAMES, _is_words)
+    tags = _named(held, TAGS_NAMES, _is_words)
+    if tokens and (chosen := next((n for n in tags if _parallel(rows, tokens[0], n)), "")):
+        return f"tokens and a tag for each ({tokens[0]!r}, {chosen!r})"
+    texts = _named(held, TAGGED_TEXT_NAMES, _is_text)
+    spans = _named(held, SPANS_NAMES, _is_annotations)
+    return f"a text and its spans ({texts[0]!r}, {spans[0]!r})" if texts and spans else ""
+
+
 def guess_tagging(rows: Sequence[Row]) -> TagGuess:
     """Guess which columns hold tokens and tags, or a text and its spans, by name and content.
 
@@ -135,7 +147,9 @@ def _is_words(values: list[object]) -> bool:
         for value in lists
         if isinstance(value, list) and not any(isinstance(item, (list, dict)) for item in value)
     ]
-    return several and bool(words) and 2 * len(words) > len(values)
+    # A list as Python prints it is meant as one; each row that has it is told what to write.
+    printed = sum(isinstance(value, str) and value.startswith(("['", '["')) for value in values)
+    return (several or printed > 0) and 2 * max(len(words), printed) > len(values)
 
 
 def _is_annotations(values: list[object]) -> bool:
@@ -160,4 +174,8 @@ def _is_text(values: list[object]) -> bool:
 def _parallel(rows: Sequence[Row], tokens: str, tags: str) -> bool:
     """Tell whether two columns have lists of one length in most rows."""
     pairs = [(listed(row.values.get(tokens)), listed(row.values.get(tags))) for row in rows]
-    return 2 * sum(len(first) == len(second) for first, second in pairs) > len(rows)
+    fitting = sum(
+        isinstance(first, str) or isinstance(second, str) or len(first) == len(second)
+        for first, second in pairs
+    )
+    return 2 * fitting > len(rows)

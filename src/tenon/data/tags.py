@@ -282,10 +282,12 @@ def _bio_or_iob1(held: Sequence[Sequence[str]], counts: Mapping[str, int]) -> Sc
     if set(counts) == {OUTSIDE}:
         return Scheme("bio", "all tags are O, which begin no span in any scheme")
     if stray and not idle:
-        return Scheme("iob1", f"I begins {stray:,} spans, and B only divides spans of one label")
+        spans = f"{stray:,} span{'s' if stray > 1 else ''}"
+        return Scheme("iob1", f"I begins {spans}, and B only divides spans of one label")
     why = "each span begins with B"
     if stray:
-        why = f"B begins spans after O; I without B begins {stray:,} spans, and is read as B"
+        spans = f"{stray:,} span{'s' if stray > 1 else ''}"
+        why = f"B begins spans after O; I without B begins {spans}, and is read as B"
     return Scheme("bio", why, stray)
 
 

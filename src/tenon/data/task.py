@@ -27,8 +27,40 @@ class Guess:
     why: list[str]
 
 
-Tally = Counter[tuple[str, str]]
-"""What was met and accepted: (noun, what several of them do) to how often."""
+SHOWN_ORIGINS = 5
+
+
+class Tally(Counter[tuple[str, str]]):
+    """What was met and accepted: (noun, what several of them do) to how often.
+
+    The first origins of each are kept as well, and which are worth a warning.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.origins: dict[tuple[str, str], list[str]] = {}
+        self.grave: set[tuple[str, str]] = set()
+
+    def enter(self, noun: str, does: str, times: int, origin: str, *, grave: bool = False) -> None:
+        """Count something; nothing where it is there no times.
+
+        Args:
+            noun: what one of them is called.
+            does: what several of them do; the verb first, and no other.
+            times: how many there are.
+            origin: of the row.
+            grave: whether it may spoil a result.
+        """
+        if not times:
+            return
+        self[noun, does] += times
+        shown = self.origins.setdefault((noun, does), [])
+        if len(shown) < SHOWN_ORIGINS:
+            shown.append(origin)
+        if grave:
+            self.grave.add((noun, does))
+
+
 Judge = Callable[[Iterable[Row], Columns, Tally], Iterator[Example | Refusal]]
 Settler = Callable[[Sequence[Row], Columns, list[str]], Columns]
 Guesser = Callable[[Sequence[Row], Mapping[str, str]], Guess]
@@ -48,11 +80,16 @@ class Task:
         guess: a sample of rows, and the columns that are named already, to the columns.
         adapt: the columns of other rows, for an adapter that was trained on these; None takes
             those of a classifier. See `tenon.data.token_classification.adapt`.
+        number: the number that a gold is, where it is one; its range is told, and it must vary.
         classes: the labels that a gold holds, one entry each time; they are counted, and dev and
             test may hold no other than train. Empty for an open answer.
         least: labels that train must have at least; 0 where there are no classes.
         every: whether a row has exactly one label, so that rows must be more than labels.
+        counts: what each of a label's numbers counts: rows, or the spans in them.
+        windowed: whether a text longer than the base can read is read in windows, none of it cut.
         kinds: kind of problem to the noun and verb with which a finding counts it.
+        recognise: a sample of rows to what they hold that only this task asks for, in a few
+            words; "" where nothing tells. See `tenon.data.recognition`.
     """
 
     name: str
@@ -64,15 +101,26 @@ class Task:
     classes: Callable[[Gold], Iterable[str]]
     settle: Settler = lambda rows, columns, notes: columns  # noqa: ARG005 - most leave none open
     adapt: Callable[..., Columns] | None = None
+    number: Callable[[Gold], float] | None = None
     least: int = 2
     every: bool = True
+    counts: str = "row"
+    windowed: bool = False
     kinds: Mapping[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])
+    recognise: Callable[[Sequence[Row]], str] = lambda rows: ""  # noqa: ARG005 - many cannot tell
 
 
 TASKS: Registry[Task] = Registry(
     "task",
     "tenon.tasks",
-    ("tenon.data.classification", "tenon.data.token_classification"),
+    (
+        "tenon.data.classification",
+        "tenon.data.multi_label_classification",
+        "tenon.data.text_regression",
+        "tenon.data.token_classification",
+        "tenon.data.question_answering",
+        "tenon.data.text_generation",
+    ),
 )
 
 
@@ -92,7 +140,7 @@ def to_examples(
         task: as the hub names it.
         tally: takes in what was met and accepted.
     """
-    for item in TASKS.get(task).judge(rows, columns, Counter() if tally is None else tally):
+    for item in TASKS.get(task).judge(rows, columns, Tally() if tally is None else tally):
         if isinstance(item, Refusal):
             for problem in item.problems:
                 faults.add(item.origin, problem.what, problem.remedy)

@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple, cast
 
 from tenon.core.errors import DataError, nearest
 from tenon.data.example import Row
+from tenon.data.settings import Columns
 
 Format = Literal["messages", "conversations", "alpaca", "pair"]
 
@@ -45,6 +46,10 @@ class TurnColumns:
     system: str = ""
 
 
+class AskedColumns(Columns):
+    """Columns of rows that wait for an answer; one that a conversation ends with is not read."""
+
+
 class TurnGuess(NamedTuple):
     """A form of conversation that was guessed.
 
@@ -78,6 +83,25 @@ def guess_turns(rows: Sequence[Row]) -> TurnGuess:
     used = (*(getattr(found.columns, field) for field in TurnColumns.__slots__), "id")
     unused = [name for name in names if name not in used]
     return TurnGuess(*found[:2], [*found.why, *_unused(unused)])
+
+
+def held_turns(rows: Sequence[Row]) -> str:
+    """Say which columns hold conversations, or prompts and completions; "" where none do."""
+    names = list(dict.fromkeys(name for row in rows for name in row.values))
+    styles = [name for name in names if _style(rows, name) != "pair"]
+    if styles:
+        return f"conversations ({styles[0]!r})"
+    try:
+        found = _side_guess(rows, names, "")
+    except DataError:
+        found = None
+    if found is None:
+        return ""
+    places = found.columns
+    sides = (places.prompt, places.completion)
+    held = [all(isinstance(row.values.get(side), str) for side in sides) for row in rows]
+    texts = 2 * sum(held) > len(held)
+    return f"prompts and what follows them ({sides[0]!r}, {sides[1]!r})" if texts else ""
 
 
 def _none_found(first: Row, names: list[str]) -> str:

@@ -11,11 +11,12 @@ from tenon.adapters import pack
 from tenon.adapters.fingerprint import fingerprint
 from tenon.adapters.manifest import Manifest
 from tenon.adapters.pack import Adapter
-from tenon.core.errors import DataError, RequestError
+from tenon.core.errors import AdapterError, DataError, RequestError
 from tenon.core.progress import Progress
 from tenon.data.example import Example, content_id
-from tenon.evaluate.exam import EXAMS, Exam
+from tenon.evaluate.exam import Exam, exam_of
 from tenon.evaluate.probes import prove
+from tenon.evaluate.settings import EvaluateSettings
 from tenon.model import trunk as trunks
 from tenon.model.attach import restore, unchanged_random_state
 from tenon.model.base import locate
@@ -86,13 +87,20 @@ class Answerer:
 
     @property
     def _exam(self) -> Exam:
-        return EXAMS.get(self.manifest.task)
+        return self.exam(EvaluateSettings(written_rows=0))
+
+    def exam(self, settings: EvaluateSettings, seed: int = 0) -> Exam:
+        """Give the exam of the adapter's task; answers are as long as they were in training."""
+        length = self.manifest.text.max_new_tokens
+        settings = settings.model_copy(update={"max_new_tokens": length})
+        return exam_of(self.manifest.task, self.renderer, settings, seed)
 
     def _refuse_other_sort(self, examples: Sequence[Example]) -> None:
         columns = self.manifest.columns
         if not columns or not examples:
             return
-        trained, asked = bool(columns.get("pair")), examples[0].pair is not None
+        trained = self._exam.paired or bool(columns.get("pair"))
+        asked = examples[0].pair is not None
         if trained != asked:
             sorts = {True: "pairs of texts", False: "single texts"}
             raise RequestError(
@@ -119,23 +127,45 @@ def open_answerer(folder: Path, base: str = "", device: str = "auto") -> Answere
     adapter = pack.read(folder, print_of_base)
     settings = ModelSettings(device=device)
     pooler = manifest.pooling.mode == "pooler"
-    trunk = trunks.load(located, settings, pooler=pooler)
+    trunk = trunks.load(located, settings, pooler=pooler, writes=manifest.head == "language")
     model = _model(trunk, adapter)
     text = manifest.text
-    reading = Reading(manifest.labels, text.max_tokens, text.cut, text.units)
+    reading = Reading(
+        manifest.labels,
+        text.max_tokens,
+        text.cut,
+        text.units,
+        answer_tokens=text.answer_tokens,
+        template=text.template or "auto",
+        instruction=text.instruction,
+    )
     renderer = RENDERINGS.get(manifest.task).make(load_tokenizer(located.folder), reading)
+    _refuse_other_template(folder, manifest, renderer)
     prove(folder, manifest, model, renderer)
     return Answerer(manifest, model, renderer)
+
+
+def _refuse_other_template(folder: Path, manifest: Manifest, renderer: Renderer) -> None:
+    """Refuse a chat template other than the one that prompts were written in for training."""
+    here = str(getattr(renderer, "template_digest", ""))
+    if manifest.text.template_digest != here:
+        raise AdapterError(
+            f"{folder}: was trained with another chat template ({manifest.text.template_digest[:8]}"
+            f"…) than this base has ({here[:8] or 'none'}…); load the base it was trained on"
+        )
 
 
 def _model(trunk: trunks.Trunk, adapter: Adapter) -> Model:
     manifest = adapter.manifest
     peft = restore(trunk, adapter)
+    if manifest.head == "language":
+        return model_for(manifest.task, trunk, peft, None, manifest.pooling.mode).eval()
     labels = len(manifest.labels)
     with unchanged_random_state():
         head = Head(trunk.hidden_size, labels, normalize=manifest.pooling.normalize, bias=True)
     head.linear.load_state_dict(adapter.head)
     head.requires_grad_(requires_grad=False)
+    head.constants = manifest.constants
     return model_for(manifest.task, trunk, peft, head, manifest.pooling.mode).eval()
 
 

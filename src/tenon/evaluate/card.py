@@ -7,12 +7,28 @@ import json
 from tenon.adapters.manifest import HEADS, Manifest
 from tenon.evaluate.report import Report
 
+READING = "question-answering"
+PLACES = (
+    "logits_TL[0, :2] = logits_TL[0, -1] if len(logits_TL[0]) > 2 else logits_TL[0, :2]",
+    "start_T, end_T = logits_TL[:, :2].log_softmax(0).T  # token 0 stands for no answer",
+)
 POOLED = {
     "mean": "hidden_TD.mean(0)",
     "cls": "hidden_TD[0]",
     "last": "hidden_TD[-1]",
     "pooler": "model.base_model.model.pooler(hidden_TD[None])[0]",
 }
+HUB_NAMES = {
+    "multi-label-classification": "text-classification",
+    "text-regression": "text-classification",
+}
+"""Tasks that hubs know under another name."""
+ANSWERS = {
+    "multi-label-classification": "labels",
+    "text-regression": "number",
+    "question-answering": "answer",
+}
+"""What an answer is called in Python, of tasks that give no single label."""
 
 
 def card(manifest: Manifest, report: Report) -> str:
@@ -35,12 +51,32 @@ def card(manifest: Manifest, report: Report) -> str:
             "",
             *_with_tenon(manifest),
             *_without_tenon(manifest),
-            "## Labels",
-            "",
-            ", ".join(f"`{label}`" for label in manifest.labels),
-            "",
+            *_from_scores(manifest),
+            *_labels(manifest),
         ]
     )
+
+
+def _labels(manifest: Manifest) -> list[str]:
+    if not manifest.labels:
+        return []
+    return ["## Labels", "", ", ".join(f"`{label}`" for label in manifest.labels), ""]
+
+
+def _from_scores(manifest: Manifest) -> list[str]:
+    """Say how logits become answers, where that takes more than the largest one."""
+    constants = manifest.constants
+    if "mean" in constants:
+        (mean,), (spread,) = constants["mean"], constants["spread"]
+        return [f"The number is `{spread:.9g} * logit + {mean:.9g}`.", ""]
+    if "thresholds" not in constants:
+        return []
+    thresholds = dict(zip(manifest.labels, constants["thresholds"], strict=True))
+    if len(set(thresholds.values())) == 1:
+        each = f"{next(iter(thresholds.values())):.6g}, which was chosen on dev"
+    else:
+        each = "its own, chosen on dev: " + ", ".join(f"{n} {t:.6g}" for n, t in thresholds.items())
+    return [f"A label is answered where the sigmoid of its logit reaches {each}.", ""]
 
 
 def _front(manifest: Manifest, report: Report) -> str:
@@ -48,14 +84,14 @@ def _front(manifest: Manifest, report: Report) -> str:
     fields = {
         "base_model": manifest.base.name,
         "library_name": "peft",
-        "pipeline_tag": manifest.task,
+        "pipeline_tag": HUB_NAMES.get(manifest.task, manifest.task),
         "tags": ["tenon", manifest.kind.split(".")[0], "adapter"],
         "model-index": [
             {
                 "name": manifest.name,
                 "results": [
                     {
-                        "task": {"type": manifest.task},
+                        "task": {"type": HUB_NAMES.get(manifest.task, manifest.task)},
                         "dataset": {"name": report.part, "type": "local"},
                         "metrics": [{"type": lead[0], "value": round(lead[1].value, 6)}],
                     }
@@ -77,12 +113,14 @@ def _numbers(report: Report) -> list[str]:
 
 def _with_tenon(manifest: Manifest) -> list[str]:
     answer = "spans" if manifest.pooling.mode == "tokens" else "label"
+    answer = "text" if manifest.head == "language" else ANSWERS.get(manifest.task, answer)
+    asked = '("a question", "a context")' if manifest.task == READING else '"a text"'
     return [
         "```python",
         "import tenon",
         "",
         'adapter = tenon.load_adapter("path/of/this/folder")',
-        f'print(adapter.predict(["a text"])[0].{answer})',
+        f"print(adapter.predict([{asked}])[0].{answer})",
         "```",
         "",
     ]
@@ -92,6 +130,8 @@ def _without_tenon(manifest: Manifest) -> list[str]:
     base = json.dumps(manifest.base.name)
     needs_us = manifest.kind.startswith("bottleneck")
     first = ["import tenon.adapters.bottleneck  # registers the kind with PEFT"] if needs_us else []
+    if manifest.head == "language":
+        return _writing_without_tenon(manifest, base, first)
     if manifest.layout == "transformers":
         head = HEADS[manifest.base.model_type, manifest.pooling.mode]
         return [
@@ -110,7 +150,7 @@ def _without_tenon(manifest: Manifest) -> list[str]:
             "",
         ]
     if manifest.pooling.mode == "tokens":
-        return _tags_without_tenon(base, first)
+        return _tokens_without_tenon(base, first, reading=manifest.task == READING)
     scaled = "vector_D = vector_D / vector_D.norm()" if manifest.pooling.normalize else ""
     return [
         "With transformers and PEFT alone. No head class of transformers reads the base as this",
@@ -134,7 +174,44 @@ def _without_tenon(manifest: Manifest) -> list[str]:
     ]
 
 
-def _tags_without_tenon(base: str, first: list[str]) -> list[str]:
+def _writing_without_tenon(manifest: Manifest, base: str, first: list[str]) -> list[str]:
+    text, prompt = manifest.text, '"a prompt"'
+    if text.instruction:
+        prompt = f"{json.dumps(text.instruction, ensure_ascii=False)}.replace('{{}}', {prompt})"
+    asked = [f"rows = tokenizer({prompt}, return_tensors='pt')"]
+    if text.template == "chat":
+        asked = [
+            f'turns = [{{"role": "user", "content": {prompt}}}]',
+            "rows = tokenizer.apply_chat_template(",
+            '    turns, add_generation_prompt=True, return_dict=True, return_tensors="pt"',
+            ")",
+        ]
+    return [
+        "With transformers and PEFT alone:",
+        "",
+        "```python",
+        *first,
+        "from peft import PeftModel",
+        "from transformers import AutoModelForCausalLM, AutoTokenizer",
+        "",
+        f"tokenizer = AutoTokenizer.from_pretrained({base})",
+        f"base = AutoModelForCausalLM.from_pretrained({base})",
+        'model = PeftModel.from_pretrained(base, "folder").eval()',
+        *asked,
+        f"length = {text.max_new_tokens}",
+        "ids = model.generate(**rows, do_sample=False, max_new_tokens=length)",
+        "print(tokenizer.decode(ids[0, rows['input_ids'].shape[1]:], skip_special_tokens=True))",
+        "```",
+        "",
+    ]
+
+
+def _tokens_without_tenon(base: str, first: list[str], *, reading: bool) -> list[str]:
+    asked = '"a question", "a context"' if reading else '"a text"'
+    scored = [
+        'logits_TL = hidden_TD @ head["weight"].T + head["bias"]  # of the labels below, in order',
+        *(PLACES if reading else ()),
+    ]
     return [
         "With transformers and PEFT alone; the head is a file of its own, and reads every token:",
         "",
@@ -147,8 +224,8 @@ def _tags_without_tenon(base: str, first: list[str]) -> list[str]:
         f"tokenizer = AutoTokenizer.from_pretrained({base})",
         f'model = PeftModel.from_pretrained(AutoModel.from_pretrained({base}), "folder").eval()',
         'head = load_file("folder/head.safetensors")',
-        'hidden_TD = model(**tokenizer("a text", return_tensors="pt")).last_hidden_state[0]',
-        'logits_TL = hidden_TD @ head["weight"].T + head["bias"]  # of the tags below, in order',
+        f'hidden_TD = model(**tokenizer({asked}, return_tensors="pt")).last_hidden_state[0]',
+        *scored,
         "```",
         "",
     ]

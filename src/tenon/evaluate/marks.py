@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup, escape
 
 GOLDEN_ANGLE = 137
+FIRST_HUE = 200
 
 
 def marked(
-    text: str, spans: Sequence[Mapping[str, Any]], other: Sequence[Mapping[str, Any]]
+    text: str,
+    spans: Sequence[Mapping[str, Any]],
+    other: Sequence[Mapping[str, Any]],
+    colours: Mapping[str, int] | None = None,
 ) -> Markup:
     """Give a text with marks around its spans.
 
@@ -19,6 +23,7 @@ def marked(
         text: as shown; what lies behind its end is not marked.
         spans: to mark: start, end, label.
         other: the spans they are compared with; one that is not among these is marked as odd.
+        colours: label to its hue in degrees; others have a hue of their letters.
     """
     agreed = {(span["start"], span["end"], span["label"]) for span in other}
     parts: list[Markup] = []
@@ -31,12 +36,18 @@ def marked(
         parts.append(escape(text[place:start]))
         parts.append(
             Markup('<mark class="{}" style="--hue: {}">{}<sub>{}</sub></mark>').format(
-                kind, hue(label), text[start:end], label
+                kind, (colours or {}).get(label, hue(label)), text[start:end], label
             )
         )
         place = end
     parts.append(escape(text[place:]))
     return Markup("").join(parts)
+
+
+def hues(labels: Iterable[str]) -> dict[str, int]:
+    """Give each of a report's labels a colour, in degrees, as far from the others as may be."""
+    known = sorted(labels)
+    return {label: (FIRST_HUE + 360 * n // len(known)) % 360 for n, label in enumerate(known)}
 
 
 def hue(label: str) -> int:

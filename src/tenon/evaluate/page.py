@@ -11,9 +11,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from tenon.evaluate import plots, verdict
-from tenon.evaluate.marks import marked
+from tenon.evaluate.differing import differing
+from tenon.evaluate.marks import hues, marked
 from tenon.evaluate.plots import Bar
 from tenon.evaluate.report import Report
+from tenon.evaluate.scatter import scatter
 from tenon.evaluate.scorers import SCORERS, Scorer
 from tenon.evaluate.statistics import Interval, Paired
 
@@ -29,7 +31,13 @@ HEADLINES = {
 NAMES = {
     "linear_probe": "Linear probe",
     "majority": "Majority",
+    "label_frequency": "Label frequency",
+    "train_mean": "Mean of train",
+    "question_overlap": "Question overlap",
+    "always_no_answer": "Always no answer",
     "frequent_tag": "Frequent tag",
+    "zero_shot": "Base alone",
+    "copy_source": "Prompt copied",
 }
 METHODS = {
     "wilson": "Wilson interval",
@@ -65,7 +73,10 @@ def html(report: Report) -> str:
         curves=[_curve(name, points) for name, points in report.learning_curve.items() if points],
         reliability=_drawn(plots.reliability, report.calibration, "accuracy against confidence"),
         heat=_drawn(plots.heat, report.confusion, "confusion matrix"),
-        marked=marked,
+        scatter=_drawn(scatter, report.scatter, "answers against gold"),
+        several=any("threshold" in entry for entry in report.per_class),
+        marked=partial(marked, colours=hues(entry["label"] for entry in report.per_class)),
+        differing=differing,
         classes=_classes(report),
         hidden_classes=max(0, len(report.per_class) - MOST_CLASSES),
         shown_classes=SHOWN_CLASSES,
@@ -84,10 +95,12 @@ def _card(report: Report, name: str) -> dict[str, Any]:
     scorer = SCORERS.get(name)
     bars = [_bar("Adapter", "adapter", report.metrics[report.part][name])]
     rivals = _strongest_first(report.baselines)
-    bars += [_bar(named(rival), rival, group[name]) for rival, group in rivals]
+    bars += [_bar(named(rival), rival, group[name]) for rival, group in rivals if name in group]
     write, ticks = partial(verdict.amount, scorer), partial(verdict.mark, scorer)
     compared = [
-        _difference(scorer, rival, group[name]) for rival, group in _strongest_first(report.paired)
+        _difference(scorer, rival, group[name])
+        for rival, group in _strongest_first(report.paired)
+        if name in group
     ]
     return {
         "scorer": scorer,
@@ -133,7 +146,9 @@ def _numbers(report: Report, name: str) -> dict[str, Any]:
     if name in report.unseen:
         systems.append((f"Adapter, {report.part} rows not in train", report.unseen[name]))
     systems += [
-        (f"{named(key)}, {report.part}", group[name]) for key, group in report.baselines.items()
+        (f"{named(key)}, {report.part}", group[name])
+        for key, group in report.baselines.items()
+        if name in group
     ]
     write: Callable[[float], str] = partial(verdict.amount, scorer)
     return {

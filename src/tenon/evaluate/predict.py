@@ -35,14 +35,22 @@ def predict(
         labels: the L label names, in the order of the head's classes.
         batch_tokens: real tokens computed at once.
     """
-    log_probs_RL = np.empty((len(tokens), len(labels)), np.float32)
+    logits_RL = pooled_logits(model, tokens, batch_tokens=batch_tokens, progress=progress)
+    log_probs_RL = torch.log_softmax(torch.from_numpy(logits_RL), -1).numpy()
+    return _predictions(tokens, labels, log_probs_RL)
+
+
+def pooled_logits(
+    model: Classifier, tokens: Tokens, *, batch_tokens: int, progress: Progress | None = None
+) -> npt.NDArray[np.float32]:
+    """Give the scores of every row: float32 of shape [R, L]."""
+    logits_RL = np.empty((len(tokens), model.head.linear.out_features), np.float32)
     with inference(model):
         for rows in by_length(tokens, batch_tokens):
-            logits_BL = model.logits_BL(batch(tokens, rows))
-            log_probs_RL[rows] = torch.log_softmax(logits_BL, -1).cpu().numpy()
+            logits_RL[rows] = model.logits_BL(batch(tokens, rows)).cpu().numpy()
             if progress:
                 progress.advance(len(rows))
-    return _predictions(tokens, labels, log_probs_RL)
+    return logits_RL
 
 
 def features(

@@ -56,7 +56,7 @@ class Probe:
 
 
 @dataclass(frozen=True)
-class _Scale:
+class Scale:
     """Mean and spread of each feature."""
 
     mean_D: Floats
@@ -120,7 +120,7 @@ def fit(
     if dev is None:
         return _fit_without_dev(features_RD, gold_R, classes, seed)
     dev_RD, dev_gold_R = _labelled(*dev)
-    scale = _scale(features_RD)
+    scale = scale_of(features_RD)
     train = (scale.apply(features_RD), gold_R)
     chosen, temperature = _choose(train, (scale.apply(dev_RD), dev_gold_R), classes)
     return _finish(chosen, scale, temperature)
@@ -147,8 +147,8 @@ def _labelled(features_RD: Floats, gold_R: Ints) -> tuple[Floats, Ints]:
 
 
 def _fit_without_dev(features_RD: Floats, gold_R: Ints, classes: int, seed: int) -> Probe:
-    held_R = _held_out(gold_R, seed)
-    scale = _scale(features_RD)
+    held_R = held_out(gold_R, seed)
+    scale = scale_of(features_RD)
     scaled_RD = scale.apply(features_RD)
     chosen, temperature = _choose(
         (scaled_RD[~held_R], gold_R[~held_R]), (scaled_RD[held_R], gold_R[held_R]), classes
@@ -157,7 +157,7 @@ def _fit_without_dev(features_RD: Floats, gold_R: Ints, classes: int, seed: int)
     return _finish(last, scale, temperature)
 
 
-def _held_out(gold_R: Ints, seed: int) -> npt.NDArray[np.bool_]:
+def held_out(gold_R: Ints, seed: int) -> npt.NDArray[np.bool_]:
     """Mark a seeded tenth of the rows, never the last row of a label."""
     order_R = np.random.default_rng(seed).permutation(len(gold_R))
     _, first_L = np.unique(gold_R[order_R], return_index=True)
@@ -167,11 +167,11 @@ def _held_out(gold_R: Ints, seed: int) -> npt.NDArray[np.bool_]:
     return held_R
 
 
-def _scale(features_RD: Floats) -> _Scale:
+def scale_of(features_RD: Floats) -> Scale:
     mean_D = features_RD.mean(axis=0, dtype=np.float64)
     spread_D = features_RD.std(axis=0, dtype=np.float64)
     constant_D = spread_D <= 1e-6 * max(float(spread_D.max()), 1e-30)
-    return _Scale(mean_D.astype(np.float32), np.where(constant_D, 1.0, spread_D).astype(np.float32))
+    return Scale(mean_D.astype(np.float32), np.where(constant_D, 1.0, spread_D).astype(np.float32))
 
 
 def _choose(
@@ -250,7 +250,7 @@ def _temper(logits_RL: Floats, gold_R: Ints) -> tuple[float, float]:
     return float(np.exp(found.x)), float(found.fun)
 
 
-def _finish(chosen: _Fit, scale: _Scale, temperature: float) -> Probe:
+def _finish(chosen: _Fit, scale: Scale, temperature: float) -> Probe:
     weight_LD, bias_L = scale.fold(chosen.weight_LD, chosen.bias_L)
     cool = np.float32(temperature)
     return Probe(weight_LD / cool, bias_L / cool, chosen.C, temperature, chosen.converged)

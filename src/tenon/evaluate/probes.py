@@ -33,8 +33,10 @@ def probe(task: str, model: Model, renderer: Renderer) -> Probes:
     """Give fixed texts and the scores that the model gives for them."""
     # A base may have no token at all for a text in another script.
     texts = tuple(text for text in PROBE_TEXTS if renderer.rows([_example(text)]).ids[0])
+    pairs = texts[::-1] if EXAMS.get(task).paired else None
     dtype: Any = str(model.trunk.model.dtype).removeprefix("torch.")
-    return Probes(texts=texts, logits=_logits(task, model, renderer, texts), dtype=dtype)
+    logits = _logits(task, model, renderer, texts, pairs)
+    return Probes(texts=texts, pairs=pairs, logits=logits, dtype=dtype)
 
 
 def prove(folder: Path, manifest: Manifest, model: Model, renderer: Renderer) -> None:
@@ -47,8 +49,10 @@ def prove(folder: Path, manifest: Manifest, model: Model, renderer: Renderer) ->
     if not probes.texts and not probes.logits:
         return
     pairs = probes.texts if probes.pairs is None else probes.pairs
+    # Of a base that writes, some tokens stand for all; there are no labels.
+    width = len(manifest.labels) or len(probes.logits[0] if probes.logits else ())
     if not len(probes.texts) == len(probes.logits) == len(pairs) or any(
-        len(row) != len(manifest.labels) for row in probes.logits
+        len(row) != width for row in probes.logits
     ):
         raise AdapterError(
             f"{folder}: its probes do not have one logit a label for each text; write it again"

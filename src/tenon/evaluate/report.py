@@ -15,14 +15,19 @@ from tenon.data.findings import agreed, counted, said
 from tenon.evaluate.exam import EXAMS
 from tenon.evaluate.prediction import Answers
 from tenon.evaluate.scorers import SCORERS, Scorer, labelled
-from tenon.evaluate.settings import EvaluateSettings
-from tenon.evaluate.statistics import Interval, Paired, intervals, paired, used_resamples
-from tenon.evaluate.verdict import STRONGEST_FIRST, Outcome, judge
+from tenon.evaluate.settings import BY_TASK, EvaluateSettings
+from tenon.evaluate.statistics import (
+    FEWEST_ROWS,
+    Interval,
+    Paired,
+    intervals,
+    paired,
+    used_resamples,
+)
+from tenon.evaluate.verdict import STRONGEST_FIRST, Outcome, decide, judge, strongest_first
 
 FORMAT = 1
 MOST_POINTS = 400
-FEWEST_ROWS = 10
-"""Below these, resampled rows say nothing: one row alone would give p < 0.001."""
 
 Curve = Mapping[str, Sequence[tuple[float, float]]]
 
@@ -34,7 +39,8 @@ class Report:
     Args:
         task: as the hub names it.
         part: the part on which baselines are compared and rows are listed.
-        metrics: part to scorer to interval; of less than ten rows, shares alone.
+        metrics: part to scorer to interval; of less than ten rows, shares alone, or where the task
+            has none, the leading score.
         baselines: baseline to scorer to interval, on `part`.
         paired: baseline to scorer to difference, adapter minus baseline, on `part`; empty below
             ten rows, which show no difference.
@@ -45,6 +51,7 @@ class Report:
         per_class, confusion, calibration: see `tenon.evaluate.tables`; of `part`.
         won, lost, surest_errors, sample: `count` and `rows`; see `tenon.evaluate.rows` and
             `tenon.evaluate.tag_exam`; of `part`.
+        scatter: `points` of gold and answer, at most 1,500, and the `rows` there are; of numbers.
         learning_curve: name to points of (step, value); "loss" is train's, in nats.
         cost, data, environment: as given.
         intervals: level, resamples and methods.
@@ -68,6 +75,7 @@ class Report:
     lost: dict[str, Any] = field(default_factory=dict[str, Any])
     surest_errors: dict[str, Any] = field(default_factory=dict[str, Any])
     sample: dict[str, Any] = field(default_factory=dict[str, Any])
+    scatter: dict[str, Any] = field(default_factory=dict[str, Any])
     learning_curve: dict[str, list[list[float]]] = field(
         default_factory=dict[str, list[list[float]]]
     )
@@ -142,22 +150,24 @@ def report(
     part = _leading_part(known)
     rivals = {name: labelled(parts[part]) for name, parts in baselines.items() if part in parts}
     unseen = _unseen(known[part], seen_in_train)
+    scored = _scores(task, known, part, rivals, unseen, settings, seed)
     return Report(
         task=task,
         part=part,
-        **_scores(known, part, rivals, unseen, settings, seed),
-        **_tables(task, known[part], rivals, settings.level),
+        **scored,
+        **_tables(task, known[part], rivals, scored["baselines"], settings.level),
         learning_curve={name: _thin(points) for name, points in curve.items()},
         cost=_plain(cost),
         data=_plain(data),
         environment=_plain(environment or {}),
-        notes=[*notes, *_notes(predictions, part, unseen)],
+        notes=[*notes, *_notes(predictions, part, unseen, task, settings)],
         title=title,
         command=command,
     )
 
 
 def _scores(
+    task: str,
     known: Mapping[str, Answers],
     part: str,
     rivals: Mapping[str, Answers],
@@ -171,11 +181,11 @@ def _scores(
         "resamples": settings.resamples,
         "seed": seed,
     }
-    scorers = _fit(settings, len(known[part]))
+    fit = partial(_fit, settings, task)
+    scorers = fit(len(known[part]))
     score = partial(intervals, scorers=scorers, **sampled)
     metrics = {
-        name: intervals(answers, _fit(settings, len(answers)), **sampled)
-        for name, answers in known.items()
+        name: intervals(answers, fit(len(answers)), **sampled) for name, answers in known.items()
     }
     baselines = {name: score(rival) for name, rival in rivals.items()}
     compared = {
@@ -187,8 +197,8 @@ def _scores(
     verdict = judge(
         lead,
         metrics[part][lead.name],
-        {name: group[lead.name] for name, group in baselines.items()},
-        {name: group[lead.name] for name, group in compared.items()},
+        {name: group[lead.name] for name, group in baselines.items() if lead.name in group},
+        {name: group[lead.name] for name, group in compared.items() if lead.name in group},
         part=part,
         level=settings.level,
     )
@@ -197,26 +207,59 @@ def _scores(
         "baselines": baselines,
         "paired": compared,
         "outcome": verdict.outcome,
-        "verdict": verdict.sentence,
-        "unseen": intervals(unseen, _fit(settings, len(unseen)), **sampled) if unseen else {},
+        "verdict": verdict.sentence
+        + _unmatched(verdict.outcome, scorers, compared, settings.level),
+        "unseen": intervals(unseen, fit(len(unseen)), **sampled) if unseen else {},
         "intervals": _methods(scorers, settings, len(known[part])),
     }
 
 
-def _fit(settings: EvaluateSettings, count: int) -> list[Scorer]:
-    """Give the scorers that so many rows allow an interval for: of few rows, shares alone."""
+def _unmatched(
+    outcome: Outcome,
+    scorers: Sequence[Scorer],
+    compared: Mapping[str, Mapping[str, Paired]],
+    level: float,
+) -> str:
+    """Say that what is written is no better, where only its likelihood is shown to be."""
+    rival = next((compared[name] for name in STRONGEST_FIRST if name in compared), {})
+    others = [s for s in scorers if s.rows is not scorers[0].rows and s.name in rival]
+    found = [decide(scorer, rival[scorer.name], level) for scorer in others]
+    if outcome != "better" or not others or "better" in found:
+        return ""
+    *first, last = (scorer.title for scorer in others)
+    by = f"{', '.join(first)} or {last}" if first else last
+    return f" What it writes is not shown to be better by {by}."
+
+
+def _fit(settings: EvaluateSettings, task: str, count: int) -> list[Scorer]:
+    """Give the scorers that so many rows allow an interval for: of few rows, shares alone.
+
+    Where the task has no share, the leading scorer is given, and a note says that it is rough.
+    """
     scorers = [SCORERS.get(name) for name in settings.scorers]
     if count >= FEWEST_ROWS:
         return scorers
-    shares = [scorer for scorer in scorers if scorer.interval == "wilson"]
-    return shares or scorers[:1]
+    return _shares(settings.scorers) or _shares(BY_TASK[task].scorers) or scorers[:1]
+
+
+def _shares(names: Sequence[str]) -> list[Scorer]:
+    """Give the scorers that are a share of rows."""
+    scorers = [SCORERS.get(name) for name in names]
+    return [scorer for scorer in scorers if scorer.interval == "wilson"]
 
 
 def _tables(
-    task: str, known: Answers, rivals: Mapping[str, Answers], level: float
+    task: str,
+    known: Answers,
+    rivals: Mapping[str, Answers],
+    scores: Mapping[str, Mapping[str, Interval]],
+    level: float,
 ) -> dict[str, Any]:
     """Give the fields of a report that list labels, bins and rows."""
-    strongest = next((rivals[name] for name in (*STRONGEST_FIRST, *rivals) if name in rivals), None)
+    lead = next((name for group in scores.values() for name in group), "")
+    values = {name: group[lead].value for name, group in scores.items() if lead in group}
+    order = strongest_first(SCORERS.get(lead), values) if values else []
+    strongest = next((rivals[name] for name in (*order, *rivals) if name in rivals), None)
     return EXAMS.get(task).tables(known, strongest, level)
 
 
@@ -259,8 +302,14 @@ def _methods(scorers: Sequence[Scorer], settings: EvaluateSettings, count: int) 
     }
 
 
-def _notes(predictions: Mapping[str, Answers], part: str, new_rows: Answers | None) -> list[str]:
-    notes: list[str] = []
+def _notes(
+    predictions: Mapping[str, Answers],
+    part: str,
+    new_rows: Answers | None,
+    task: str,
+    settings: EvaluateSettings,
+) -> list[str]:
+    notes = _told(task, predictions)
     for name, answers in predictions.items():
         if missing := int((~answers.known_R).sum()):
             rows = said(missing, "row", "have no known label")
@@ -270,8 +319,11 @@ def _notes(predictions: Mapping[str, Answers], part: str, new_rows: Answers | No
             rows = counted(len(answers.failed), "row")
             notes.append(f"{name}: {rows} could not be answered, first {origin}: {cause}")
         if 0 < (scored := int(answers.known_R.sum())) < FEWEST_ROWS:
+            lead = _fit(settings, task, scored)[0]
+            share = lead.interval == "wilson"
+            but = "a share of rows" if share else f"{lead.title}, whose interval is rough"
             notes.append(
-                f"{name}: {said(scored, 'row', 'are too few')} for any score but a share of rows, "
+                f"{name}: {said(scored, 'row', 'are too few')} for any score but {but}, "
                 f"and for any comparison; {FEWEST_ROWS} are needed."
             )
     if new_rows:
@@ -280,6 +332,12 @@ def _notes(predictions: Mapping[str, Answers], part: str, new_rows: Answers | No
     if part == "dev":
         notes.append("There is no test part: dev also chose the checkpoint, so its scores flatter.")
     return notes
+
+
+def _told(task: str, predictions: Mapping[str, Answers]) -> list[str]:
+    """Give what a task says of the answers to each part."""
+    told = EXAMS.get(task).told
+    return [f"{part}: {note}" for part, answers in predictions.items() for note in told(answers)]
 
 
 def _from_json(value: Mapping[str, Any]) -> Report:

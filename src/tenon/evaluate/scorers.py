@@ -9,7 +9,7 @@ R rows, L labels, K terms, S samples of rows (S = 1 for the rows themselves).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
@@ -39,6 +39,7 @@ class Scorer:
             share of rows: one term, 0 or 1; "inverted" for a score of gaps that scales with them.
         terms: predictions, all labelled, to the K terms of each row, sparse [R, K].
         combine: sums of the terms over n rows, [S, K], and n, to the scores, [S].
+        rows: answers to those that it scores, where these are not all; none where it has none.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Scorer:
     interval: Literal["wilson", "bca", "inverted"]
     terms: Callable[[Any], Any]
     combine: Callable[[Doubles, int], Doubles]
+    rows: Callable[[Any], Any] | None = None
 
     def score(self, predictions: Answers) -> float:
         """Give the score over the rows whose gold is known.
@@ -55,12 +57,37 @@ class Scorer:
         Raises:
             ValueError: no row has a known gold, or a log-probability is not finite.
         """
-        known = labelled(predictions)
+        known = labelled(self.rows(predictions) if self.rows else predictions)
         sums_1K = np.asarray(self.terms(known).sum(axis=0), np.float64).reshape(1, -1)
         return float(self.combine(sums_1K, len(known))[0])
 
 
-SCORERS: Registry[Scorer] = Registry("scorer", "tenon.scorers", ("tenon.evaluate.entity_scorers",))
+SCORERS: Registry[Scorer] = Registry(
+    "scorer",
+    "tenon.scorers",
+    (
+        "tenon.evaluate.entity_scorers",
+        "tenon.evaluate.write_scorers",
+        "tenon.evaluate.form_scorers",
+        "tenon.evaluate.answer_scorers",
+    ),
+)
+
+
+def by_rows(scorers: Sequence[Scorer]) -> list[list[Scorer]]:
+    """Part scorers by the rows that they score."""
+    groups: dict[Any, list[Scorer]] = {}
+    for scorer in scorers:
+        groups.setdefault(scorer.rows, []).append(scorer)
+    return list(groups.values())
+
+
+def scored(scorer: Scorer, predictions: A) -> A | None:
+    """Give the labelled rows that a scorer scores; None where none has what it needs."""
+    if scorer.rows is None:
+        return labelled(predictions)
+    rows: A = scorer.rows(predictions)
+    return labelled(rows) if len(rows) and rows.known_R.any() else None
 
 
 def labelled(predictions: A) -> A:

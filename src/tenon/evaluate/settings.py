@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from pydantic import Field
 
@@ -18,12 +19,16 @@ class Judging:
         dev: scored on dev at each evaluation; the first one chooses the best step.
         baselines: what an adapter is compared with: what is frequent, and the linear probe.
         by_token: whether class scores belong to tokens, so that nothing is pooled or cut.
+        writes: whether the base writes its answers itself, so that no head is trained.
+        further: baselines that make sense for some data only, and are compared with if named.
     """
 
     scorers: tuple[str, ...]
     dev: tuple[str, ...]
     baselines: tuple[str, ...]
     by_token: bool = False
+    writes: bool = False
+    further: tuple[str, ...] = ()
 
 
 BY_TASK = {
@@ -31,6 +36,19 @@ BY_TASK = {
         scorers=("accuracy", "macro_f1", "mcc", "log_loss", "calibration_error"),
         dev=("accuracy", "macro_f1", "mcc", "log_loss"),
         baselines=("majority", "linear_probe"),
+    ),
+    "multi-label-classification": Judging(
+        scorers=(
+            "label_micro_f1", "label_macro_f1", "subset_accuracy", "ranking_precision",
+            "label_log_loss",
+        ),
+        dev=("label_micro_f1", "label_macro_f1", "ranking_precision", "label_log_loss"),
+        baselines=("label_frequency", "linear_probe"),
+    ),
+    "text-regression": Judging(
+        scorers=("pearson", "spearman", "mae", "rmse"),
+        dev=("pearson", "spearman", "mae", "rmse"),
+        baselines=("train_mean", "linear_probe"),
     ),
     "token-classification": Judging(
         scorers=(
@@ -40,6 +58,20 @@ BY_TASK = {
         dev=("entity_f1", "tag_accuracy", "tag_log_loss"),
         baselines=("frequent_tag", "linear_probe"),
         by_token=True,
+    ),
+    "question-answering": Judging(
+        scorers=("answer_f1", "answer_exact"),
+        dev=("answer_f1", "answer_exact"),
+        baselines=("question_overlap", "linear_probe", "always_no_answer"),
+        by_token=True,
+    ),
+    "text-generation": Judging(
+        scorers=("bits_per_byte", "perplexity", "exact_match", "rouge_l", "chrf"),
+        dev=("bits_per_byte", "perplexity", "token_log_loss"),
+        baselines=("zero_shot",),
+        further=("copy_source",),
+        by_token=True,
+        writes=True,
     ),
 }  # fmt: skip
 
@@ -53,11 +85,23 @@ class EvaluateSettings(Settings):
         against: the baselines that are scored and compared; those of the task where left out.
         level: confidence level of every interval.
         resamples: bootstrap resamples.
+        thresholds: of several labels a row, those are answered whose probability reaches a
+            threshold chosen on dev: "one" for all, or one for "each", which rare labels make noisy.
         batch_tokens: real tokens computed at once.
+        max_new_tokens: most tokens of an answer that the base writes; 0 takes one and a half
+            times the length that 99 of 100 answers of train do not exceed.
+        written_rows: how many rows of a part are answered, drawn by chance, where the base writes
+            its answers; 0 for all.
+        extract: what of an answer is compared by exact_match: strip, last_number, regex:PATTERN, or
+            module:function.
     """
 
     scorers: tuple[str, ...] = ()
     against: tuple[str, ...] | None = None
     level: float = Field(default=0.95, gt=0.5, lt=1)
     resamples: int = Field(default=2000, ge=200)
+    thresholds: Literal["one", "each"] = "one"
     batch_tokens: int = Field(default=16_384, ge=1)
+    max_new_tokens: int = Field(default=0, ge=0)
+    written_rows: int = Field(default=200, ge=0)
+    extract: str = "strip"

@@ -20,11 +20,13 @@ import numpy.typing as npt
 from scipy import stats
 
 from tenon.evaluate.prediction import Answers
-from tenon.evaluate.scorers import A, Doubles, Scorer, labelled
+from tenon.evaluate.scorers import A, Doubles, Scorer, by_rows, scored
 
 CHUNK_DRAWS = 4_000_000
 MOST_DRAWS = 400_000_000
 FEWEST_RESAMPLES = 200
+FEWEST_ROWS = 10
+"""Below these, resampled rows say nothing: one row alone would give p < 0.001."""
 JACKKNIFE_ROWS = 20_000
 SHRINKS = tuple(step / 40 for step in range(81))
 
@@ -80,7 +82,17 @@ def intervals(
     Raises:
         ValueError: no row has a known gold.
     """
-    known = labelled(predictions)
+    found: dict[str, Interval] = {}
+    for group in by_rows(scorers):
+        known = scored(group[0], predictions)
+        if known is not None:
+            found |= _intervals(known, group, level, resamples, seed)
+    return {scorer.name: found[scorer.name] for scorer in scorers if scorer.name in found}
+
+
+def _intervals(
+    known: Answers, scorers: Sequence[Scorer], level: float, resamples: int, seed: int
+) -> dict[str, Interval]:
     accelerated = [scorer for scorer in scorers if scorer.interval == "bca"]
     samples = bootstrap(known, accelerated, resamples=resamples, seed=seed)
     found: dict[str, Interval] = {}
@@ -118,7 +130,24 @@ def paired(
     Raises:
         ValueError: no labelled row is in both, or a row's gold differs.
     """
-    first, second = align(labelled(first), labelled(second))
+    compared: dict[str, Paired] = {}
+    for group in by_rows(scorers):
+        ours, theirs = scored(group[0], first), scored(group[0], second)
+        if ours is not None and theirs is not None:
+            pair = align(ours, theirs)
+            compared |= _paired(*pair, group, level=level, resamples=resamples, seed=seed)
+    return {scorer.name: compared[scorer.name] for scorer in scorers if scorer.name in compared}
+
+
+def _paired(
+    first: Answers,
+    second: Answers,
+    scorers: Sequence[Scorer],
+    *,
+    level: float,
+    resamples: int,
+    seed: int,
+) -> dict[str, Paired]:
     drawn = [scorer for scorer in scorers if scorer.interval != "wilson"]
     first_samples = bootstrap(first, drawn, resamples=resamples, seed=seed)
     second_samples = bootstrap(second, drawn, resamples=resamples, seed=seed)

@@ -11,11 +11,17 @@ from tenon.evaluate.scorers import Scorer
 from tenon.evaluate.statistics import Interval, Paired
 
 Outcome = Literal["better", "no_difference", "worse", "unproved"]
-STRONGEST_FIRST = ("linear_probe", "frequent_tag", "majority")
+STRONGEST_FIRST = ("zero_shot", "linear_probe", "frequent_tag", "majority")
 MINUS = "\N{MINUS SIGN}"
 SPOKEN = {
+    "zero_shot": "the base without the adapter",
+    "copy_source": "the prompt itself",
     "linear_probe": "the linear probe",
     "majority": "the majority class",
+    "label_frequency": "the labels that are most frequent",
+    "train_mean": "the mean of train",
+    "question_overlap": "the sentence that shares most words with the question",
+    "always_no_answer": "never giving an answer",
     "frequent_tag": "the tag that is most frequent for each word",
 }
 
@@ -56,8 +62,7 @@ def judge(
         level: confidence; a p below 1 - level counts.
     """
     lead = f"{scorer.title} on {part} is {amount(scorer, value.value)}"
-    ordered = [name for name in STRONGEST_FIRST if name in compared]
-    ordered += [name for name in compared if name not in ordered]
+    ordered = strongest_first(scorer, {name: baselines[name].value for name in compared})
     if not ordered:
         return Verdict("unproved", f"{lead}{_uncompared(value.n, baselines)}")
     strongest = ordered[0]
@@ -69,6 +74,14 @@ def judge(
     if lower and decide(scorer, compared[lower], level) != "better":
         sentence += " It is not even shown to be better than always answering the commonest label."
     return Verdict(outcome, sentence)
+
+
+def strongest_first(scorer: Scorer, values: Mapping[str, float]) -> list[str]:
+    """Give baselines by their score, the best first; of equals as `STRONGEST_FIRST` has them."""
+    known = [name for name in STRONGEST_FIRST if name in values]
+    known += [name for name in values if name not in known]
+    sign = -1 if scorer.better == "higher" else 1
+    return sorted(known, key=lambda name: sign * values[name])
 
 
 def _uncompared(rows: int, baselines: Mapping[str, Interval]) -> str:

@@ -9,16 +9,15 @@ from typing import Any
 
 from peft import PeftModel
 from torch import Tensor, nn
-from torch.nn import functional
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from tenon.model.goal import CLASS, Goal, loss_sum
+from tenon.model.goal import IGNORED as IGNORED
 from tenon.model.head import Head, pool
 from tenon.model.model import quieten, trainable
 from tenon.model.settings import Pooling
 from tenon.model.trunk import Trunk
 from tenon.text.batch import Batch
-
-IGNORED = -1
 
 
 class Classifier(nn.Module):
@@ -34,6 +33,7 @@ class Classifier(nn.Module):
         head: pooled vectors to scores.
         pooling: hidden states to a pooled vector.
         trunk_dropout: keep the trunk's own dropout on in training mode.
+        goal: the loss; of one class a row unless given.
     """
 
     accepts_loss_kwargs = True
@@ -47,6 +47,7 @@ class Classifier(nn.Module):
         pooling: Pooling,
         *,
         trunk_dropout: bool = False,
+        goal: Goal = CLASS,
     ) -> None:
         super().__init__()
         self.trunk = trunk
@@ -54,6 +55,7 @@ class Classifier(nn.Module):
         self.head = head.to(trunk.device)
         self.pooling: Pooling = pooling
         self.trunk_dropout = trunk_dropout
+        self.goal = goal
 
     @property
     def peft(self) -> PeftModel | None:
@@ -65,12 +67,12 @@ class Classifier(nn.Module):
         return self.head(self.pooled_BD(batch))
 
     def nats(self, batch: Batch) -> Tensor:
-        """Give the summed cross-entropy of the rows that have a label."""
-        return loss_sum(self.logits_BL(batch), batch.classes_X)[0]
+        """Give the summed loss of the rows that have targets."""
+        return self.goal.nats(self.logits_BL(batch), batch.targets_X, self.head)
 
     def targets(self, batch: Batch) -> int:
-        """Give how many rows have a label."""
-        return int((batch.classes_X != IGNORED).sum())
+        """Give how many rows have targets."""
+        return self.goal.rows(batch.targets_X, self.head.linear.out_features)
 
     def features_BD(self, batch: Batch) -> Tensor:
         """Give what the head's linear layer reads of each row, in float32."""
@@ -126,10 +128,3 @@ class Classifier(nn.Module):
             return pooled_BD
         pooler: Any = self.trunk.model.pooler
         return pooler(pooled_BD[:, None].to(self.trunk.model.dtype)).float()
-
-
-def loss_sum(logits_BL: Tensor, labels_B: Tensor) -> tuple[Tensor, int]:
-    """Give the summed cross-entropy in nats, and the rows that have a label."""
-    labels_B = labels_B.to(logits_BL.device)
-    nats = functional.cross_entropy(logits_BL, labels_B, ignore_index=IGNORED, reduction="sum")
-    return nats, int((labels_B != IGNORED).sum())

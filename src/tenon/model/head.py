@@ -40,12 +40,16 @@ class Head(nn.Module):
         labels: L.
         normalize: scale v to length 1 first, as the base was trained.
         bias: whether there is a b; decoders' heads in transformers have none.
+
+    What else turns its scores into answers is in `constants`, by name: thresholds, or the mean and
+    spread of the numbers that were learned. They are not trained.
     """
 
     def __init__(self, hidden_size: int, labels: int, *, normalize: bool, bias: bool) -> None:
         super().__init__()
         self.normalize = normalize
         self.has_bias = bias
+        self.constants: dict[str, tuple[float, ...]] = {}
         self.linear = nn.Linear(hidden_size, labels, bias=bias)
         nn.init.normal_(self.linear.weight, std=0.02)
 

@@ -18,11 +18,14 @@ class Model(Protocol):
 
     Args:
         trunk: the base; its parameters are frozen.
-        head: what is read to scores.
     """
 
     trunk: Trunk
-    head: Head
+
+    @property
+    def head(self) -> Head | None:
+        """What is read to scores; None where that is the base's own."""
+        ...
 
     @property
     def peft(self) -> PeftModel | None:

@@ -6,27 +6,33 @@ Legend: B rows, T real tokens, P tokens of the longest row, D hidden.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, PreTrainedModel, T5EncoderModel
-from transformers.utils import logging as transformers_logging
+from transformers import PreTrainedModel
 
-from tenon.core.errors import FileError, PlanError, RunError
-from tenon.model.base import Base, refuse_damaged
+from tenon.core.errors import PlanError, RunError
+from tenon.model.base import Base
+from tenon.model.loading import quiet, read
 from tenon.model.packing import ATTENTION, Borders
 from tenon.model.settings import ModelSettings
 from tenon.text.batch import Batch, of_ids
 
+LOGITS: dict[str, Callable[[Tensor, float], Tensor]] = {
+    "final_logit_softcapping": lambda logits, cap: cap * torch.tanh(logits / cap),
+    "logits_scaling": lambda logits, scale: logits / scale,
+    "logit_scale": lambda logits, scale: logits * scale,
+    "lm_head_multiplier": lambda logits, scale: logits * scale,
+}
+"""Settings of a base's config that change the scores of tokens, as transformers' models do: Gemma,
+Granite, Cohere, Falcon-H1. A base that changes them in another way is found out by proof."""
 PROOF_LENGTHS = (3, 7, 5)
 PROVABLE_WINDOW = 1024
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
-POOLERS = {"bert", "roberta", "xlm-roberta", "camembert", "mpnet"}
 OFFSET_POSITIONS = {
     "camembert",
     "data2vec-text",
@@ -55,6 +61,8 @@ class Trunk:
         offset: position of a row's first token.
         pad: token id that fills padded rows.
         parameters: of the base, adapters and head not counted.
+        whole: the same model with its language-model head around it, where it was asked for; an
+            adapter on `model` is one on this as well.
     """
 
     model: PreTrainedModel
@@ -64,6 +72,7 @@ class Trunk:
     offset: int
     pad: int
     parameters: int
+    whole: PreTrainedModel | None = None
 
     @property
     def hidden_size(self) -> int:
@@ -109,6 +118,21 @@ class Trunk:
             input_ids=ids_BP, attention_mask=mask_BP, **self.typed(types_BP), **self._no_cache
         )
         return states.last_hidden_state[mask_BP.bool()]
+
+    @property
+    def output(self) -> nn.Module:
+        """The base's own language-model head: hidden states to scores of tokens."""
+        assert self.whole is not None  # noqa: S101 - loaded for a task that writes
+        return cast(nn.Module, self.whole.get_output_embeddings())
+
+    def logits_UV(self, hidden_UD: Tensor) -> Tensor:
+        """Give the scores of the next token from hidden states, in float32, as the base does."""
+        logits_UV = self.output(hidden_UD).float()
+        config = self.model.config
+        for name, change in LOGITS.items():
+            if number := getattr(config, name, None):
+                logits_UV = change(logits_UV, float(number))
+        return logits_UV
 
     def typed(self, types: Tensor | None) -> dict[str, Tensor]:
         """Give the argument for token types, [T] or [B, P]; none where the base knows but one."""
@@ -157,25 +181,33 @@ def attention(model: PreTrainedModel, name: str) -> Iterator[None]:
             model.set_attn_implementation(before)
 
 
-def load(base: Base, settings: ModelSettings, *, pooler: bool = False) -> Trunk:
+def load(
+    base: Base, settings: ModelSettings, *, pooler: bool = False, writes: bool = False
+) -> Trunk:
     """Load a base, freeze it, and prove whether rows can be packed.
 
     Args:
         pooler: load the base's trained pooler as well.
+        writes: load its language-model head as well.
 
     Raises:
         FileError: the folder is not a model that transformers can load whole.
         PlanError: a setting that this base or machine cannot follow.
     """
     device = pick_device(settings.device)
-    model, decoder = _load(base, _dtype(settings, device), pooler=pooler)
-    model.requires_grad_(requires_grad=False)
-    model = cast(Any, model).to(device).eval()
+    loaded = read(base, _dtype(settings, device), pooler=pooler, writes=writes)
+    loaded.requires_grad_(requires_grad=False)
+    loaded = cast(Any, loaded).to(device).eval()
+    model = cast(PreTrainedModel, loaded.base_model) if writes else loaded
+    decoder = _is_decoder(model)
     stated = model.config.pad_token_id
     pad = stated if isinstance(stated, int) and stated >= 0 else 0
     offset = pad + 1 if model.config.model_type in OFFSET_POSITIONS else 0
-    count = sum(parameter.numel() for parameter in model.parameters())
+    count = sum(parameter.numel() for parameter in loaded.parameters())
     trunk = Trunk(model, decoder, packed=False, why="", offset=offset, pad=pad, parameters=count)
+    if writes:
+        trunk = replace(trunk, whole=loaded)
+        _refuse_other_logits(base, trunk)
     return _with_batches(trunk, settings.batches)
 
 
@@ -211,82 +243,19 @@ def _dtype(settings: ModelSettings, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if device.type == "cuda" else torch.float32
 
 
-def _load(base: Base, dtype: torch.dtype, *, pooler: bool) -> tuple[PreTrainedModel, bool]:
-    transformers_logging.disable_progress_bar()
-    config = _config(base)
-    factory: Any = T5EncoderModel if config.model_type == "t5" else AutoModel
-    options: dict[str, Any] = {} if pooler else _without_pooler(config.model_type)
-    refuse_damaged(base.folder)
-    with _loading(base), _quiet():
-        model, report = factory.from_pretrained(
-            base.folder,
-            config=config,
-            dtype=dtype,
-            local_files_only=True,
-            use_safetensors=True,
-            output_loading_info=True,
-            **options,
-        )
-    _refuse_missing(base, report, pooler=pooler)
-    if pooler and not _has_pooler(model):
+def _refuse_other_logits(base: Base, trunk: Trunk) -> None:
+    """Refuse a base whose own scores of the next token are not those of `Trunk.logits_UV`."""
+    batch = of_ids([_proof_row(trunk, 7)]).to(trunk.device)
+    with torch.no_grad(), quiet():
+        assert trunk.whole is not None  # noqa: S101 - as in `Trunk.output`
+        expected_TV = trunk.whole(input_ids=batch.ids_T[None], use_cache=False).logits[0].float()
+        found_TV = trunk.logits_UV(replace(trunk, packed=False).hidden_TD(batch))
+    error = float((found_TV - expected_TV).abs().max() / expected_TV.abs().max())
+    if not error <= TOLERANCE[trunk.model.dtype]:
         raise PlanError(
-            f'model.pooling = "pooler": base {base.name} ({config.model_type}) has no pooler; '
-            'use "mean", "cls" or "last"'
+            f"base {base.name}: {trunk.model.config.model_type} makes scores of tokens from hidden "
+            "states in a way that is not known here; use another base"
         )
-    return model, _is_decoder(model)
-
-
-def _config(base: Base) -> Any:
-    with _loading(base):
-        config = AutoConfig.from_pretrained(
-            base.folder, local_files_only=True, trust_remote_code=False
-        )
-    if config.is_encoder_decoder and config.model_type != "t5":
-        raise PlanError(
-            f"base {base.name}: {config.model_type} is an encoder-decoder, which "
-            "text-classification does not take; use an encoder, a decoder, or t5 (its encoder)"
-        )
-    return config
-
-
-@contextlib.contextmanager
-def _loading(base: Base) -> Iterator[None]:
-    """Turn what transformers raises over a damaged or unknown base into a FileError."""
-    try:
-        yield
-    except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise FileError(
-            f"base {base.name}: transformers cannot load it ({first}); download or copy the base "
-            "again, or take another"
-        ) from error
-
-
-def _without_pooler(model_type: str) -> dict[str, Any]:
-    return {"add_pooling_layer": False} if model_type in POOLERS else {}
-
-
-def _has_pooler(model: nn.Module) -> bool:
-    """Whether the base has a pooler that reads hidden states, as BERT's does."""
-    return type(getattr(model, "pooler", None)).__name__.endswith("Pooler")
-
-
-def _refuse_missing(base: Base, report: dict[str, Any], *, pooler: bool) -> None:
-    """Refuse a base whose files lack some of its tensors, but for a pooler that is not used."""
-    absent = [str(name) for name in report.get("missing_keys", ())]
-    missing = sorted(name for name in absent if pooler or not name.startswith("pooler."))
-    if not missing:
-        return
-    if pooler and all("pooler" in name for name in missing):
-        raise PlanError(
-            f'model.pooling = "pooler": base {base.name} has no trained pooler '
-            f'({", ".join(missing)} are not in its weights); use "mean" or "cls"'
-        )
-    shown = ", ".join(missing[:3])
-    raise FileError(
-        f"base {base.name}: {len(missing)} tensors of the model are not in its weights "
-        f"({shown}); is the download whole, and is it this architecture?"
-    )
 
 
 def _is_decoder(model: PreTrainedModel) -> bool:
@@ -319,7 +288,7 @@ def _difference(trunk: Trunk, lengths: tuple[int, ...]) -> tuple[str, set[int]]:
     """Compare packed to padded rows; give what is wrong, and the sliding windows met."""
     batch = of_ids([_proof_row(trunk, length) for length in lengths]).to(trunk.device)
     borders = Borders(batch.lengths, trunk.device)
-    with torch.no_grad(), _quiet():
+    with torch.no_grad(), quiet():
         expected_TD = replace(trunk, packed=False).hidden_TD(batch).float()
         try:
             packed_TD = trunk.packed_TD(batch, borders).float()
@@ -340,13 +309,3 @@ def _proof_row(trunk: Trunk, length: int) -> list[int]:
     vocabulary = int(trunk.model.config.vocab_size)
     ids = [(7 * place + length) % (vocabulary - 1) + 1 for place in range(length)]
     return [token if token != trunk.pad else token - 1 for token in ids]
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    before = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(before)

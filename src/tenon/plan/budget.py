@@ -13,7 +13,8 @@ from transformers import AutoConfig, AutoModel, PreTrainedModel, T5EncoderModel
 from tenon.core.errors import FileError
 from tenon.model.attach import attach
 from tenon.model.base import Base
-from tenon.model.trunk import DTYPES, POOLERS, Trunk, pick_device
+from tenon.model.loading import POOLERS
+from tenon.model.trunk import DTYPES, Trunk, pick_device
 from tenon.plan.plan import Plan
 
 TRAINED_BYTES = 4

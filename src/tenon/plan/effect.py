@@ -6,18 +6,28 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Set
 from pathlib import Path, PurePath
 
-from tenon.core.errors import did_you_mean
+from tenon.core.errors import PlanError, did_you_mean
 from tenon.data.settings import Columns
 from tenon.data.sources import HUB
+from tenon.data.task import TASKS
+from tenon.evaluate.extractors import extractor
 from tenon.evaluate.scorers import SCORERS
 from tenon.evaluate.settings import BY_TASK
+from tenon.evaluate.statistics import FEWEST_ROWS
 from tenon.plan.plan import SOURCES, Plan
 from tenon.plan.table import Told
-from tenon.plan.task import TOKENS
+from tenon.plan.task import HEADS, OPTIONS, READING, TOKENS, WRITING
+from tenon.text.settings import PLACE
 
 TYPED = (".jsonl", ".json", ".parquet")
 COMPRESSED = (".gz", ".xz", ".zst")
-LISTS = ("data.labels", "evaluate.scorers", "evaluate.against", "train.trackers")
+LISTS = (
+    "data.labels",
+    "data.columns.flags",
+    "evaluate.scorers",
+    "evaluate.against",
+    "train.trackers",
+)
 
 Finding = tuple[str, str, str]
 Rule = Callable[[Plan, Set[str]], Iterator[Finding]]
@@ -65,7 +75,7 @@ def _suffix(source: str) -> str:
 
 def _empty(plan: Plan, given: Set[str]) -> Iterator[Finding]:
     columns = plan.data.columns
-    for name in Columns.model_fields:
+    for name in Columns.fields():
         dotted = f"data.columns.{name}"
         if columns and dotted in given and not getattr(columns, name):
             yield dotted, 'has no effect: "" names no column', "remove it"
@@ -165,14 +175,16 @@ def _twice(plan: Plan, given: Set[str]) -> Iterator[Finding]:
 
 def _judging(plan: Plan, given: Set[str]) -> Iterator[Finding]:
     own, task = BY_TASK[plan.data.task], plan.data.task
+    if not plan.evaluate.scorers:
+        yield "evaluate.scorers", "is empty: nothing would be measured", "name at least one"
     for name in sorted(set(plan.evaluate.scorers) - set(own.scorers)):
         if name not in _further_scorers():
             what = f"names {name}, which is no scorer of {task}"
             yield "evaluate.scorers", what, did_you_mean(name, own.scorers)
     for name in plan.evaluate.against or ():
-        if name not in own.baselines:
+        if name not in (known := (*own.baselines, *own.further)):
             what = f"names {name}, which is no baseline of {task}"
-            yield "evaluate.against", what, did_you_mean(name, own.baselines)
+            yield "evaluate.against", what, did_you_mean(name, known)
     if "train.metric" in given and plan.train.metric not in own.dev:
         what = f"= {plan.train.metric} is no metric that dev has in {task}"
         yield "train.metric", what, did_you_mean(plan.train.metric, own.dev)
@@ -192,19 +204,38 @@ def _by_token(plan: Plan, given: Set[str]) -> Iterator[Finding]:
     if not by_token and pooling == TOKENS:
         what = f"= {pooling}: {plan.data.task} needs one vector a row"
         yield "model.pooling", what, 'use "auto", "mean", "cls", "pooler" or "last"'
-    if by_token and "text.cut" in given:
+    if by_token and "text.cut" in given and not BY_TASK[plan.data.task].writes:
         what = f"has no effect: {plan.data.task} reads a long text in windows and cuts nothing"
         yield "text.cut", what, "remove it"
 
 
+def _found(plan: Plan, given: Set[str]) -> Iterator[Finding]:
+    if "text.answer_tokens" in given and plan.data.task != READING:
+        what = f"has no effect: no answer of {plan.data.task} is looked for in a context"
+        yield "text.answer_tokens", what, "remove it"
+
+
 def _columns(plan: Plan, given: Set[str]) -> Iterator[Finding]:
-    columns = plan.data.columns
-    if columns and columns.scheme and not columns.tags:
-        yield "data.columns.scheme", "has no effect: there is no column of tags", "remove it"
-    if columns and columns.without_spans and not columns.spans:
-        dotted = "data.columns.without_spans"
-        yield dotted, "has no effect: there is no column of spans", "remove it"
-    del given
+    columns, task = plan.data.columns, TASKS.get(plan.data.task)
+    if columns is None:
+        return
+    for name in sorted(columns.given() - OPTIONS.keys()):
+        dotted = f"data.columns.{name}"
+        if dotted in given and name not in task.columns:
+            what = f"has no effect: {task.name} reads {', '.join(task.columns)}"
+            yield dotted, what, "remove it"
+    for name, column in OPTIONS.items():
+        if getattr(columns, name) and not getattr(columns, column):
+            dotted = f"data.columns.{name}"
+            yield dotted, f"has no effect: there is no column of {column}", "remove it"
+
+
+def _thresholds(plan: Plan, given: Set[str]) -> Iterator[Finding]:
+    dotted = "evaluate.thresholds"
+    if dotted in given and plan.data.task != "multi-label-classification":
+        yield dotted, f"has no effect: {plan.data.task} has no thresholds", "remove it"
+    elif dotted in given and plan.data.dev == "":
+        yield dotted, 'has no effect: data.dev = "" leaves no rows to choose them on', "remove it"
 
 
 def _room(plan: Plan, given: Set[str]) -> Iterator[Finding]:
@@ -215,6 +246,56 @@ def _room(plan: Plan, given: Set[str]) -> Iterator[Finding]:
             f"= {micro} has no effect: a whole step has only train.tokens_per_step = {step}",
             "lower it, or leave it out",
         )
+
+
+def _writing(plan: Plan, given: Set[str]) -> Iterator[Finding]:
+    task = plan.data.task
+    if not BY_TASK[task].writes:
+        for name in sorted(WRITING & given):
+            yield name, f"has no effect: {task} writes no answers", "remove it"
+        return
+    for name in sorted(HEADS & given):
+        what = f"has no effect: {task} trains no head, the base's own is used"
+        yield name, what, "remove it"
+    if "text.cut" in given:
+        what = "has no effect: a prompt that is too long loses its left, and answers are never cut"
+        yield "text.cut", what, "remove it"
+    if plan.data.labels:
+        yield "data.labels", f"has no effect: {task} has no labels", "remove it"
+    yield from _asking(plan, given)
+    yield from _comparing(plan, given)
+
+
+def _asking(plan: Plan, given: Set[str]) -> Iterator[Finding]:
+    """Tell what is wrong with how prompts are written."""
+    instruction, turns = plan.text.instruction, bool(plan.data.columns and plan.data.columns.turns)
+    if instruction and turns:
+        what = "has no effect: rows are conversations, in which everything is said"
+        yield "text.instruction", what, "remove it"
+    elif instruction and instruction.count(PLACE) != 1:
+        what = f"holds {PLACE} {instruction.count(PLACE)} times, which is where the prompt stands"
+        yield "text.instruction", what, f'write it once: "Translate: {PLACE}"'
+    elif "text.instruction" in given and instruction in ("", PLACE):
+        yield "text.instruction", "has no effect: it is the prompt alone", "remove it"
+    if turns and plan.text.template == "none":
+        what = '= "none": conversations are written by a template'
+        yield "text.template", what, 'use "auto" or "chat"'
+
+
+def _comparing(plan: Plan, given: Set[str]) -> Iterator[Finding]:
+    """Tell what is wrong with how answers are compared."""
+    settings = plan.evaluate
+    try:
+        extractor(settings.extract)
+    except PlanError as error:
+        what, _, remedy = str(error).removeprefix("extract: ").rpartition("; ")
+        yield "evaluate.extract", f"= {what or remedy}", remedy if what else ""
+    if "evaluate.extract" in given and "exact_match" not in settings.scorers:
+        what = "has no effect: exact_match is not among evaluate.scorers"
+        yield "evaluate.extract", what, "remove it, or add exact_match"
+    if 0 < settings.written_rows < FEWEST_ROWS:
+        what = f"= {settings.written_rows}: so few rows show nothing"
+        yield "evaluate.written_rows", what, f"take {FEWEST_ROWS} at least, or 0 for all"
 
 
 RULES: tuple[Rule, ...] = (
@@ -232,6 +313,9 @@ RULES: tuple[Rule, ...] = (
     _twice,
     _judging,
     _by_token,
+    _found,
     _columns,
+    _thresholds,
     _room,
+    _writing,
 )

@@ -24,7 +24,11 @@ class Measured:
         limit: most tokens that a row may have on this base.
         rows: of the train part.
         tokens: of the train part.
-        feature_norm: mean length of the vectors that the head reads on the base without adapter.
+        feature_norm: mean length of the vectors that the head reads on the base without adapter;
+            None where no head is trained.
+        template: how prompts are written; "" where there are none.
+        answer_tokens: of a long answer that is learned; 0 where the base writes none.
+        found_tokens: most tokens of an answer that stands in a context; 0 where none does.
     """
 
     pooling: Pooling
@@ -32,7 +36,10 @@ class Measured:
     limit: int
     rows: int
     tokens: int
-    feature_norm: float
+    feature_norm: float | None
+    template: str = ""
+    answer_tokens: int = 0
+    found_tokens: int = 0
 
 
 def limit(plan: Plan, base_limit: int) -> int:
@@ -52,6 +59,12 @@ def limit(plan: Plan, base_limit: int) -> int:
     return min(base_limit, plan.train.micro_batch_tokens)
 
 
+def _longest_answer(measured: Measured) -> int:
+    """Give half as many tokens again as a long answer has, if that leaves room for a prompt."""
+    longest = measured.answer_tokens
+    return min(longest + -(-longest // 2), max(longest, measured.limit // 2))
+
+
 def settle(plan: Plan, measured: Measured) -> Plan:
     """Fill in what was left to the data and the base; the filled settings say "measured".
 
@@ -67,8 +80,15 @@ def settle(plan: Plan, measured: Measured) -> Plan:
         "model.dtype": measured.dtype,
         "train.tokens_per_step": round(ROWS_PER_STEP * mean),
         "train.learning_rate": kind.learning_rate,
-        "train.head_learning_rate": float(f"{HEAD_LEARNING_RATE / measured.feature_norm:.2g}"),
     }
+    if measured.feature_norm is not None:
+        rate = HEAD_LEARNING_RATE / measured.feature_norm
+        found["train.head_learning_rate"] = float(f"{rate:.2g}")
+    if measured.found_tokens:
+        found["text.answer_tokens"] = measured.found_tokens
+    if measured.answer_tokens:
+        found["text.template"] = measured.template
+        found["evaluate.max_new_tokens"] = _longest_answer(measured)
     tables: dict[str, dict[str, Any]] = {}
     origins = dict(plan.origins)
     for name, value in found.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +14,20 @@ from tenon.core.settings import Settings
 from tenon.data.sources import HUB
 from tenon.plan.plan import SOURCES, Plan
 from tenon.plan.resolve import FLOORS, Top
+from tenon.plan.task import of_other_tasks
 
 SITES_MEANING = "where it sits: names of sites, or patterns of modules"
 EXPLAINED = "A line such as `# epochs = 3` shows a default: remove the # to change it."
 COMMENT_COLUMN = 44
 HIGHEST_CLIMB = 3
+_NONE = (None, False)
 
 
 def written(plan: Plan, folder: Path, title: str) -> str:
     """Give the text of a run.toml.
 
     A setting that was left to its default stands there as a comment, so that
-    the file shows all there is to set.
+    the file shows all there is to set in the plan's task.
 
     Args:
         plan: what the file shall say.
@@ -33,14 +35,15 @@ def written(plan: Plan, folder: Path, title: str) -> str:
         title: the file's first line, without `#`.
     """
     values = {name: (value, origin != "default") for name, value, origin in plan.settings()}
+    hidden = {name for name in of_other_tasks(plan.data.task) if not values.get(name, _NONE)[1]}
     for name in ("base", *(f"data.{source}" for source in SOURCES)):
         value, given = values[name]
         if isinstance(value, str):
             values[name] = (near(value, folder), given)
     lines = [f"# {title}", f"# {EXPLAINED}"]
-    lines += ["", *_table(Top, "", values)]
+    lines += ["", *_table(Top, "", values, hidden)]
     for name, settings in FLOORS.items():
-        lines += ["", f"[{name}]", *_table(settings, f"{name}.", values)]
+        lines += ["", f"[{name}]", *_table(settings, f"{name}.", values, hidden)]
         lines += _adapter(plan, values) if name == "data" else []
     return "\n".join(lines) + "\n"
 
@@ -69,16 +72,24 @@ def _adapter(plan: Plan, values: dict[str, tuple[Any, bool]]) -> list[str]:
 
 
 def _table(
-    settings: type[Settings], prefix: str, values: dict[str, tuple[Any, bool]]
+    settings: type[Settings], prefix: str, values: dict[str, tuple[Any, bool]], hidden: Set[str]
 ) -> Iterator[str]:
     for setting in manual(settings):
-        value, given = values.get(prefix + setting.name, (None, False))
+        if prefix + setting.name in hidden:
+            continue
+        value, given = values.get(prefix + setting.name, _NONE)
         meaning = setting.meaning
         if setting.choices and setting.choices != ("true", "false"):
-            meaning = f"{meaning.rstrip('.')}: {', '.join(setting.choices)}"
+            meaning = f"{meaning.rstrip('.')}: {_choices(setting.choices)}"
         if value is None:
             value = "" if setting.required else setting.default
         yield _line(setting.name, value, meaning, given=given)
+
+
+def _choices(choices: Sequence[str]) -> str:
+    """List choices; those that are signs in quotation marks, and the empty one not at all."""
+    named = (each if any(map(str.isalnum, each)) else toml(each) for each in choices if each)
+    return ", ".join(named)
 
 
 def _line(name: str, value: Any, meaning: str, *, given: bool) -> str:

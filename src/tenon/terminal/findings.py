@@ -22,10 +22,8 @@ def findings_page(findings: Findings) -> RenderableType:
 
 def _rows(findings: Findings) -> RenderableType:
     columns = findings.columns
-    said = [f"text = {columns.text}"] if columns else ["columns not known"]
-    if columns:
-        named = (("pair", columns.pair), ("label", columns.label))
-        said += [f"{name} = {column}" for name, column in named if column]
+    said = [f"{name} = {column}" for name, column in columns.named().items()] if columns else []
+    said = said or ["columns not known"]
     rows = [
         (part, count(number), count(findings.refused.get(part, 0)), short(findings.sources[part]))
         for part, number in findings.rows.items()

@@ -8,8 +8,8 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from tenon.plan.budget import Budget
 from tenon.plan.plan import Plan, below
+from tenon.plan.task import TOKENS, of_other_tasks
 from tenon.terminal.number import count, share, size
 from tenon.terminal.sheet import heading, notes, page, sheet
 from tenon.verbs.plan import Preview
@@ -26,7 +26,7 @@ def preview_page(preview: Preview) -> RenderableType:
     """Lay out data, sites, cost and settings."""
     return page(
         _data(preview),
-        _sites(preview.budget),
+        _sites(preview),
         _cost(preview),
         settings_table(preview.plan),
     )
@@ -36,10 +36,11 @@ def settings_table(plan: Plan) -> RenderableType:
     """Lay out every setting with its origin; those left to their defaults take a line a table."""
     rows: list[tuple[RenderableType, ...]] = []
     defaults: dict[str, list[str]] = {}
+    foreign = of_other_tasks(plan.data.task)
     for name, value, origin in plan.settings():
         if origin != "default":
             rows.append((name, _value(plan, value), Text(origin, style=COLOURS[origin])))
-        elif value is not None:
+        elif value is not None and name not in foreign:
             table, _, last = name.rpartition(".")
             defaults.setdefault(table, []).append(f"{last} = {_value(plan, value)}")
     left = [(Text(table), Text(" · ".join(said), style="dim")) for table, said in defaults.items()]
@@ -69,24 +70,31 @@ def _data(preview: Preview) -> RenderableType:
             f"{count(amount.rows_cut)} ({count(amount.tokens_cut)} tokens)"
             if amount.rows_cut
             else "0",
+            count(amount.windowed),
         )
         for part, amount in preview.amounts.items()
     ]
     labels = preview.parts.labels
     shown = ", ".join(labels[:6]) + (", …" if len(labels) > 6 else "")
-    title = heading("Data", f"{len(labels)} labels: {shown}")
-    head = ("part", "rows", "tokens", "longest", "rows cut")
+    title = heading("Data", f"{len(labels)} labels: {shown}" if labels else "")
+    head = ("part", "rows", "tokens", "longest", "rows cut", "in windows")
+    if not any(amount.windowed for amount in preview.amounts.values()):
+        head, rows = head[:-1], [row[:-1] for row in rows]
     table = sheet(*head, rows=rows, numbers=head[1:])
-    told = [notes(preview.parts.notes)] if preview.parts.notes else []
+    noted = (*preview.parts.notes, *preview.notes)
+    told = [notes(noted)] if noted else []
     return Group(title, table, *told)
 
 
-def _sites(budget: Budget) -> RenderableType:
+def _sites(preview: Preview) -> RenderableType:
+    budget, pooled = preview.budget, preview.plan.model.pooling != TOKENS
+    read = "pooled vector to labels" if pooled else "hidden state of each token to classes"
     rows = [
         (place.site, count(place.modules), count(place.parameters), place.example)
         for place in budget.places
     ]
-    rows.append(("head", "1", count(budget.head_parameters), "pooled vector to labels"))
+    if budget.head_parameters:
+        rows.append(("head", "1", count(budget.head_parameters), read))
     title = heading(
         "Trained", f"{count(budget.trained)} parameters, {share(budget.share)} of the base's"
     )

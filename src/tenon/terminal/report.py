@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.console import Group, RenderableType
 from rich.text import Text
@@ -16,6 +16,12 @@ from tenon.terminal.number import count, duration, size
 from tenon.terminal.sheet import heading, notes, page, sheet
 
 PROBE = "linear_probe"
+SHORT = {
+    PROBE: "probe",
+    "frequent_tag": "frequent",
+    "zero_shot": "base",
+    "copy_source": "copied",
+}
 COLOURS = {"better": "bold green", "worse": "bold red"}
 COSTS = {
     "seconds": ("", duration),
@@ -79,8 +85,8 @@ def _part(report: Report, part: str) -> RenderableType:
             name.replace("_", " "),
             Text(value_of(name, metric), style="bold"),
             bounds_of(name, metric),
-            *(value_of(name, scores[name]) for scores in baselines.values()),
-            *([gain_of(name, paired[rival][name])] if rival else []),
+            *(value_of(name, each[name]) if name in each else "–" for each in baselines.values()),
+            *([_gain(name, paired[rival])] if rival else []),
         )
         for name, metric in metrics.items()
     ]
@@ -91,8 +97,12 @@ def _part(report: Report, part: str) -> RenderableType:
     return Group(heading(part, counted(n, "row")), sheet(*head, rows=rows, numbers=head[1:]))
 
 
+def _gain(name: str, paired: Mapping[str, Paired]) -> str:
+    return gain_of(name, paired[name]) if name in paired else "–"
+
+
 def _short(baseline: str) -> str:
-    return "probe" if baseline == PROBE else baseline.replace("_", " ")
+    return SHORT.get(baseline, baseline.replace("_", " "))
 
 
 def _cost(report: Report) -> RenderableType | None:

@@ -98,7 +98,7 @@ def _written(template: ChatTemplate, turns: Sequence[Turn], origin: str, *, ask:
     if SIGN_BEGIN in joined or SIGN_END in joined:
         raise refuse(
             origin,
-            "a turn holds U+E000 or U+E001, characters of private use that mark texts here",
+            "a turn holds U+FDD0 or U+FDD1, which Unicode reserves and which mark texts here",
             "remove them",
         )
     try:

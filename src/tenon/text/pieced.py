@@ -58,7 +58,10 @@ class Pieced:
             if token not in self.added:
                 continue
             name = self.added[token]
-            start = max(first, self.text.find(name, first, last))
+            typed = self.text.find(name, first, last)
+            if typed < 0 and token == self.tokenizer.unk_token_id:
+                continue  # it stands for a character that the vocabulary lacks
+            start = max(first, typed)
             end = min(last, start + len(name))
             if any(
                 token in controls and start < stop and end > begin

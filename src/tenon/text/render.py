@@ -45,6 +45,8 @@ class Rendered:
         targets: numbers that the answer of each row is made of, in the form of the task.
         starts, ends: for each token the characters it stands for, end exclusive; -1 where an
             answer is never read. None where no answer is a place in the text.
+        tally: for each row what could not be done with its text, as `tenon.text.tally` writes it;
+            None where there is nothing to say of any.
     """
 
     example: list[int]
@@ -54,6 +56,7 @@ class Rendered:
     targets: list[list[float]]
     starts: list[list[int]] | None = None
     ends: list[list[int]] | None = None
+    tally: list[str | None] | None = None
 
 
 class Renderer(Protocol):

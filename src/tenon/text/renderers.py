@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
 from tenon.core.registry import Registry
+from tenon.data.example import Example
 from tenon.data.settings import Columns
+from tenon.text.answer_render import AnswerRenderer, usual_length
 from tenon.text.render import ClassRenderer, Renderer
 from tenon.text.tag_render import TagRenderer, tags_for
+from tenon.text.target_render import TargetRenderer, Targets, label_targets, number_target
+from tenon.text.text_generation_render import WritingRenderer, form_of
 
 
 @dataclass(frozen=True)
@@ -21,13 +25,19 @@ class Reading:
         classes: what the head scores, in order.
         limit: most tokens of a row, special tokens included.
         cut: where a row that is too long is cut, `right` or `left`.
-        units: what gets class scores: "rows", "words" or "tokens".
+        units: what gets class scores: "rows", "words" or "tokens", or "answers".
+        template: how prompts are written; see `tenon.text.settings`.
+        instruction: what is asked around a prompt.
+        answer_tokens: most tokens of an answer that stands in a context.
     """
 
     classes: tuple[str, ...]
     limit: int
     cut: str
     units: str
+    template: str = "auto"
+    instruction: str = ""
+    answer_tokens: int = 0
 
 
 @dataclass(frozen=True)
@@ -38,13 +48,18 @@ class Rendering:
         classes: labels of the data, and their columns, to the classes of the head.
         units: what gets class scores, by the columns.
         make: a tokenizer and what else decides, to the renderer.
+        longest: of answers that stand in a context: a tokenizer, train's examples and the limit of
+            a row to the most tokens of an answer.
     """
 
     classes: Callable[[Sequence[str], Columns], tuple[str, ...]]
     units: Callable[[Columns], str]
     make: Callable[[PreTrainedTokenizerBase, Reading], Renderer]
+    longest: Callable[[PreTrainedTokenizerBase, Iterable[Example], int], int] | None = None
 
 
+ANSWERS = "answers"
+"""The units of answers that stand in a context."""
 RENDERINGS: Registry[Rendering] = Registry("task", "tenon.renderings")
 """By task."""
 
@@ -53,8 +68,27 @@ def _class_renderer(tokenizer: PreTrainedTokenizerBase, reading: Reading) -> Ren
     return ClassRenderer(tokenizer, reading.classes, reading.limit, reading.cut)
 
 
+def _with_targets(
+    targets: Targets, form: str
+) -> Callable[[PreTrainedTokenizerBase, Reading], Renderer]:
+    def make(tokenizer: PreTrainedTokenizerBase, reading: Reading) -> Renderer:
+        reader = ClassRenderer(tokenizer, reading.classes, reading.limit, reading.cut)
+        return TargetRenderer(reader, targets, form)
+
+    return make
+
+
 def _tag_renderer(tokenizer: PreTrainedTokenizerBase, reading: Reading) -> Renderer:
     return TagRenderer(tokenizer, reading.classes, reading.limit, reading.units)
+
+
+def _writing_renderer(tokenizer: PreTrainedTokenizerBase, reading: Reading) -> Renderer:
+    form = form_of(tokenizer, reading.template, reading.units)
+    return WritingRenderer(tokenizer, reading.limit, form, reading.instruction)
+
+
+def _answer_renderer(tokenizer: PreTrainedTokenizerBase, reading: Reading) -> Renderer:
+    return AnswerRenderer(tokenizer, reading.classes, reading.limit, reading.answer_tokens)
 
 
 RENDERINGS.add(
@@ -66,10 +100,43 @@ RENDERINGS.add(
     ),
 )
 RENDERINGS.add(
+    "multi-label-classification",
+    Rendering(
+        classes=lambda labels, _: tuple(labels),
+        units=lambda _: "rows",
+        make=_with_targets(label_targets, "labels.v1"),
+    ),
+)
+RENDERINGS.add(
+    "text-regression",
+    Rendering(
+        classes=lambda _, columns: (columns.label,),
+        units=lambda _: "rows",
+        make=_with_targets(number_target, "number.v1"),
+    ),
+)
+RENDERINGS.add(
     "token-classification",
     Rendering(
         classes=lambda labels, columns: tags_for(labels, single=columns.scheme == "plain"),
         units=lambda columns: "words" if columns.tokens else "tokens",
         make=_tag_renderer,
+    ),
+)
+RENDERINGS.add(
+    "text-generation",
+    Rendering(
+        classes=lambda labels, _: (),  # noqa: ARG005 - the base's own vocabulary is all there is
+        units=lambda columns: "turns" if columns.turns else "texts",
+        make=_writing_renderer,
+    ),
+)
+RENDERINGS.add(
+    "question-answering",
+    Rendering(
+        classes=lambda labels, _: ("start", "end", *labels),
+        units=lambda _: ANSWERS,
+        make=_answer_renderer,
+        longest=usual_length,
     ),
 )

@@ -8,6 +8,9 @@ from pydantic import Field
 
 from tenon.core.settings import Settings
 
+PLACE = "{}"
+"""Where the prompt stands in an instruction."""
+
 
 class TextSettings(Settings):
     """The length policy.
@@ -17,7 +20,16 @@ class TextSettings(Settings):
             `train.micro_batch_tokens` can hold.
         cut: the side on which a row that is too long loses tokens; of a pair, the longer text
             loses them first.
+        template: how prompts and conversations are written for a base that writes answers: "chat"
+            as its chat template does, "none" as they are; "auto" takes the template it has.
+        instruction: what is asked around each prompt, which stands where it has {}, such as
+            "Translate into German: {}"; the prompt alone where left out.
+        answer_tokens: most tokens of an answer that is looked for in a context; a longer one is
+            neither learned nor given; 0 takes what 99 of 100 answers of train have.
     """
 
     max_tokens: int = Field(default=0, ge=0)
     cut: Literal["right", "left"] = "right"
+    template: Literal["auto", "chat", "none"] = "auto"
+    instruction: str = ""
+    answer_tokens: int = Field(default=0, ge=0)

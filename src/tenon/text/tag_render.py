@@ -1,14 +1,14 @@
 """TagRenderer: texts to windows of tokens, each word or token with a class.
 
 A unit is what gets a class: a word, spoken for by its first token, where the rows have words;
-else every token. T tokens of a text, U units.
+else every token. Words of which one token is made are one unit. T tokens of a text, U units.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 from transformers import PreTrainedTokenizerBase
@@ -16,8 +16,9 @@ from transformers import PreTrainedTokenizerBase
 from tenon.core.files import digest_of
 from tenon.data.example import Example
 from tenon.data.gold import Place, Span
-from tenon.text.alignment import OUTSIDE, align_spans, align_words
+from tenon.text.alignment import OUTSIDE, Targets, align_spans, align_words
 from tenon.text.render import UNLABELLED, Rendered
+from tenon.text.tally import packed
 from tenon.text.windows import NOWHERE, WindowedText, WindowTokens, encode_windows
 
 OVERLAP_SHARE = 4
@@ -43,6 +44,21 @@ def tags_for(labels: Sequence[str], *, single: bool) -> tuple[str, ...]:
 def words_of(text: str) -> list[Place]:
     """Split a text whose words are not given: letters and digits, signs, Chinese characters."""
     return [(match.start(), match.end()) for match in _WORD.finditer(text)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Units:
+    """The units of one text.
+
+    Args:
+        places_T: for each token the characters of the unit that it speaks for, or `NOWHERE`.
+        classes_T: the class of that unit; -1 without one.
+        tally: what could not be done; see `tenon.text.tally`.
+    """
+
+    places_T: list[Place]
+    classes_T: list[int]
+    tally: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -72,7 +88,7 @@ class TagRenderer:
     @property
     def digest(self) -> str:
         """Identify everything but the tokenizer that decides the token ids and classes."""
-        return digest_of(["tag.v1", self.tags, self.limit, self.units])
+        return digest_of(["tag.v2", self.tags, self.limit, self.units])
 
     def rows(self, examples: Sequence[Example]) -> Rendered:
         """Give one row a window; its targets are the classes of its tokens, -1 where none is."""
@@ -81,35 +97,38 @@ class TagRenderer:
         read = encode_windows(
             self.tokenizer, texts, limit=self.limit, overlap=max(0, room // OVERLAP_SHARE)
         )
-        made = Rendered([], [], [], [], [], [], [])
+        made = Rendered([], [], [], [], [], [], [], [])
         for place, (example, windowed) in enumerate(zip(examples, read, strict=True)):
-            units_T, classes_T = self._units(example, windowed)
+            found = self._units(example, windowed)
+            told = packed(found.tally | {"unread": windowed.unread, "unknown": windowed.unknown})
             for window in windowed.windows:
-                _add(made, place, window, units_T, classes_T)
-        types = made.types if made.types and any(map(any, made.types)) else None
-        return Rendered(
-            made.example, made.ids, types, made.cut, made.targets, made.starts, made.ends
-        )
+                _add(made, place, window, found)
+                # Of a text in several windows the first one tells.
+                made.tally.append(told if window is windowed.windows[0] else None)  # type: ignore[union-attr]
+        typed = bool(made.types) and any(map(any, made.types))
+        return made if typed else replace(made, types=None)
 
-    def _units(self, example: Example, read: WindowedText) -> tuple[list[Place], list[int]]:
+    def _units(self, example: Example, read: WindowedText) -> _Units:
         """Give for each token the characters of the unit it speaks for, and the unit's class."""
         spans = cast(tuple[Span, ...] | None, example.gold)
         if self.units == "tokens":
-            tags = align_spans(example.text, read.offsets_T, spans or ()).tags_T
+            found = align_spans(example.text, read.offsets_T, spans or ())
             units = [
                 place if tag is not None else NOWHERE
-                for place, tag in zip(read.offsets_T, tags, strict=True)
+                for place, tag in zip(read.offsets_T, found.tags_T, strict=True)
             ]
-            return units, [self._class(tag, spans) for tag in tags]
+            return _Units(units, [self._class(tag, spans) for tag in found.tags_T], _misfits(found))
         words = example.words or words_of(example.text)
-        tags = align_spans(example.text, words, spans or ()).tags_T
-        first_W = align_words(read.offsets_T, words).first_W
+        spoken = align_words(read.offsets_T, words)
+        places = _joined(words, spoken.first_W)
+        found = align_spans(example.text, list(places.values()), spans or ())
         units = [NOWHERE] * len(read.offsets_T)
         classes = [UNLABELLED] * len(read.offsets_T)
-        for word, token in reversed(list(enumerate(first_W))):
-            if token >= 0:
-                units[token], classes[token] = words[word], self._class(tags[word], spans)
-        return units, classes
+        for (token, place), tag in zip(places.items(), found.tags_T, strict=True):
+            units[token], classes[token] = place, self._class(tag, spans)
+        silent = len(spoken.lost)
+        joined = len(words) - silent - len(places)
+        return _Units(units, classes, {**_misfits(found), "unspoken": silent, "joined": joined})
 
     def _class(self, tag: str | None, spans: tuple[Span, ...] | None) -> int:
         if tag is None or spans is None:
@@ -119,17 +138,28 @@ class TagRenderer:
         return self._classes.get(known, UNLABELLED)
 
 
-def _add(
-    made: Rendered,
-    place: int,
-    window: WindowTokens,
-    units_T: Sequence[Place],
-    classes_T: Sequence[int],
-) -> None:
+def _joined(words: Sequence[Place], first_W: Sequence[int]) -> dict[int, Place]:
+    """Give for each token that speaks for words the characters of all of them.
+
+    A token may be several words, as where the words of Chinese are its characters: these have one
+    tag together.
+    """
+    places: dict[int, Place] = {}
+    for (start, end), token in zip(words, first_W, strict=True):
+        if token >= 0:
+            places[token] = (places.get(token, (start, end))[0], end)
+    return places
+
+
+def _misfits(found: Targets) -> dict[str, int]:
+    return {"inexact": len(found.inexact), "lost": len(found.lost)}
+
+
+def _add(made: Rendered, place: int, window: WindowTokens, found: _Units) -> None:
     """Enter one window; a token that is scored in a neighbour is nothing here."""
     inside = window.scored
-    units = window.spread(units_T, NOWHERE)
-    classes = window.spread(classes_T, UNLABELLED)
+    units = window.spread(found.places_T, NOWHERE)
+    classes = window.spread(found.classes_T, UNLABELLED)
     scored = range(inside.start, inside.stop)
     made.example.append(place)
     made.ids.append(window.ids)

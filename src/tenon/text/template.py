@@ -26,7 +26,7 @@ PLAIN = (
     "{{ '\\nAssistant:' if add_generation_prompt else '' }}"
 )
 MARKED = re.compile(r"\{%-?\s*generation\s*-?%\}")
-SIGN_BEGIN, SIGN_END = "\ue000", "\ue001"
+SIGN_BEGIN, SIGN_END = "\ufdd0", "\ufdd1"
 
 
 class Refused(DataError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +21,7 @@ from tenon.core.progress import Progress
 from tenon.data.example import Example
 from tenon.data.gold import written
 from tenon.text.render import Renderer
+from tenon.text.tally import summed
 from tenon.text.tokenizer import refuse_empty
 
 CHUNK_ROWS = 8192
@@ -37,6 +39,7 @@ SCHEMA = pa.schema(
         ("targets", pa.list_(pa.float32())),
         ("starts", pa.list_(pa.int32())),
         ("ends", pa.list_(pa.int32())),
+        ("tally", pa.string()),
     ]
 )
 
@@ -79,6 +82,23 @@ class Tokens:
         return int(self.table["cut"].to_numpy().sum())
 
     @cached_property
+    def tally(self) -> dict[str, int]:
+        """What could not be done with the texts; see `tenon.text.tally`."""
+        return summed(self.column("tally"))
+
+    @cached_property
+    def texts(self) -> int:
+        """How many examples these are; one of several windows is one."""
+        return len(set(self.column("example")))
+
+    @cached_property
+    def windowed(self) -> int:
+        """How many examples are read in several windows."""
+        if self.table["starts"].null_count == len(self):
+            return 0  # several rows without places are several answers of one conversation
+        return sum(rows > 1 for rows in Counter(self.column("example")).values())
+
+    @cached_property
     def total(self) -> int:
         """Tokens of all rows."""
         return int(self.lengths_R.sum())
@@ -103,7 +123,7 @@ class Tokens:
         return self._cells("starts", row), self._cells("ends", row)
 
     def column(self, name: str) -> list[Any]:
-        """Give one of the columns id, origin, text, pair, gold, example as a list."""
+        """Give one of the columns id, origin, text, pair, gold, example, tally as a list."""
         return self.table[name].to_pylist()
 
     def take(self, rows: npt.NDArray[np.int64]) -> Tokens:
@@ -222,6 +242,7 @@ def _batch(chunk: list[Example], first: int, renderer: Renderer) -> Any:
         made.targets,
         made.starts or nothing,
         made.ends or nothing,
+        made.tally or nothing,
     ]
     arrays = [pa.array(cells, field.type) for cells, field in zip(columns, SCHEMA, strict=True)]
     return pa.record_batch(arrays, schema=SCHEMA)

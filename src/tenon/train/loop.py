@@ -27,7 +27,10 @@ from tenon.train.step import StepResult, step
 from tenon.train.tracker import Tracker
 
 Score = Callable[[Model], dict[str, float]]
-LOWER_IS_BETTER = {"log_loss", "tag_log_loss"}
+LOWER_IS_BETTER = {
+    "bits_per_byte", "label_log_loss", "log_loss", "mae", "perplexity", "rmse", "tag_log_loss",
+    "token_log_loss",
+}  # fmt: skip
 REMEDY = "lower train.learning_rate"
 ANEW = "start anew with --resume never"
 

@@ -14,15 +14,16 @@ from tenon.data.reading import open_reading
 from tenon.evaluate import baselines as baseline
 from tenon.evaluate.answerer import Answerer
 from tenon.evaluate.baselines import Baselines
-from tenon.evaluate.exam import EXAMS
+from tenon.evaluate.exam import EXAMS, Exam
 from tenon.evaluate.report import Report
 from tenon.evaluate.report import report as make_report
 from tenon.evaluate.settings import BY_TASK, EvaluateSettings
 from tenon.plan.plan import Plan
+from tenon.text.renderers import ANSWERS
 from tenon.text.tokens import Tokens, collect
 from tenon.verbs.home import adapter_folder, refuse_own, run_of, same_source
 from tenon.verbs.names import Names
-from tenon.verbs.outcome import cut_notes, refuse_foreign_report, sizes, write_report
+from tenon.verbs.outcome import refuse_foreign_report, sizes, token_notes, write_report
 from tenon.verbs.predict import load_adapter
 
 PART = "test"
@@ -82,8 +83,8 @@ def evaluate(
     asked = _own(answerer, plan, folder) if data is None else _other(answerer, plan, str(data))
     known = baseline.load(run) if run else None
     settings = plan.evaluate if plan else _settings(answerer.manifest.task)
-    answers, rivals = _answers(answerer, known, asked, settings, progress)
-    lacking = [] if known else ["no baselines: the adapter's run, which has them, is not around it"]
+    exam = answerer.exam(settings, plan.seed if plan else 0)
+    answers, rivals = _answers(answerer, exam, known, asked, settings, progress)
     report = make_report(
         {asked.part: answers},
         {name: {asked.part: rival} for name, rival in rivals.items()},
@@ -92,7 +93,7 @@ def evaluate(
         cost={},
         data=_data(answerer, asked, data),
         curve={},
-        notes=[*asked.notes, *cut_notes({asked.part: asked.tokens}), *lacking],
+        notes=_notes(asked, exam, answers, fitted=known is not None),
         seed=plan.seed if plan else 0,
         seen_in_train=asked.seen,
         title=f"{answerer.manifest.name} ({answerer.manifest.kind}) on "
@@ -102,6 +103,17 @@ def evaluate(
     if out is not None:
         write_report(report, answers, Path(out))
     return report
+
+
+def _notes(asked: Asked, exam: Exam, answers: Any, *, fitted: bool) -> list[str]:
+    """Give what is to be known of rows and answers, and whether baselines are lacking."""
+    lacking = "no baselines: the adapter's run, which has them, is not around it"
+    return [
+        *asked.notes,
+        *token_notes({asked.part: asked.tokens}),
+        *(f"{asked.part}: {note}" for note in exam.notes(answers)),
+        *([] if fitted or exam.rivals else [lacking]),
+    ]
 
 
 def _settings(task: str) -> EvaluateSettings:
@@ -133,8 +145,9 @@ def _own(answerer: Answerer, plan: Plan | None, folder: Path) -> Asked:
 def _other(answerer: Answerer, plan: Plan | None, data: str) -> Asked:
     """Give the rows of a source."""
     manifest = answerer.manifest
-    labels = tuple(dict.fromkeys(label.split("-", 1)[-1] for label in manifest.labels))
-    known = manifest.labels if manifest.text.units == "rows" else labels
+    named = [label for label in manifest.labels if "-" in label]
+    labels = tuple(dict.fromkeys(label.partition("-")[2] for label in named))
+    known = manifest.labels if manifest.text.units in ("rows", ANSWERS) else labels
     reading = open_reading(data, manifest.columns, known, task=manifest.task)
     notes = list(reading.notes)
     for part, why in (("train", "learned from"), ("dev", "was chosen on")):
@@ -146,6 +159,7 @@ def _other(answerer: Answerer, plan: Plan | None, data: str) -> Asked:
 
 def _answers(
     answerer: Answerer,
+    exam: Exam,
     known: Baselines | None,
     asked: Asked,
     settings: EvaluateSettings,
@@ -155,9 +169,12 @@ def _answers(
     if progress:
         progress.start(f"answers of {asked.part}", len(asked.tokens))
     size, against = settings.batch_tokens, settings.against or ()
-    answers = answerer.answer(asked.tokens, batch_tokens=size, progress=progress)
+    model, labels = answerer.model, answerer.manifest.labels
+    answers = exam.answer(model, asked.tokens, labels, batch_tokens=size, progress=progress)
     rivals: dict[str, Any] = {}
-    if known and against:
+    if exam.rivals is not None:
+        rivals = exam.rivals(model, asked.tokens, answers, against, batch_tokens=size)
+    elif known and against:
         rivals = _rivals(answerer, known, asked, answers, size)
     named = asked.names.of_answers
     return named(answers), {name: named(rival) for name, rival in rivals.items() if name in against}
@@ -171,15 +188,20 @@ def _rivals(
     peft = answerer.model.peft
     assert peft is not None  # noqa: S101 - an answerer always carries an adapter
     with peft.disable_adapter():
-        features_UD = exam.features(answerer.model, asked.tokens, batch_tokens=batch_tokens)
-    log_probs_UL = known.probe().log_probs(features_UD)
+        if exam.probed is not None:
+            log_probs_UL = exam.probed(
+                answerer.model, known, asked.tokens, batch_tokens=batch_tokens
+            )
+        else:
+            features_UD = exam.features(answerer.model, asked.tokens, batch_tokens=batch_tokens)
+            log_probs_UL = known.scores(exam, features_UD)
     answering = known.answering({asked.part: log_probs_UL})
     return answering.predictions(exam, asked.part, answers, asked.tokens)
 
 
 def _data(answerer: Answerer, asked: Asked, data: Path | str | None) -> dict[str, Any]:
     return {
-        "rows": {asked.part: len(asked.tokens)},
+        "rows": {asked.part: asked.tokens.texts},
         "labels": len(answerer.manifest.labels),
         **sizes({asked.part: asked.tokens}),
         "source": str(data) if data else f"the run's {asked.part}",

@@ -21,7 +21,7 @@ from tenon.core import memory
 from tenon.core.errors import RunError
 from tenon.core.files import folder_aside, write_json, write_text
 from tenon.core.progress import Progress
-from tenon.data.findings import counted
+from tenon.data.findings import counted, said
 from tenon.evaluate.baselines import Baselines
 from tenon.evaluate.card import card
 from tenon.evaluate.exam import EXAMS
@@ -32,7 +32,10 @@ from tenon.evaluate.report import Report
 from tenon.evaluate.report import report as make_report
 from tenon.evaluate.rows import write_entries
 from tenon.model.attach import Attached
+from tenon.model.head import Head
 from tenon.model.model import Model
+from tenon.text.tally import told
+from tenon.text.text_generation_render import WritingRenderer
 from tenon.text.tokens import Tokens
 from tenon.train import steplog
 from tenon.train.loop import Trained
@@ -46,7 +49,7 @@ PACKAGES = ("torch", "transformers", "peft", "accelerate", "safetensors", "sciki
 def judge(
     space: Workspace,
     model: Model,
-    known: Baselines,
+    known: Baselines | None,
     attached: Attached,
     trained: Trained,
     out: Path,
@@ -57,31 +60,17 @@ def judge(
     Returns:
         The report, and the answers to the part that it leads with.
     """
-    answers: dict[str, Any] = {}
-    rivals: dict[str, dict[str, Any]] = defaultdict(dict)
-    plan = space.plan
-    exam, against = EXAMS.get(plan.data.task), plan.evaluate.against or ()
-    names = Names.of(plan)
-    for part in [part for part in ("dev", "test") if part in space.tokens]:
-        tokens = space.tokens[part]
-        if progress:
-            progress.start(f"answers of {part}", len(tokens))
-        answered = exam.answer(
-            model,
-            tokens,
-            space.classes,
-            batch_tokens=plan.evaluate.batch_tokens,
-            progress=progress,
-        )
-        answers[part] = names.of_answers(answered)
-        for name, rival in known.predictions(exam, part, answered, tokens).items():
-            if name in against:
-                rivals[name][part] = names.of_answers(rival)
+    plan, exam, names = space.plan, space.exam, Names.of(space.plan)
+    answers, rivals = _answers(space, model, known, progress)
+    answers = {part: names.of_answers(answered) for part, answered in answers.items()}
     if progress:
         progress.start("intervals and report", None)
     report = make_report(
         answers,
-        rivals,
+        {
+            name: {part: names.of_answers(rival) for part, rival in held.items()}
+            for name, held in rivals.items()
+        },
         plan.evaluate,
         task=plan.data.task,
         cost=_cost(model, out),
@@ -91,6 +80,7 @@ def judge(
             *(names.told(note) for note in space.parts.notes),
             *_notes(space, known, attached),
             *trained.notes,
+            *(f"{part}: {note}" for part, held in answers.items() for note in exam.notes(held)),
         ],
         seed=plan.seed,
         seen_in_train=space.parts.shared_ids if plan.data.overlap == "keep" else (),
@@ -101,11 +91,45 @@ def judge(
     return report, answers[report.part]
 
 
+def _answers(
+    space: Workspace, model: Model, known: Baselines | None, progress: Progress | None
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Give the answers to each part, and those of each baseline that is wanted."""
+    answers: dict[str, Any] = {}
+    rivals: dict[str, dict[str, Any]] = defaultdict(dict)
+    exam, settings = space.exam, space.plan.evaluate
+    against, size = settings.against or (), settings.batch_tokens
+    parts = [part for part in ("dev", "test") if part in space.tokens]
+    for part in parts:
+        tokens = space.tokens[part]
+        if progress:
+            progress.start(f"answers of {part}", len(tokens))
+        answer = exam.answer if part == parts[-1] else exam.quick or exam.answer
+        answered = answer(model, tokens, space.classes, batch_tokens=size, progress=progress)
+        if part == "dev":
+            answered = exam.tune(model, answered, settings)
+        answers[part] = answered
+        found: dict[str, Any] = {}
+        if known is not None:
+            found = known.predictions(exam, part, answered, tokens)
+        elif exam.rivals is not None and part == parts[-1]:
+            if progress:
+                progress.start("answers of the base", len(tokens))
+            found = exam.rivals(
+                model, tokens, answered, against, batch_tokens=size, progress=progress
+            )
+        for name, rival in found.items():
+            if name in against:
+                rivals[name][part] = rival
+    return answers, rivals
+
+
 def write_adapter(space: Workspace, model: Model, report: Report, folder: Path) -> None:
     """Write the adapter directory."""
     plan = space.plan
     head = model.head
-    pooling = Pooling(mode=plan.model.pooling, normalize=head.normalize)  # type: ignore[arg-type]
+    normalize = head is not None and head.normalize
+    pooling = Pooling(mode=plan.model.pooling, normalize=normalize)  # type: ignore[arg-type]
     base = space.fingerprint
     labels = space.classes
     manifest = Manifest(
@@ -116,28 +140,65 @@ def write_adapter(space: Workspace, model: Model, report: Report, folder: Path) 
         labels=labels,
         base=base,
         pooling=pooling,
-        text=Lengths(max_tokens=plan.text.max_tokens, cut=plan.text.cut, units=space.units),
+        text=Lengths(
+            max_tokens=plan.text.max_tokens,
+            cut=plan.text.cut,
+            units=space.units,
+            answer_tokens=plan.text.answer_tokens,
+            **_writing(space),
+        ),
         columns=space.parts.columns.model_dump(exclude_defaults=True),
         plan_digest=plan.digest,
         data_digest=space.parts.digest,
         probes=probe(plan.data.task, model, space.renderer),
         report=report.summary(),
-        layout=layout_for(base.model_type, pooling, has_bias=head.has_bias),
+        constants=head.constants if head is not None else {},
+        **_own_head(space, model, pooling),
     )
     peft = model.peft
     assert peft is not None  # noqa: S101 - a run always trains an adapter
-    linear = head.linear
-    bias = linear.bias.detach().cpu() if head.has_bias else torch.zeros(len(labels))
     adapter = Adapter(
         name=plan.adapter.name,
         kind=plan.adapter.kind,
         settings=plan.adapter,
         config=peft.peft_config[PEFT_NAME],
         weights=take(peft),
-        head={"weight": linear.weight.detach().cpu(), "bias": bias},
+        head=_head_tensors(head),
         manifest=manifest,
     )
     pack.write(folder, adapter, card=card(manifest, report))
+
+
+def _writing(space: Workspace) -> dict[str, Any]:
+    """Give what a manifest says of prompts and answers, where the base writes answers."""
+    renderer, plan = space.renderer, space.plan
+    if not isinstance(renderer, WritingRenderer):
+        return {}
+    return {
+        "template": renderer.form,
+        "template_digest": renderer.template_digest,
+        "instruction": renderer.instruction,
+        "max_new_tokens": plan.evaluate.max_new_tokens,
+    }
+
+
+def _own_head(space: Workspace, model: Model, pooling: Pooling) -> dict[str, Any]:
+    """Give the manifest's fields that say what reads the hidden states."""
+    head, whole = model.head, space.trunk.whole
+    if head is not None:
+        model_type = space.fingerprint.model_type
+        return {"layout": layout_for(model_type, pooling, has_bias=head.has_bias)}
+    assert whole is not None  # noqa: S101 - a base without a head of ours has its own
+    prefix = "" if whole is space.trunk.model else whole.base_model_prefix
+    return {"layout": "transformers", "head": "language", "prefix": prefix}
+
+
+def _head_tensors(head: Head | None) -> dict[str, torch.Tensor]:
+    if head is None:
+        return {}
+    weight_LD = head.linear.weight.detach().cpu()
+    bias_L = head.linear.bias.detach().cpu() if head.has_bias else torch.zeros(len(weight_LD))
+    return {"weight": weight_LD, "bias": bias_L}
 
 
 def write_report(report: Report, answers: Answers, folder: Path) -> None:
@@ -226,8 +287,20 @@ def sizes(tokens: Mapping[str, Tokens]) -> dict[str, dict[str, int]]:
     }
 
 
-def cut_notes(tokens: Mapping[str, Tokens]) -> list[str]:
-    """Say of each part how many rows were cut, and what they lost."""
+def token_notes(tokens: Mapping[str, Tokens]) -> list[str]:
+    """Say of each part what was cut, read in windows, or could not be done with its texts."""
+    windows = [_windows(part, rows) for part, rows in tokens.items() if rows.windowed]
+    odd = [f"{part}: {line}" for part, rows in tokens.items() for line in told(rows.tally)]
+    return [*_cut_notes(tokens), *windows, *odd]
+
+
+def _windows(part: str, rows: Tokens) -> str:
+    longer = said(rows.windowed, "text", f"are longer than {rows.limit} tokens and read in")
+    number = len(rows) - rows.texts + rows.windowed
+    return f"{part}: {longer} overlapping windows, {number:,} in all"
+
+
+def _cut_notes(tokens: Mapping[str, Tokens]) -> list[str]:
     return [
         f"{rows.rows_cut:,} of {counted(len(rows), 'row')} of {part} "
         f"{'was' if rows.rows_cut == 1 else 'were'} cut to {rows.limit} tokens; "
@@ -248,16 +321,31 @@ def _curve(out: Path) -> dict[str, list[tuple[float, float]]]:
     return dict(curve)
 
 
-def _notes(space: Workspace, known: Baselines, attached: Attached) -> list[str]:
+def _notes(space: Workspace, known: Baselines | None, attached: Attached) -> list[str]:
     places = ", ".join(f"{site} ({len(names)})" for site, names in attached.places.items())
     notes = [
         f"adapter sites: {places}",
         f"rows are {'packed' if space.trunk.packed else 'padded'}: {space.trunk.why}",
-        f"pooling is {space.plan.model.pooling}: {space.trained.why}",
     ]
-    train = space.tokens["train"]
-    if known.fitted_rows < len(train):
-        notes.append(
-            f"the linear probe saw a sample of {known.fitted_rows:,} of {len(train):,} train rows"
-        )
-    return [*notes, *cut_notes(space.tokens)]
+    if space.writes:
+        chat = space.plan.text.template == "chat"
+        form = "in the base's chat template" if chat else "as they are"
+        notes.append(f"prompts are written {form}")
+    elif space.units == "rows":
+        notes.append(f"pooling is {space.plan.model.pooling}: {space.trained.why}")
+    else:
+        notes.append(f"each {space.units.removesuffix('s')} is scored by its own hidden state")
+    sampled = [] if known is None else _sampled(space, known)
+    return [*notes, *sampled, *token_notes(space.tokens)]
+
+
+def _sampled(space: Workspace, known: Baselines) -> list[str]:
+    """Say how much of train the linear probe saw, if not all."""
+    exam, train = EXAMS.get(space.plan.data.task), space.tokens["train"]
+    whole, units = len(train), "rows"
+    if exam.fit is None:
+        whole, units = int(exam.form.known(exam.gold(train)).sum()), space.units
+    if known.fitted_rows >= whole:
+        return []
+    seen = f"{known.fitted_rows:,} of {whole:,} {units} of train"
+    return [f"the linear probe saw a sample of {seen}"]

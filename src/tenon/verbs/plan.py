@@ -12,7 +12,8 @@ from tenon.plan.budget import Budget, budget
 from tenon.plan.plan import Plan
 from tenon.text.order import Order
 from tenon.text.tokens import Tokens
-from tenon.verbs.target import planned
+from tenon.verbs.outcome import token_notes
+from tenon.verbs.target import explained
 from tenon.verbs.workspace import open_workspace
 
 
@@ -26,6 +27,7 @@ class Amount:
         longest: tokens of the longest row, after cutting.
         rows_cut: rows that lose tokens.
         tokens_cut: tokens that they lose.
+        windowed: rows that are longer than the base reads, and are read in windows.
     """
 
     rows: int
@@ -33,6 +35,7 @@ class Amount:
     longest: int
     rows_cut: int
     tokens_cut: int
+    windowed: int
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class Preview:
         budget: parameters and bytes.
         batches: whether rows are packed or padded, and why.
         steps: of the whole run, unless patience ends it before.
+        notes: why what was inferred is so, and what could not be done with the texts as they are.
     """
 
     plan: Plan
@@ -54,6 +58,7 @@ class Preview:
     budget: Budget
     batches: str
     steps: int
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Give the preview as JSON-able values."""
@@ -61,7 +66,7 @@ class Preview:
             "parts": {part: asdict(amount) for part, amount in self.amounts.items()},
             "labels": list(self.parts.labels),
             "label_counts": {part: dict(n) for part, n in self.parts.label_counts.items()},
-            "notes": list(self.parts.notes),
+            "notes": [*self.parts.notes, *self.notes],
         }
         budget = self.budget.to_json()
         return {
@@ -88,15 +93,20 @@ def plan(
     Raises:
         TenonError: whatever would keep the run from starting.
     """
-    space = open_workspace(planned(target, arguments), progress)
+    wanted, why = explained(target, arguments)
+    space = open_workspace(wanted, progress)
     trunk = space.trunk
     return Preview(
         plan=space.plan,
         parts=space.parts,
         amounts={part: _amount(tokens) for part, tokens in space.tokens.items()},
-        budget=budget(space.plan, space.base, len(space.parts.labels)),
+        budget=budget(space.plan, space.base, len(space.classes)),
         steps=_steps(space.plan, space.tokens["train"]),
         batches=f"{'packed' if trunk.packed else 'padded'}: {trunk.why}",
+        notes=(
+            *(note for note in why if note not in space.parts.notes),
+            *token_notes(space.tokens),
+        ),
     )
 
 
@@ -107,4 +117,5 @@ def _steps(plan: Plan, train: Tokens) -> int:
 
 def _amount(tokens: Tokens) -> Amount:
     longest = int(tokens.lengths_R.max()) if len(tokens) else 0
-    return Amount(len(tokens), tokens.total, longest, tokens.rows_cut, tokens.tokens_cut)
+    cut = tokens.rows_cut, tokens.tokens_cut
+    return Amount(tokens.texts, tokens.total, longest, *cut, tokens.windowed)

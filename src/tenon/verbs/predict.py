@@ -144,8 +144,8 @@ def _typed(manifest: Manifest, notes: list[str]) -> Iterator[Example]:
     Raises:
         DataError: the adapter reads pairs, nothing was typed, or a line is no text.
     """
-    if manifest.columns.get("pair"):
-        trained = manifest.columns
+    if manifest.columns.get("pair") or EXAMS.get(manifest.task).paired:
+        trained = Columns.model_validate(manifest.columns).named()
         raise other_sort(STDIN_NAME, "gives single texts", trained, "name a file with these")
     faults = Faults()
     rows, columns = _lines(faults, notes), Columns(text="text")

@@ -33,9 +33,15 @@ def planned(target: str, arguments: Sequence[str] = ()) -> Plan:
     Raises:
         TenonError: the target is absent, or cannot be a plan.
     """
+    return explained(target, arguments)[0]
+
+
+def explained(target: str, arguments: Sequence[str] = ()) -> tuple[Plan, tuple[str, ...]]:
+    """Give the plan as `planned` does, and why what was inferred from a data file is so."""
     if is_plan_file(target):
-        return _written(Path(target), arguments)
-    return starter(target, Path.cwd() / PLAN_FILE, arguments).plan
+        return _written(Path(target), arguments), ()
+    made = starter(target, Path.cwd() / PLAN_FILE, arguments)
+    return made.plan, made.notes
 
 
 def _written(path: Path, arguments: Sequence[str]) -> Plan:

@@ -98,7 +98,7 @@ def build(space: Workspace, known: Baselines | None) -> tuple[Model, Attached]:
     """
     head = new_head(space)
     attached = attach(space.trunk, space.plan.adapter, space.plan.seed)
-    if known is not None:
+    if known is not None and head is not None:
         start(head, known, space.plan.train.head_scale)
     settings = space.plan.model
     model = model_for(
@@ -112,17 +112,21 @@ def build(space: Workspace, known: Baselines | None) -> tuple[Model, Attached]:
     return model, attached
 
 
-def new_head(space: Workspace) -> Head:
-    """Make the head of a run, at random from the plan's seed.
+def new_head(space: Workspace) -> Head | None:
+    """Make the head of a run, at random from the plan's seed; none where the base writes itself.
 
     A decoder's, read at its last token, has no bias, as in transformers.
     """
+    if space.writes:
+        return None
     bias = not (space.trunk.decoder and space.plan.model.pooling == "last")
     with unchanged_random_state():
         torch.manual_seed(space.plan.seed)
-        return Head(
+        head = Head(
             space.trunk.hidden_size, len(space.classes), normalize=space.normalize, bias=bias
         )
+    head.constants = dict(EXAMS.get(space.plan.data.task).constants(space.tokens["train"]))
+    return head
 
 
 def start(head: Head, known: Baselines, scale: float) -> None:
@@ -142,6 +146,7 @@ def fit_baselines(space: Workspace, progress: Progress | None = None) -> Baselin
         space.classes,
         seed=plan.seed,
         batch_tokens=plan.evaluate.batch_tokens,
+        settings=plan.evaluate,
         progress=progress,
     )
 
@@ -152,8 +157,11 @@ def dev_score(model: Model, space: Workspace) -> dict[str, float]:
     Raises:
         RunError: a row could not be answered.
     """
-    tokens, task = space.plan.evaluate.batch_tokens, space.plan.data.task
-    answers = EXAMS.get(task).answer(model, space.tokens["dev"], space.classes, batch_tokens=tokens)
+    settings, task = space.plan.evaluate, space.plan.data.task
+    exam, size = space.exam, settings.batch_tokens
+    answer = exam.quick or exam.answer
+    answers = answer(model, space.tokens["dev"], space.classes, batch_tokens=size)
+    answers = exam.tune(model, answers, settings)
     if answers.failed:
         origin, cause = next(iter(answers.failed.items()))
         raise RunError(
@@ -165,7 +173,7 @@ def dev_score(model: Model, space: Workspace) -> dict[str, float]:
 
 def _train(space: Workspace, out: Path, progress: Progress | None) -> Report:
     known = baseline.load(out)
-    if known is None:
+    if known is None and not space.writes:
         known = fit_baselines(space, progress)
         known.save(out)
     from_probe = space.plan.train.head_start == "probe"

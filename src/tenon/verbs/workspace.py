@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -16,7 +16,9 @@ from tenon.core.files import digest_of
 from tenon.core.progress import Progress
 from tenon.data.load import Parts
 from tenon.data.load import load as load_data
-from tenon.evaluate.exam import EXAMS
+from tenon.evaluate.exam import EXAMS, Exam, exam_of
+from tenon.evaluate.settings import BY_TASK
+from tenon.evaluate.write_exam import refuse_unextractable
 from tenon.model import trunk as trunks
 from tenon.model.base import Base, Trained, locate, trained_pooling
 from tenon.model.head import Head
@@ -26,8 +28,9 @@ from tenon.plan import measure
 from tenon.plan.plan import Plan
 from tenon.text.render import Renderer
 from tenon.text.renderers import RENDERINGS, Reading
+from tenon.text.text_generation_render import answer_tokens
 from tenon.text.tokenizer import load_tokenizer, token_limit
-from tenon.text.tokens import Tokens, open_tokens, tokenize
+from tenon.text.tokens import SCHEMA, Tokens, open_tokens, tokenize
 
 NORM_ROWS = 64
 
@@ -64,6 +67,17 @@ class Workspace:
         return self.trained.normalize and self.trained.pooling == self.plan.model.pooling
 
     @cached_property
+    def exam(self) -> Exam:
+        """How the task's rows are answered and judged."""
+        plan = self.plan
+        return exam_of(plan.data.task, self.renderer, plan.evaluate, plan.seed)
+
+    @property
+    def writes(self) -> bool:
+        """Whether the base writes its answers itself, so that no head is trained."""
+        return self.trunk.whole is not None
+
+    @cached_property
     def fingerprint(self) -> Fingerprint:
         """What identifies the base; every byte of it is read."""
         return fingerprint(self.base.folder, self.base.name, self.base.revision)
@@ -82,13 +96,22 @@ def open_workspace(plan: Plan, progress: Progress | None = None) -> Workspace:
     parts = load_data(plan.data, plan.seed)
     if not {"dev", "test"} & set(parts.counts):
         raise PlanError('data.dev = "" and no data.test: nothing to judge on; give one of them')
-    trunk = trunks.load(base, plan.model, pooler=plan.model.pooling == "pooler")
+    writes = BY_TASK[plan.data.task].writes
+    trunk = trunks.load(
+        base, plan.model, pooler=plan.model.pooling == "pooler", writes=writes
+    )
     tokenizer = load_tokenizer(base.folder)
     limit = measure.limit(plan, token_limit(tokenizer, trunks.positions(trunk)))
     rendering = RENDERINGS.get(plan.data.task)
     classes = rendering.classes(parts.labels, parts.columns)
     units = rendering.units(parts.columns)
-    renderer = rendering.make(tokenizer, Reading(classes, limit, plan.text.cut, units))
+    longest = plan.text.answer_tokens
+    if rendering.longest is not None and not longest:
+        longest = rendering.longest(tokenizer, parts.examples("train"), limit)
+    reading = Reading(classes, limit, plan.text.cut, units, answer_tokens=longest)
+    if writes:
+        reading = replace(reading, template=plan.text.template, instruction=plan.text.instruction)
+    renderer = rendering.make(tokenizer, reading)
     tokens = {part: _tokens(parts, part, renderer, plan.seed, progress) for part in parts.counts}
     trained = trained_pooling(base.folder, decoder=trunk.decoder)
     measured = measure.Measured(
@@ -97,8 +120,14 @@ def open_workspace(plan: Plan, progress: Progress | None = None) -> Workspace:
         limit=limit,
         rows=len(tokens["train"]),
         tokens=tokens["train"].total,
-        feature_norm=_feature_norm(plan, trunk, trained, tokens["train"]),
+        feature_norm=None if writes else _feature_norm(plan, trunk, trained, tokens["train"]),
+        template=str(getattr(renderer, "form", "")),
+        answer_tokens=answer_tokens(tokens["train"]) if writes else 0,
+        found_tokens=longest,
     )
+    if writes:
+        for rows in tokens.values():
+            refuse_unextractable(rows, plan.evaluate.extract)
     settled = measure.settle(plan, measured)
     return Workspace(settled, parts, base, trunk, trained, renderer, classes, units, tokens)
 
@@ -133,8 +162,9 @@ def _tokens(
 ) -> Tokens:
     """Give the tokens of a part, from the cache if the same were made before."""
     # The sources are part of it, as the tokens hold the origins of their rows.
-    sources = dict(parts.route.sources)
-    made_of = [parts.digest, sources, seed, part, renderer.digest, _digest(renderer.tokenizer)]
+    sources, columns = dict(parts.route.sources), SCHEMA.names
+    tokenizer = _digest(renderer.tokenizer)
+    made_of = [columns, parts.digest, sources, seed, part, renderer.digest, tokenizer]
     path = cache.folder() / "tokens" / f"{digest_of(made_of)[:32]}.arrow"
     if path.exists():
         return open_tokens(path, renderer.limit)

@@ -1,0 +1,130 @@
+"""Generate: the only way from prompts to what a base writes: greedy, in batches, with a cache.
+
+P tokens of a batch's longest prompt, B rows, N new tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import GenerationConfig
+from transformers.generation.streamers import BaseStreamer
+
+from tenon.core.progress import Progress
+from tenon.evaluate.predict import inference
+from tenon.model import trunk as trunks
+from tenon.model.writer import Writer
+from tenon.text.order import micro_batches
+
+LEAST_PROMPT = 16
+"""So many tokens of a prompt are kept, whatever room answers are to have."""
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a base wrote.
+
+    Args:
+        ids: token ids, without the one that ends them.
+        ended: whether it came to an end by itself.
+    """
+
+    ids: list[int]
+    ended: bool
+
+
+def room(model: Writer, limit: int, max_new_tokens: int) -> int:
+    """Give the most tokens of a prompt to which so many may be written.
+
+    Args:
+        limit: most tokens of a row in training.
+    """
+    positions = trunks.positions(model.trunk) or limit + max_new_tokens
+    return max(min(limit, positions - max_new_tokens), min(LEAST_PROMPT, limit))
+
+
+def clipped(ids: Sequence[int], most: int, begin: int | None) -> list[int]:
+    """Give the last tokens of a prompt; a beginning of sequence stays."""
+    if len(ids) <= most:
+        return list(ids)
+    head = list(ids[:1]) if ids[0] == begin else []
+    return [*head, *ids[len(ids) - most + len(head) :]]
+
+
+def generate(
+    model: Writer,
+    prompts: Sequence[Sequence[int]],
+    *,
+    stop_ids: Sequence[int],
+    max_new_tokens: int,
+    batch_tokens: int,
+    progress: Progress | None = None,
+    streamer: BaseStreamer | None = None,
+) -> list[Said]:
+    """Write after each prompt what the base finds likeliest, token by token.
+
+    Weights, mode and random state of the model stay as they are. The base attends in its own way,
+    and what it writes depends on the prompt alone, up to rounding.
+
+    Args:
+        prompts: token ids, at least one of each.
+        stop_ids: an answer ends before any of these.
+        max_new_tokens: most tokens of an answer.
+        batch_tokens: tokens of prompts and answers that are computed at once.
+        progress: told of the prompts that are done.
+        streamer: of a single prompt; gets its tokens one by one.
+    """
+    found: list[Said | None] = [None] * len(prompts)
+    lengths = np.array([len(prompt) for prompt in prompts], np.int64)
+    rows = np.argsort(lengths, kind="stable")
+    with inference(model):
+        for part in (
+            micro_batches(rows, lengths + max_new_tokens, batch_tokens) if len(rows) else ()
+        ):
+            chosen: list[int] = part.tolist()
+            new_BN = _new_tokens(
+                model, [prompts[row] for row in chosen], stop_ids, max_new_tokens, streamer
+            )
+            for row, new in zip(chosen, new_BN, strict=True):
+                found[row] = _ended(new, stop_ids)
+            if progress:
+                progress.advance(len(chosen))
+    return [said for said in found if said is not None]
+
+
+def _new_tokens(
+    model: Writer,
+    prompts: Sequence[Sequence[int]],
+    stop_ids: Sequence[int],
+    max_new_tokens: int,
+    streamer: BaseStreamer | None,
+) -> list[list[int]]:
+    trunk = model.trunk
+    longest = max(map(len, prompts))
+    padded = [[trunk.pad] * (longest - len(prompt)) + list(prompt) for prompt in prompts]
+    mask = [[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts]
+    settings = GenerationConfig(
+        max_new_tokens=max_new_tokens,
+        do_sample=False,
+        num_beams=1,
+        eos_token_id=list(stop_ids),
+        pad_token_id=trunk.pad,
+        use_cache=True,
+    )
+    whole: Any = trunk.whole
+    out_BX = whole.generate(
+        input_ids=torch.tensor(padded, device=trunk.device),
+        attention_mask=torch.tensor(mask, device=trunk.device),
+        generation_config=settings,
+        streamer=streamer,
+    )
+    return out_BX[:, longest:].tolist()
+
+
+def _ended(new: Sequence[int], stop_ids: Sequence[int]) -> Said:
+    end = next((place for place, token in enumerate(new) if token in stop_ids), None)
+    return Said(list(new[:end]), ended=end is not None)

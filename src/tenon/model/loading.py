@@ -1,0 +1,146 @@
+"""Loading: a base's files to the model of transformers that they hold, whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    GenerationConfig,
+    PreTrainedModel,
+    T5EncoderModel,
+)
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+)
+from transformers.utils import logging as transformers_logging
+
+from tenon.core.errors import FileError, PlanError
+from tenon.model.base import Base, refuse_damaged
+
+POOLERS = {"bert", "roberta", "xlm-roberta", "camembert", "mpnet"}
+
+
+def read(base: Base, dtype: torch.dtype, *, pooler: bool, writes: bool) -> PreTrainedModel:
+    """Give the model of a base, on the CPU.
+
+    Args:
+        pooler: with its trained pooler.
+        writes: with its language-model head.
+
+    Raises:
+        FileError: the folder is not a model that transformers can load whole.
+        PlanError: it has no such pooler or head.
+    """
+    transformers_logging.disable_progress_bar()
+    config = _config(base)
+    factory: Any = T5EncoderModel if config.model_type == "t5" else AutoModel
+    options: dict[str, Any] = {} if pooler or writes else _without_pooler(config.model_type)
+    if writes:
+        _refuse_silent(base, config)
+        factory = AutoModelForCausalLM
+    refuse_damaged(base.folder)
+    with _loading(base), quiet():
+        model, report = factory.from_pretrained(
+            base.folder,
+            config=config,
+            dtype=dtype,
+            local_files_only=True,
+            use_safetensors=True,
+            output_loading_info=True,
+            **options,
+        )
+    _refuse_missing(base, report, pooler=pooler)
+    if writes:
+        # The base's own settings may ask for sampling; what is written here is decided here.
+        model.generation_config = GenerationConfig()
+    if pooler and not _has_pooler(model):
+        raise PlanError(
+            f'model.pooling = "pooler": base {base.name} ({config.model_type}) has no pooler; '
+            'use "mean", "cls" or "last"'
+        )
+    return model
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Let transformers say errors only."""
+    before = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(before)
+
+
+def _refuse_silent(base: Base, config: Any) -> None:
+    """Refuse a base that cannot write: one that is no decoder."""
+    known = config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    masked = config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    if config.is_encoder_decoder or not known or (masked and not config.is_decoder):
+        sort = "encoder-decoder" if config.is_encoder_decoder else "encoder"
+        raise PlanError(
+            f"base {base.name}: {config.model_type} is an {sort}; answers are written by a decoder "
+            "with its language-model head, such as qwen3, llama or gpt2"
+        )
+
+
+def _config(base: Base) -> Any:
+    with _loading(base):
+        config = AutoConfig.from_pretrained(
+            base.folder, local_files_only=True, trust_remote_code=False
+        )
+    if config.is_encoder_decoder and config.model_type != "t5":
+        raise PlanError(
+            f"base {base.name}: {config.model_type} is an encoder-decoder, which "
+            "text-classification does not take; use an encoder, a decoder, or t5 (its encoder)"
+        )
+    return config
+
+
+@contextlib.contextmanager
+def _loading(base: Base) -> Iterator[None]:
+    """Turn what transformers raises over a damaged or unknown base into a FileError."""
+    try:
+        yield
+    except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise FileError(
+            f"base {base.name}: transformers cannot load it ({first}); download or copy the base "
+            "again, or take another"
+        ) from error
+
+
+def _without_pooler(model_type: str) -> dict[str, Any]:
+    return {"add_pooling_layer": False} if model_type in POOLERS else {}
+
+
+def _has_pooler(model: nn.Module) -> bool:
+    """Whether the base has a pooler that reads hidden states, as BERT's does."""
+    return type(getattr(model, "pooler", None)).__name__.endswith("Pooler")
+
+
+def _refuse_missing(base: Base, report: dict[str, Any], *, pooler: bool) -> None:
+    """Refuse a base whose files lack some of its tensors, but for a pooler that is not used."""
+    absent = [str(name) for name in report.get("missing_keys", ())]
+    missing = sorted(name for name in absent if pooler or not name.startswith("pooler."))
+    if not missing:
+        return
+    if pooler and all("pooler" in name for name in missing):
+        raise PlanError(
+            f'model.pooling = "pooler": base {base.name} has no trained pooler '
+            f'({", ".join(missing)} are not in its weights); use "mean" or "cls"'
+        )
+    shown = ", ".join(missing[:3])
+    raise FileError(
+        f"base {base.name}: {len(missing)} tensors of the model are not in its weights "
+        f"({shown}); is the download whole, and is it this architecture?"
+    )

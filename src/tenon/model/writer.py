@@ -1,0 +1,134 @@
+"""Writer: a frozen decoder with an adapter, and its own language-model head.
+
+Legend: B rows, P tokens of the longest row, T real tokens, U tokens that are learned, D hidden,
+V tokens of the vocabulary.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from peft import PeftModel
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+from transformers.modeling_outputs import CausalLMOutput
+
+from tenon.model.head import Head
+from tenon.model.model import quieten, trainable
+from tenon.model.trunk import Trunk
+from tenon.text.batch import Batch
+
+IGNORED = -100
+CHUNK_SCORES = 1 << 26
+"""Scores of tokens that are held at once: 256 MiB in float32."""
+
+
+class Writer(nn.Module):
+    """Scores of the next token for packed or padded rows, at the learned places alone.
+
+    The targets of a batch are the weights of its tokens: 0 for those that are only read. In
+    training mode the frozen trunk runs without its own dropout unless `trunk_dropout` is set;
+    adapters keep theirs. `forward` takes what `transformers.Trainer` gives a language model.
+
+    Args:
+        trunk: the base, with its language-model head; all parameters are frozen.
+        peft: the PEFT model around the trunk's modules, or None for the bare base.
+        trunk_dropout: keep the trunk's own dropout on in training mode.
+    """
+
+    accepts_loss_kwargs = True
+    """Trainer then tells `forward` the tokens of a whole step, and does not average averages."""
+
+    head: Head | None = None
+
+    def __init__(
+        self, trunk: Trunk, peft: PeftModel | None, *, trunk_dropout: bool = False
+    ) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.base: nn.Module = peft if peft is not None else trunk.model
+        self.output = trunk.output
+        self.trunk_dropout = trunk_dropout
+
+    @property
+    def peft(self) -> PeftModel | None:
+        """The PEFT model, or None for the bare base."""
+        return self.base if isinstance(self.base, PeftModel) else None
+
+    def nats(self, batch: Batch) -> Tensor:
+        """Give the summed cross-entropy of the learned tokens, each times its weight."""
+        return self.nats_U(batch).sum()
+
+    def targets(self, batch: Batch) -> int:
+        """Give how many tokens are learned."""
+        return int((batch.targets_X != 0).sum())
+
+    def nats_U(self, batch: Batch) -> Tensor:
+        """Give the cross-entropy of each learned token, times its weight, in the batch's order."""
+        on_device = batch.to(self.trunk.device)
+        places_U = on_device.targets_X.nonzero()[:, 0]
+        hidden_TD = self.trunk.hidden_TD(on_device)
+        return self._nats_U(hidden_TD, on_device.ids_T, places_U) * on_device.targets_X[places_U]
+
+    def next_logits_BV(self, batch: Batch) -> Tensor:
+        """Give the scores of the token that follows each row, in float32."""
+        hidden_TD = self.trunk.hidden_TD(batch.to(self.trunk.device))
+        ends_B = torch.tensor(batch.lengths, device=hidden_TD.device).cumsum(0)
+        return self.trunk.logits_UV(hidden_TD[ends_B - 1])
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        labels: Tensor,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> CausalLMOutput:
+        """Give the loss of padded rows, as `transformers.Trainer` calls a model.
+
+        Args:
+            input_ids: [B, P], padded on the right.
+            attention_mask: [B, P], 1 on real tokens.
+            labels: [B, P], the id of each learned token, else -100.
+            num_items_in_batch: learned tokens of the whole step; their mean is the loss.
+        """
+        real_BP = attention_mask.bool()
+        states = self.trunk.model(
+            input_ids=input_ids, attention_mask=attention_mask, use_cache=False
+        )
+        learned_T = labels[real_BP] != IGNORED
+        places_U = learned_T.nonzero()[:, 0]
+        nats_U = self._nats_U(states.last_hidden_state[real_BP], input_ids[real_BP], places_U)
+        count = len(places_U) if num_items_in_batch is None else num_items_in_batch
+        return CausalLMOutput(loss=cast(torch.FloatTensor, nats_U.sum() / count))
+
+    def train(self, mode: bool = True) -> Writer:  # noqa: FBT001, FBT002 - torch's signature
+        """Set the mode; the trunk's own modules stay in evaluation mode, their dropout off."""
+        super().train(mode)
+        if mode and not self.trunk_dropout:
+            quieten(self.base)
+        return self
+
+    def trainable(self) -> dict[str, nn.Parameter]:
+        """Give the parameters that training changes, by name, in the model's order."""
+        return trainable(self)
+
+    def _nats_U(self, hidden_TD: Tensor, ids_T: Tensor, places_U: Tensor) -> Tensor:
+        """Give the cross-entropy of the tokens at `places_U`, each scored at the place before.
+
+        Where the scores are too many to be held at once, those of a chunk are computed again on
+        the way back.
+        """
+        size = max(1, CHUNK_SCORES // int(self.trunk.model.config.vocab_size))
+        hidden_UD, ids_U = hidden_TD[places_U - 1], ids_T[places_U]
+        if len(places_U) <= size:
+            return self._entropy_U(hidden_UD, ids_U)
+        parts = [
+            cast(Tensor, checkpoint(self._entropy_U, hidden, ids, use_reentrant=False))
+            for hidden, ids in zip(hidden_UD.split(size), ids_U.split(size), strict=True)
+        ]
+        return torch.cat(parts)
+
+    def _entropy_U(self, hidden_UD: Tensor, ids_U: Tensor) -> Tensor:
+        return functional.cross_entropy(self.trunk.logits_UV(hidden_UD), ids_U, reduction="none")

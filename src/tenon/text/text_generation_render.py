@@ -1,0 +1,172 @@
+"""WritingRenderer: prompts and conversations to rows of token ids, each with a weight.
+
+What the base learns to write has weight 1, all else 0; a row that waits for an answer has no
+weight at all. A row that is too long loses tokens at the left of its prompt; answers are never
+cut. T tokens of a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+from tenon.core.errors import DataError, Faults
+from tenon.core.files import digest_of
+from tenon.data.example import Example
+from tenon.data.gold import Turn
+from tenon.text.chat import (
+    Row,
+    chat_template,
+    encode_answers,
+    encode_completion,
+    encode_prompt,
+    encode_question,
+    end_of,
+    fit,
+)
+from tenon.text.render import Rendered
+from tenon.text.settings import PLACE
+from tenon.text.tally import packed
+from tenon.text.template import ChatTemplate, Refused, refuse
+from tenon.text.tokens import Tokens
+
+Form = Literal["chat", "none"]
+JOINT = "\n\n"
+LONG = 0.99
+TALLIED = ("trimmed", "altered", "escaped")
+
+
+def form_of(tokenizer: PreTrainedTokenizerBase, wanted: str, units: str) -> Form:
+    """Say how conversations are written, where that is left to the base.
+
+    Args:
+        wanted: `text.template`.
+        units: "turns" where rows are conversations, which need a template.
+    """
+    if wanted == "auto":
+        return "chat" if tokenizer.chat_template or units == "turns" else "none"
+    return "none" if wanted == "none" else "chat"
+
+
+@dataclass(frozen=True)
+class WritingRenderer:
+    """Prompts and conversations, and what shall be written after them.
+
+    Args:
+        tokenizer: of the base, with offsets.
+        limit: most tokens of a row.
+        form: "chat" writes turns as the base's chat template does, "none" the prompt as it is.
+        instruction: what is asked around a prompt, which stands where it has `{}`; "" for the
+            prompt alone.
+    """
+
+    tokenizer: PreTrainedTokenizerBase
+    limit: int
+    form: Form
+    instruction: str = ""
+
+    @cached_property
+    def template(self) -> ChatTemplate:
+        """How the base writes a conversation."""
+        return chat_template(self.tokenizer)
+
+    @cached_property
+    def template_digest(self) -> str:
+        """Identify the chat template; empty where none is used."""
+        return self.template.digest if self.form == "chat" else ""
+
+    @cached_property
+    def stop_ids(self) -> tuple[int, ...]:
+        """Tokens at which an answer ends."""
+        return self.template.stop_ids if self.form == "chat" else (end_of(self.tokenizer),)
+
+    @property
+    def digest(self) -> str:
+        """Identify everything but the tokenizer that decides the token ids and weights."""
+        return digest_of(["writing.v1", self.template_digest, self.instruction, self.limit])
+
+    def rows(self, examples: Sequence[Example]) -> Rendered:
+        """Give one row an example, or one an answer where the template needs it.
+
+        Raises:
+            DataError: rows that the template cannot teach as they stand, or whose answers leave no
+                room for a prompt; all of these examples at once.
+        """
+        made, told, faults = Rendered([], [], None, [], []), list[str | None](), Faults()
+        for place, example in enumerate(examples):
+            try:
+                rows = self._rows(example)
+            except Refused as error:
+                faults.add(error.fault.where, error.fault.what, error.fault.remedy)
+                continue
+            for row in rows:
+                made.example.append(place)
+                made.ids.append(row.ids)
+                made.cut.append(row.cut)
+                made.targets.append([float(weight) for weight in row.weights])
+                told.append(packed({name: getattr(row, name) for name in TALLIED}))
+        faults.raise_if_any(DataError)
+        return replace(made, tally=told)
+
+    def answer(self, ids: Sequence[int]) -> str:
+        """Give the text of what the base has written."""
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
+
+    def _rows(self, example: Example) -> list[Row]:
+        turns = self._instructed(example.turns or (Turn("user", example.text),))
+        trained, origin = any(turn.trained for turn in turns), example.origin
+        if self.form == "none":
+            rows = [self._plain(turns, origin, trained=trained)]
+        elif trained:
+            rows = encode_answers(self.template, turns, origin)
+        else:
+            rows = [encode_question(self.template, turns, origin)]
+        if any(row.weights[:1] == [1] or not row.ids for row in rows):
+            raise refuse(origin, "the prompt has no tokens in the base's tokenizer", "mend it")
+        return [fit(row, self.limit, origin, tokenizer=self.tokenizer, cut="left") for row in rows]
+
+    def _instructed(self, turns: Sequence[Turn]) -> list[Turn]:
+        if not self.instruction:
+            return list(turns)
+        return [
+            replace(turn, text=self.instruction.replace(PLACE, turn.text))
+            if turn.role == "user"
+            else turn
+            for turn in turns
+        ]
+
+    def _plain(self, turns: Sequence[Turn], origin: str, *, trained: bool) -> Row:
+        """Give the row of a prompt without a template; what the system says comes first."""
+        asked = turns[:-1] if trained else turns
+        prompt = JOINT.join(turn.text for turn in asked)
+        if trained:
+            return encode_completion(self.tokenizer, prompt, turns[-1].text, origin)
+        return encode_prompt(self.tokenizer, prompt, origin)
+
+
+def last_answer(weights_T: Sequence[float]) -> int:
+    """Give the place of the first token of a row's last answer; its length where it has none."""
+    place = len(weights_T)
+    while place and not weights_T[place - 1]:
+        place -= 1
+    if not place:
+        return len(weights_T)
+    while place and weights_T[place - 1]:
+        place -= 1
+    return place
+
+
+def answer_tokens(tokens: Tokens) -> int:
+    """Give the length that 99 of 100 answers do not exceed, the token that ends one among them."""
+    lengths: list[int] = []
+    for row in range(len(tokens)):
+        learned_T = np.flatnonzero(tokens.targets(row))
+        if len(learned_T):
+            runs = np.split(learned_T, np.flatnonzero(np.diff(learned_T) > 1) + 1)
+            lengths += map(len, runs)
+    return int(np.quantile(lengths, LONG, method="inverted_cdf")) if lengths else 0
