@@ -63,9 +63,11 @@ class Scale:
     spread_D: Floats
 
     def apply(self, features_RD: Floats) -> Floats:
+        """Features with mean 0 and spread 1, [R, D]."""
         return (features_RD - self.mean_D) / self.spread_D
 
     def fold(self, weight_LD: Floats, bias_L: Floats) -> tuple[Floats, Floats]:
+        """Weights [L, D] and bias [L] that act on features as they are, not scaled."""
         raw_LD = (weight_LD / self.spread_D).astype(np.float32)
         return raw_LD, (bias_L - raw_LD @ self.mean_D).astype(np.float32)
 
@@ -168,6 +170,7 @@ def held_out(gold_R: Ints, seed: int) -> npt.NDArray[np.bool_]:
 
 
 def scale_of(features_RD: Floats) -> Scale:
+    """Mean and spread of features [R, D]; a feature that does not vary keeps its spread of 1."""
     mean_D = features_RD.mean(axis=0, dtype=np.float64)
     spread_D = features_RD.std(axis=0, dtype=np.float64)
     constant_D = spread_D <= 1e-6 * max(float(spread_D.max()), 1e-30)

@@ -43,15 +43,18 @@ TOLD: Mapping[str, tuple[str, str, str]] = {
         "have answers that no window holds whole, and are learned as if they had none",
     ),
     "trimmed": (
-        "turn", "loses outer blanks in the base's chat template",
+        "turn",
+        "loses outer blanks in the base's chat template",
         "lose outer blanks in the base's chat template",
     ),
     "altered": (
-        "turn", "that is not learned is changed or left out by the base's chat template",
+        "turn",
+        "that is not learned is changed or left out by the base's chat template",
         "that are not learned are changed or left out by the base's chat template",
     ),
     "escaped": (
-        "control token", "was typed in a text, and stays text",
+        "control token",
+        "was typed in a text, and stays text",
         "were typed in texts, and stay text",
     ),
 }

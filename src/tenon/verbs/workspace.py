@@ -97,9 +97,7 @@ def open_workspace(plan: Plan, progress: Progress | None = None) -> Workspace:
     if not {"dev", "test"} & set(parts.counts):
         raise PlanError('data.dev = "" and no data.test: nothing to judge on; give one of them')
     writes = BY_TASK[plan.data.task].writes
-    trunk = trunks.load(
-        base, plan.model, pooler=plan.model.pooling == "pooler", writes=writes
-    )
+    trunk = trunks.load(base, plan.model, pooler=plan.model.pooling == "pooler", writes=writes)
     tokenizer = load_tokenizer(base.folder)
     limit = measure.limit(plan, token_limit(tokenizer, trunks.positions(trunk)))
     rendering = RENDERINGS.get(plan.data.task)
