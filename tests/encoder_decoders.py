@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import (
@@ -18,8 +20,26 @@ from transformers import (
 )
 from transformers.utils import logging
 
+from attached import TABLES, shake
 from bases import HEADS, HIDDEN, INNER, LAYERS, POSITIONS, VOCAB
 from folders import tokenizer
+from tenon.adapters import pack
+from tenon.adapters.fingerprint import fingerprint
+from tenon.adapters.kind import settle
+from tenon.adapters.manifest import Lengths, Manifest, Pooling
+from tenon.adapters.weights import take
+from tenon.data.example import Example
+from tenon.evaluate.probes import probe
+from tenon.model import trunk as trunks
+from tenon.model.attach import attach
+from tenon.model.base import locate
+from tenon.model.seq2seq import Seq2Seq
+from tenon.model.settings import ModelSettings
+from tenon.text.seq2seq import lead
+from tenon.text.text_generation_render import WritingRenderer
+from tenon.text.tokenizer import load_tokenizer
+from tenon.text.tokens import Tokens, collect
+from writers import examples
 
 ENCODER_DECODERS = ("t5", "mt5", "bart", "mbart")
 
@@ -87,3 +107,57 @@ def folder_of(cache: Path, arch: str) -> Path:
         model_of(arch).save_pretrained(folder)
         tokenizer("t5" if "t5" in arch else "bart").save_pretrained(folder)
     return folder
+
+
+def seq2seq(
+    folder: Path,
+    which: str = "lora",
+    *,
+    shaken: bool = False,
+    adapter: bool = True,
+    **own: Any,
+) -> Seq2Seq:
+    """Give a model with an adapter of `attached.TABLES`, or with none."""
+    first = lead(load_tokenizer(folder))
+    settings = ModelSettings(device="cpu")
+    trunk = trunks.load(locate(str(folder)), settings, writes=True, lead=first)
+    if not adapter:
+        return Seq2Seq(trunk, None).eval()
+    held = attach(trunk, settle("mood", {**TABLES[which], **own}), seed=3)
+    made = Seq2Seq(trunk, held.peft)
+    if shaken:
+        shake(made, size=0.1)
+    return made.eval()
+
+
+def renderer_of(folder: Path, limit: int = 48, **more: Any) -> WritingRenderer:
+    """Give the renderer of sources and answers on a base's tokenizer."""
+    return WritingRenderer(load_tokenizer(folder), limit, "none", seq2seq=True, **more)
+
+
+def tokens_of(folder: Path, given: Sequence[Example] | None = None, **more: Any) -> Tokens:
+    """Give the tokens of examples."""
+    return collect(given or examples(), renderer_of(folder, **more))
+
+
+def save(model: Seq2Seq, base: Path, folder: Path, which: str = "lora", **own: Any) -> Path:
+    """Write the adapter directory of `model`, as a run does."""
+    renderer, adapter = renderer_of(base, cut="right"), settle("mood", {**TABLES[which], **own})
+    whole = model.trunk.whole
+    manifest = Manifest(
+        tenon="0.1.0",
+        name="mood",
+        kind=adapter.kind,
+        task="translation",
+        head="seq2seq",
+        prefix="" if whole is model.trunk.model else whole.base_model_prefix,
+        labels=(),
+        base=fingerprint(base, str(base)),
+        pooling=Pooling(mode="tokens"),
+        text=Lengths(max_tokens=48, units="texts", template="none", max_new_tokens=9),
+        layout="transformers",
+        probes=probe("translation", model, renderer),
+    )
+    config = model.peft.peft_config["default"]
+    held = pack.Adapter("mood", adapter.kind, adapter, config, take(model.peft), {}, manifest)
+    return pack.write(folder, held, card="# mood")

@@ -91,7 +91,8 @@ def test_the_base_alone_is_the_base_without_an_adapter(base_of):
     bare = write(writer(folder, adapter=False), tokens, (), batch_tokens=300, how=how)
     model = writer(folder, "houlsby", shaken=True)
     mine = write(model, tokens, (), batch_tokens=300, how=how)
-    found = rivals(model, tokens, mine, ("zero_shot", "copy_source"), batch_tokens=300, how=how)
+    wanted = ("zero_shot", "copy_source")
+    found = rivals(model, tokens, mine, wanted, batch_tokens=300, examples=list, how=how)
     assert found["zero_shot"].answers == bare.answers != mine.answers
     np.testing.assert_allclose(found["zero_shot"].nats_R, bare.nats_R, rtol=1e-6)
     assert found["copy_source"].answers == mine.texts

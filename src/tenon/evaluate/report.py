@@ -160,11 +160,7 @@ def report(
         cost=_plain(cost),
         data=_plain(data),
         environment=_plain(environment or {}),
-        notes=[
-            *notes,
-            *_notes(predictions, part, unseen, task, settings),
-            *_fewer(known[part], rivals),
-        ],
+        notes=[*notes, *_notes(predictions, part, unseen, task, settings, rivals)],
         title=title,
         command=command,
     )
@@ -314,8 +310,9 @@ def _notes(
     new_rows: Answers | None,
     task: str,
     settings: EvaluateSettings,
+    rivals: Mapping[str, Answers],
 ) -> list[str]:
-    notes = _told(task, predictions)
+    notes = [*_told(task, predictions), *_fewer(labelled(predictions[part]), rivals)]
     for name, answers in predictions.items():
         if missing := int((~answers.known_R).sum()):
             rows = said(missing, "row", "have no known label")
