@@ -516,6 +516,7 @@ CASES = {
             "data.task=translation",
             "data.dev={made}/classical.dev.jsonl",
             "data.test={made}/classical.test.jsonl",
+            'text.instruction="把下面的文言文翻译成现代文：\\n{{}}"',
             "evaluate.written_rows=1000",
         ),
         classical,

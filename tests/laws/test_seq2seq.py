@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from transformers import AutoModelForSeq2SeqLM, Trainer, TrainerCallback, TrainingArguments
 
 from attached import TABLES
-from encoder_decoders import ENCODER_DECODERS, folder_of, renderer_of, save, seq2seq, tokens_of
+from encoder_decoders import ENCODER_DECODERS, folder_of, save, seq2seq, tokens_of
 from runs import equal, log, weights
 from tenon.adapters import pack
 from tenon.adapters.kind import settle
@@ -286,4 +286,3 @@ def test_what_an_answer_begins_with_is_put_before_it(base_of):
     assert sides.learned_BP.tolist() == [[False, *[True] * len(answer), False]]
     assert sides.ids_U.tolist() == answer
     assert sides.source_BS[0, 0] == 1 and sides.source_BS[0, -1] == 2
-    assert renderer_of(base_of("bart")).answer(answer) == "dog a"

@@ -6,6 +6,7 @@ count where an answer is compared with them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,53 +23,13 @@ from tenon.data.task import TASKS, Guess, Tally, Task
 from tenon.data.turn_columns import AskedColumns
 
 FEW = 2
-LANGUAGES = frozenset(
-    [
-        "ar",
-        "bg",
-        "bn",
-        "ca",
-        "cs",
-        "da",
-        "de",
-        "el",
-        "en",
-        "es",
-        "et",
-        "fa",
-        "fi",
-        "fr",
-        "he",
-        "hi",
-        "hr",
-        "hu",
-        "id",
-        "it",
-        "ja",
-        "ko",
-        "lt",
-        "lv",
-        "ms",
-        "nl",
-        "no",
-        "pl",
-        "pt",
-        "ro",
-        "ru",
-        "sk",
-        "sl",
-        "sr",
-        "sv",
-        "ta",
-        "th",
-        "tr",
-        "uk",
-        "ur",
-        "vi",
-        "zh",
-    ]
-)
-"""ISO 639-1 codes by which columns of parallel texts are called."""
+LANGUAGES = frozenset({
+    "ar", "bg", "bn", "ca", "cs", "da", "de", "el", "en", "es", "et", "fa", "fi", "fr", "he", "hi",
+    "hr", "hu", "it", "ja", "ko", "lt", "lv", "ms", "nl", "no", "pl", "pt", "ro", "ru", "sk", "sl",
+    "sr", "sv", "ta", "th", "tr", "uk", "ur", "vi", "zh",
+})  # fmt: skip
+"""ISO 639-1 codes by which columns of parallel texts are called; "id" is no language there."""
+CODE = re.compile(r"(?:.*\.)?([a-z]{2})(?:[-_][a-z]{2,4})?")
 NESTED = "translation"
 """The column in which `datasets` keeps a text in several languages as one object."""
 
@@ -231,7 +192,7 @@ def named_pairs(rows: Sequence[Row], sides: Sides) -> list[tuple[str, str]]:
     folded = {name.strip().casefold(): name for name in reversed(names)}
     found = [(folded[a], folded[b]) for a, b in sides.names if a in folded and b in folded]
     if found or sides is not TRANSLATION:
-        return found[:1]
+        return found
     held = [row.values[NESTED] for row in rows if isinstance(row.values.get(NESTED), dict)]
     inner = list(
         dict.fromkeys(str(key) for each in held for key in cast("dict[str, object]", each))
@@ -244,8 +205,8 @@ def named_pairs(rows: Sequence[Row], sides: Sides) -> list[tuple[str, str]]:
 
 def language(column: str) -> str:
     """Give the language that a column is called after: "zh" for "zh-CN"; "" for none."""
-    code = column.strip().lower().rpartition(".")[2].replace("_", "-").partition("-")[0]
-    return code if code in LANGUAGES else ""
+    found = CODE.fullmatch(column.strip().lower())
+    return found[1] if found and found[1] in LANGUAGES else ""
 
 
 def _only_texts(rows: Sequence[Row], sides: Sides) -> tuple[str, str]:
@@ -299,7 +260,8 @@ def recognise(rows: Sequence[Row], *, sides: Sides) -> str:
         return ""
     flat = [unfolded(row, found[0]) for row in rows]
     profiles = profiles_of([Row({c: r.values.get(c) for c in found[0]}, r.origin) for r in flat])
-    texts = all(profile.texts and not profile.repeats for profile in profiles.values())
+    texts = all(profile.texts for profile in profiles.values())
+    texts = texts and not profiles[found[0][1]].repeats
     lists = any(isinstance(row.values.get(found[0][1]), list) for row in flat)
     return f"{sides.spoken} ({found[0][0]!r}, {found[0][1]!r})" if texts or lists else ""
 
