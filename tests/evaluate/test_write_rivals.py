@@ -88,7 +88,10 @@ def test_copies_say_what_was_asked(folder):
     [
         ("A. B! C? D.", "A. B! C?"),
         ("一。二！三？四。", "一。二！三？"),
-        ("Dr. No said 3.14 is it. Then left. Or not. End.", "Dr. No said 3.14 is it. Then left."),
+        (
+            'He said 3.14 is it. "Then left!" Or not. End.',
+            'He said 3.14 is it. "Then left!" Or not.',
+        ),
         ("no end at all", "no end at all"),
         ("One.\n\nTwo.\nThree. Four.", "One.\n\nTwo.\nThree."),
         ("", ""),

@@ -80,8 +80,8 @@ def test_each_learned_answer_of_a_conversation_is_a_row(folders):
 
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_a_source_that_is_too_long_loses_tokens_at_one_side(side, folders):
-    words = "the red fox was glad of the old dog by the river of money".split()
-    given = examples([(" ".join(words), "fox")])
+    text = "the red fox was glad of the old dog by the river of money"
+    given = examples([(text, "fox")])
     whole = renderer_of(folders("bart"), limit=60, cut=side).rows(given)
     made = renderer_of(folders("bart"), limit=9, cut=side).rows(given)
     source = made.ids[0][: made.targets[0].index(1.0)]
@@ -94,12 +94,12 @@ def test_a_source_that_is_too_long_loses_tokens_at_one_side(side, folders):
 
 def test_what_is_asked_around_a_text_stays_when_the_text_is_cut(tmp_path):
     tokenizer = load_tokenizer(causal_folder(tmp_path, "llama", CHATML))
-    limits = {"limit": 60, "form": "chat", "instruction": "is it sad: {}", "cut": "right"}
+    limits = {"limit": 60, "form": "chat", "instruction": "is it sad, {}", "cut": "right"}
     renderer = WritingRenderer(tokenizer, **limits)
     made = renderer.rows(examples([("the fox is good " * 12, "fox")]))
     told = tokenizer.decode(made.ids[0]).replace(" ", "").replace("Ġ", "")
     assert len(made.ids[0]) <= 60 and made.cut[0] > 0
-    assert told.startswith("<s>userisitsad:thefoxisgood")
+    assert told.startswith("<s>userisitsad,thefoxisgood")
     assert "</s>" in told and told.count("assistant") == 1
 
 
