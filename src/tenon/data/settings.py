@@ -102,7 +102,7 @@ class DataSettings(Settings):
     Args:
         task: what is learned.
         train: the rows to learn from: a file, or `path#member` for one part of an archive, a JSON
-            object or a folder.
+            object or a folder; `train.en+train.de` for two files whose lines belong together.
         dev: the rows that choose the best step, given as train is; or the share of train that is
             held out for it, in (0, 0.5]; "" for none, and then the last step is the result.
         test: the rows of the final report, given as train is; "" reports on dev.
