@@ -50,7 +50,8 @@ class Report:
             that is all of them.
         per_class, confusion, calibration: see `tenon.evaluate.tables`; of `part`.
         won, lost, surest_errors, sample: `count` and `rows`; see `tenon.evaluate.rows` and
-            `tenon.evaluate.tag_exam`; of `part`.
+            `tenon.evaluate.tag_exam`; of `part`. The first two also have the baseline that they
+            are `against`.
         scatter: `points` of gold and answer, at most 1,500, and the `rows` there are; of numbers.
         learning_curve: name to points of (step, value); "loss" is train's, in nats.
         cost, data, environment: as given.
@@ -261,8 +262,11 @@ def _tables(
     lead = next((name for group in scores.values() for name in group), "")
     values = {name: group[lead].value for name, group in scores.items() if lead in group}
     order = strongest_first(SCORERS.get(lead), values) if values else []
-    strongest = next((rivals[name] for name in (*order, *rivals) if name in rivals), None)
-    return EXAMS.get(task).tables(known, strongest, level)
+    strongest = next((name for name in (*order, *rivals) if name in rivals), "")
+    tables = EXAMS.get(task).tables(known, rivals.get(strongest), level)
+    for name in {"won", "lost"} & tables.keys():
+        tables[name] = {**tables[name], "against": strongest}
+    return tables
 
 
 def _gold(predictions: Answers) -> bool:

@@ -17,7 +17,7 @@ HUNDREDS = {"percent": " %", "points": ""}
 """Units of scores that are shown times 100, and what stands behind them."""
 SPOKEN = {
     "zero_shot": "the base without the adapter",
-    "few_shot": "the base that is shown three examples",
+    "few_shot": "the base with three examples",
     "copy_source": "the text itself",
     "lead_3": "the first three sentences",
     "linear_probe": "the linear probe",
