@@ -380,10 +380,10 @@ def test_every_baseline_is_drawn_in_a_colour(name):
 def test_each_score_is_compared_with_the_strongest_baseline():
     strong, weak = drawn(90, 3, 0.8, seed=3), drawn(90, 3, 0.5, seed=4)
     both = {"few_shot": {"test": weak}, "zero_shot": {"test": strong}}
-    found = report(
-        {"test": drawn(90, 3, 0.9, seed=1)}, both, EvaluateSettings(scorers=("accuracy",), resamples=200),
-        task="text-classification", cost={}, data={}, curve={}, notes=(),
-    )  # fmt: skip
+    how = EvaluateSettings(scorers=("accuracy",), resamples=200)
+    mine = {"test": drawn(90, 3, 0.9, seed=1)}
+    told = {"cost": {}, "data": {}, "curve": {}, "notes": ()}
+    found = report(mine, both, how, task="text-classification", **told)
     text = read(page.html(found)).text
     assert "Against the base without the adapter:" in text
     assert "Against the base with three examples" not in text
