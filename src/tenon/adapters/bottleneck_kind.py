@@ -160,7 +160,7 @@ class BottleneckSettings(Settings):
     learning_rate=2e-3,
     mergeable=False,
     mergeable_why="an activation stands between its two matrices, so no weight can stand for it",
-    rowwise=False,
+    rowwise=True,
     paper=(
         "Houlsby et al. 2019, Parameter-Efficient Transfer Learning for NLP (arXiv:1902.00751); "
         "Pfeiffer et al. 2020, AdapterFusion (arXiv:2005.00247); He et al. 2022, Towards a Unified "
