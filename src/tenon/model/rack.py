@@ -15,7 +15,7 @@ from typing import cast
 
 from peft import PeftModel
 from peft.tuners.tuners_utils import BaseTunerLayer
-from torch import Tensor, nn
+from torch import nn
 
 from tenon.adapters.kind import KINDS
 from tenon.core.errors import PlanError, RunError
@@ -57,6 +57,9 @@ class Rack:
     fittings: dict[str, Fitting] = field(default_factory=dict[str, Fitting])
     router: Router = field(default_factory=Router)
     _inside: bool = False
+
+    def __post_init__(self) -> None:
+        self.router.device = self.trunk.device
 
     def keep(self, name: str, kind: str, peft: PeftModel) -> None:
         """Take the adapter that was just put on the trunk out of it, and keep it.
@@ -173,11 +176,6 @@ def refuse_unroutable(name: str, kind: str) -> None:
             f"adapter {name}: {kind} cannot be given to single rows of a batch; train and serve it "
             f"alone, or take one of {known}"
         )
-
-
-def row_random(state: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
-    """Give each adapter a copy of one state of torch's generator."""
-    return {name: state.clone() for name in names}
 
 
 def _wrapped(model: nn.Module) -> dict[str, nn.Module]:

@@ -66,29 +66,31 @@ class Router:
 
     Args:
         route: of the batch that is being computed; None between batches.
-        random: adapter to the state of torch's generator that its dropout draws from, so that it
-            draws what it would draw alone; empty where nothing is drawn.
+        device: whose generator dropout draws from.
+        random: adapter to the state of that generator, so that its dropout draws what it would
+            draw alone; empty where nothing is drawn.
     """
 
     route: Route | None = None
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     random: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
 
     @contextlib.contextmanager
-    def on(self, route: Route, random: Mapping[str, Tensor] | None = None) -> Iterator[None]:
+    def on(self, route: Route, random: dict[str, Tensor] | None = None) -> Iterator[None]:
         """Follow a route, and none when done, whatever happened.
 
         A batch that is learned from is routed until its gradients are computed.
 
         Args:
             route: of the batch.
-            random: adapter to the state of its generator at the beginning.
+            random: adapter to the state of its generator, which is moved on.
 
         Raises:
             RunError: another batch is being routed.
         """
         if self.route is not None:
             raise RunError("a batch is routed already; routes of two batches cannot be mixed")
-        self.route, self.random = route, dict(random or {})
+        self.route, self.random = route, {} if random is None else random
         try:
             yield
         finally:
@@ -107,17 +109,17 @@ class Router:
 
     @contextlib.contextmanager
     def drawing(self, name: str) -> Iterator[None]:
-        """Let torch's generator be the adapter's own."""
+        """Let the device's generator be the adapter's own."""
         if name not in self.random:
             yield
             return
-        outside = torch.get_rng_state()
-        torch.set_rng_state(self.random[name])
+        outside = random_state(self.device)
+        set_random_state(self.random[name], self.device)
         try:
             yield
         finally:
-            self.random[name] = torch.get_rng_state()
-            torch.set_rng_state(outside)
+            self.random[name] = random_state(self.device)
+            set_random_state(outside, self.device)
 
 
 class Switch(nn.Module):
@@ -187,6 +189,19 @@ class Switch(nn.Module):
                 return self.base(*given, **named)
         with self.router.within(run), self.router.drawing(owner):
             return self.layers[key_of(owner)](*given, **named)
+
+
+def random_state(device: torch.device) -> Tensor:
+    """Give the state of the generator of a device."""
+    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
+
+
+def set_random_state(state: Tensor, device: torch.device) -> None:
+    """Set the state of the generator of a device."""
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(state, device)
+    else:
+        torch.set_rng_state(state)
 
 
 def _uncompiled(compute: Callable[..., Any]) -> Callable[..., Any]:

@@ -15,11 +15,17 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers.modeling_outputs import Seq2SeqLMOutput
 
+from tenon.core.errors import PlanError
 from tenon.model.head import Head
 from tenon.model.model import quieten, trainable
 from tenon.model.trunk import Trunk
 from tenon.model.writer import IGNORED, chunked_nats_U
 from tenon.text.batch import Batch
+
+SEPARATE = (
+    "adapters of an encoder-decoder cannot share a pass over it, as each answer has a source of "
+    "its own; train them one by one"
+)
 
 
 @dataclass(frozen=True)
@@ -78,6 +84,15 @@ class Seq2Seq(nn.Module):
     def nats(self, batch: Batch) -> Tensor:
         """Give the summed cross-entropy of the learned tokens."""
         return self.nats_U(batch).sum()
+
+    def nats_from(self, hidden_TD: Tensor, batch: Batch) -> Tensor:
+        """Refuse: a batch of one side has no hidden states that could be shared.
+
+        Raises:
+            PlanError: always.
+        """
+        del hidden_TD, batch
+        raise PlanError(SEPARATE)
 
     def targets(self, batch: Batch) -> int:
         """Give how many tokens are learned."""

@@ -61,6 +61,10 @@ class Writer(nn.Module):
         """Give the summed cross-entropy of the learned tokens, each times its weight."""
         return self.nats_U(batch).sum()
 
+    def nats_from(self, hidden_TD: Tensor, batch: Batch) -> Tensor:
+        """Give the same loss from the trunk's hidden states."""
+        return self._nats_U(hidden_TD, batch.to(self.trunk.device)).sum()
+
     def targets(self, batch: Batch) -> int:
         """Give how many tokens are learned."""
         return int((batch.targets_X != 0).sum())
@@ -68,8 +72,10 @@ class Writer(nn.Module):
     def nats_U(self, batch: Batch) -> Tensor:
         """Give the cross-entropy of each learned token, times its weight, in the batch's order."""
         on_device = batch.to(self.trunk.device)
+        return self._nats_U(self.trunk.hidden_TD(on_device), on_device)
+
+    def _nats_U(self, hidden_TD: Tensor, on_device: Batch) -> Tensor:
         places_U = on_device.targets_X.nonzero()[:, 0]
-        hidden_TD = self.trunk.hidden_TD(on_device)
         # A token is scored at the place before it.
         nats_U = chunked_nats_U(self.trunk, hidden_TD[places_U - 1], on_device.ids_T[places_U])
         return nats_U * on_device.targets_X[places_U]
