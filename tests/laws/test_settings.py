@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from attached import TABLES
 from runs import classifier, log, settings, tokens
-from tenon.adapters.bottleneck_kind import NORM_NAMES
+from tenon.adapters.bottleneck_faults import NORM_NAMES
 from tenon.adapters.kind import KINDS, settle
 from tenon.core.errors import PlanError
 from tenon.train.loop import Course, Loop

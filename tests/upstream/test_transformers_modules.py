@@ -11,10 +11,10 @@ from transformers import AutoModelForSequenceClassification
 from transformers.integrations import peft as integration
 
 from bases import HIDDEN, input_ids, tiny
-from tenon.adapters.bottleneck_kind import POST_NORM
+from tenon.adapters.bottleneck_places import POST_NORM
 from tenon.adapters.manifest import HEADS
 
-KIND = "adapters/bottleneck_kind.py"
+KIND = "adapters/bottleneck_places.py"
 BERTS = ("bert", "roberta", "xlm-roberta", "electra")
 
 
@@ -24,13 +24,13 @@ def test_a_berts_output_takes_its_residual_and_norms_the_sum(arch):
     assert list(inspect.signature(output.forward).parameters) == [
         "hidden_states",
         "input_tensor",
-    ], "bottleneck_layer.place_of knows such a module by the name input_tensor; adapt it"
+    ], "bottleneck_placement.place_of knows such a module by the name input_tensor; adapt it"
     h, x = torch.randn(2, 48), torch.randn(2, HIDDEN)
     expected = output.LayerNorm(output.dense(h) + x)
     assert torch.equal(output(h, x), expected), f"{KIND}: parallel and pfeiffer rest on this sum"
 
 
-@pytest.mark.parametrize("arch", sorted(POST_NORM))
+@pytest.mark.parametrize("arch", [*BERTS, "distilbert"])
 def test_the_norm_of_the_table_takes_in_the_residual_and_closes_the_block(arch):
     """The norm's input minus the linear layer's output is the block's residual."""
     trunk = tiny(arch)
