@@ -30,7 +30,7 @@ FAMILY: dict[str, dict[str, Any]] = {
     "adapterplus": {
         "kind": "bottleneck.v1",
         "preset": "adapterplus",
-        "width": 3,
+        "width": 4,
         "init": "identity",
     },
 }

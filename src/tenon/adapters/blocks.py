@@ -71,29 +71,33 @@ def choose(module: str, values: Mapping[str, float]) -> float:
 
 
 def check_labels(setting: str, labels: Iterable[str], modules: Iterable[str]) -> None:
-    """Refuse a label that names no block among `modules`.
+    """Refuse a label that names no block among `modules`, or a default that nothing is left to.
 
     Args:
         setting: its name, for the message.
-        labels: of blocks; `default` is passed over.
+        labels: of blocks, or `default`.
         modules: full names.
 
     Raises:
         PlanError: every such label, one a line.
     """
-    blocks = sorted({block for name in modules if (block := block_of(name))})
+    labels, found = list(labels), [block_of(name) for name in modules]
+    blocks = sorted({block for block in found if block})
     known = {label for block in blocks for label in block.labels}
     faults = [
-        f"{setting}: {label} has no effect, the adapter has no such layer; it has {_span(blocks)}"
+        f"{setting}: {label} has no effect, there is no such layer here; {_span(blocks)}"
         for label in labels
         if label not in known and label != DEFAULT
     ]
+    named = all(block and not set(block.labels).isdisjoint(labels) for block in found)
+    if found and named and DEFAULT in labels:
+        faults.append(f"{setting}: {DEFAULT} has no effect, every layer has its own; remove it")
     if faults:
         raise PlanError("\n".join(faults))
 
 
 def _span(blocks: list[Block]) -> str:
     if not blocks:
-        return "none with a number"
+        return "none has a number"
     numbers = [block.number for block in blocks]
-    return f"{min(numbers)} to {max(numbers)}, counted from 0"
+    return f"they are {min(numbers)} to {max(numbers)}"

@@ -86,9 +86,9 @@ class BottleneckModel(BaseTuner):
         config = cast(BottleneckConfig, super()._prepare_adapter_config(peft_config, model_config))
         names = [name.replace(BASE, "") for name, _ in self.model.named_modules()]
         reach = BaseTuner._check_target_module_exists  # noqa: SLF001
-        reached = [name for name in names if name and reach(config, name)]
-        check_labels("leave_out", config.leave_out or (), reached)
-        left = [name for name in reached if not is_among(name, config.leave_out or ())]
+        left_out = config.leave_out or ()
+        check_labels("leave_out", left_out, names)
+        left = [n for n in names if n and reach(config, n) and not is_among(n, left_out)]
         if isinstance(config.reduction, dict):
             check_labels("reduction", config.reduction, left)
         if config.invertible is not None and all(map(block_of, left)):

@@ -137,7 +137,7 @@ class BottleneckSettings(Settings):
     original_ln_after: bool | None = None
     residual_before_ln: bool | None = None
     init: Literal["identity", "near", "bert", "mam"] = "identity"
-    leave_out: tuple[int | str, ...] | None = None
+    leave_out: list[int | str] | None = None
     phm_dim: int | None = Field(default=None, ge=1, le=64)
     phm_rank: int | None = Field(default=None, ge=1, le=1024)
     phm_shared: bool | None = None
@@ -269,15 +269,15 @@ def _parted(
 
     if settings.invertible is None:
         return (), sites.modules(targets)
-    rest = {site: names for site, names in targets.items() if site != EMBEDDINGS}
-    names = sites.modules(rest)
-    if targets and EMBEDDINGS not in targets:
+    tables = {site: targets[site] for site in targets if site.rpartition(".")[2] == EMBEDDINGS}
+    names = sites.modules({site: targets[site] for site in targets if site not in tables})
+    if targets and not tables:
         raise PlanError(f'invertible: has no effect without "{EMBEDDINGS}" among the sites; add it')
     if strange := bottleneck_places.outside(names):
         raise PlanError(
             f"sites: {strange[0]} lies in no layer, where invertible puts a coupling; leave it out"
         )
-    return targets.get(EMBEDDINGS, ()), names
+    return sites.modules(tables), names
 
 
 def _held(settings: BottleneckSettings, model_type: str) -> Norms:

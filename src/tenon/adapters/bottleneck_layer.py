@@ -268,6 +268,13 @@ class BottleneckLayer(nn.Module, BaseTunerLayer):
     def _remember(self, _: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
         self.input_D = args[0]
 
+    def remove(self, name: str) -> None:
+        """Take adapter `name` off this module alone; which adapter is active stays as it is."""
+        for attribute in (*self.adapter_layer_names, *self.other_param_names):
+            held = getattr(self, attribute)
+            if name in held:
+                del held[name]
+
     def release(self) -> None:
         """Let go of what `read_at` took hold of, before the module is unwrapped."""
         if self.hook is not None:
