@@ -37,7 +37,9 @@ NAMES = {
     "always_no_answer": "Always no answer",
     "frequent_tag": "Frequent tag",
     "zero_shot": "Base alone",
-    "copy_source": "Prompt copied",
+    "few_shot": "Base with 3 examples",
+    "copy_source": "Text copied",
+    "lead_3": "First 3 sentences",
 }
 METHODS = {
     "wilson": "Wilson interval",

@@ -13,6 +13,7 @@ from tenon.adapters.settings import AdapterSettings
 from tenon.core.errors import PlanError
 from tenon.core.files import digest_of, read_json, write_json
 from tenon.core.settings import Settings
+from tenon.data.parallel import each_path
 from tenon.data.settings import DataSettings
 from tenon.evaluate.settings import EvaluateSettings
 from tenon.model.settings import ModelSettings
@@ -143,7 +144,11 @@ class Plan(Settings):
 
 
 def below(path: str, folder: str) -> str:
-    """Give `path` relative to `folder` where it lies below it, else as it is."""
+    """Give a path, or a pair of them, relative to `folder` where it lies there, else as it is."""
+    return each_path(path, lambda one: _below(one, folder))
+
+
+def _below(path: str, folder: str) -> str:
     if not folder or not path.startswith(folder.rstrip(os.sep) + os.sep):
         return path
     return Path(path).relative_to(folder).as_posix()

@@ -20,7 +20,9 @@ SHORT = {
     PROBE: "probe",
     "frequent_tag": "frequent",
     "zero_shot": "base",
+    "few_shot": "3 shots",
     "copy_source": "copied",
+    "lead_3": "lead 3",
 }
 COLOURS = {"better": "bold green", "worse": "bold red"}
 COSTS = {
