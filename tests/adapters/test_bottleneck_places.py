@@ -69,7 +69,7 @@ def states(model):
 
 @pytest.mark.parametrize("arch", sorted(POST_NORM))
 def test_a_norm_of_the_table_takes_in_the_linear_layers_output_and_the_residual(arch):
-    """What is left of the norm's input is an output that came before: of a norm, or the embeddings."""
+    """What is left of the norm's input came out before: of a norm, or of the embeddings."""
     model = model_of(arch)
     found = sites.places(model).modules
     linears = [n for s in ("attention.out", "cross.out", "mlp.out") for n in found.get(s, ())]
