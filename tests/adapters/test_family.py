@@ -458,6 +458,16 @@ def test_the_adapter_survives_a_copy_of_its_model(which):
     assert torch.equal(hidden(model), moved), "the copy shares something with its original"
 
 
+@pytest.mark.parametrize(("arch", "which"), [("llama", "parallel"), ("bert", "pfeiffer")])
+def test_an_input_that_is_given_by_name_is_the_input(arch, which):
+    model = attached(arch, which)
+    shake(model)
+    layer = of(model)[0]
+    x = torch.randn(2, 3, HIDDEN)
+    name = "x" if which == "parallel" else "input"
+    assert torch.equal(layer(**{name: x}), layer(x))
+
+
 def test_a_module_of_a_block_keeps_what_the_model_asks_it_for():
     layer = of(attached("modernbert", "pfeiffer"))[0]
     assert layer.attention_type == layer.base_layer.attention_type

@@ -103,6 +103,27 @@ def test_transformers_knows_adapter_tensors_by_the_lower_cased_type():
     )
 
 
+@pytest.mark.parametrize("arch", ["bert", "gpt2", "llama", "t5", "electra"])
+def test_a_trunk_has_word_embeddings_and_no_output_head(arch):
+    trunk = tiny(arch)
+    assert isinstance(trunk.get_input_embeddings(), nn.Embedding)
+    assert trunk.get_output_embeddings() is None, (
+        "adapters/bottleneck.py: uncouple_head looks for the head by this"
+    )
+
+
+def test_gpt2_adds_its_positions_before_a_dropout_that_the_first_block_reads():
+    trunk = tiny("gpt2")
+    seen = {}
+    trunk.drop.register_forward_hook(lambda _m, i, out: seen.update(sum=i[0], out=out))
+    trunk.h[0].register_forward_pre_hook(lambda _m, i: seen.update(block=i[0]))
+    ids = input_ids()
+    trunk(input_ids=ids)
+    positions = trunk.wpe.weight[: ids.shape[1]]
+    torch.testing.assert_close(seen["sum"], trunk.wte(ids) + positions)
+    assert torch.equal(seen["out"], seen["block"]), f"{KIND}: SUMMED has another place for gpt2"
+
+
 def test_t5_reads_the_format_of_its_last_layer_through_the_adapter():
     """`wo.weight.dtype`: a wrapped layer has to show its base's weight."""
     from attached import attached

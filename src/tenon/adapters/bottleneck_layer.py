@@ -205,24 +205,22 @@ class BottleneckLayer(nn.Module, BaseTunerLayer):
             self.input_D = None
             return self.base_layer(*args, **kwargs)
         if self.place == "around":
-            return self._around(args[0], names)
+            return self._around(_first(args, kwargs), names)
         if self.place == "residual":
             return self._residual(names, *args, **kwargs)
         output = self.base_layer(*args, **kwargs)
+        if self.place == "beside":
+            return _plus(output, self._sum(_first(args, kwargs), names))
         if isinstance(output, tuple):
-            return (self._changed(args, output[0], names), *output[1:])
-        return self._changed(args, output, names)
+            return (self._changed(output[0], names), *output[1:])
+        return self._changed(output, names)
 
-    def _changed(
-        self, args: tuple[Any, ...], output_D: torch.Tensor, names: list[str]
-    ) -> torch.Tensor:
+    def _changed(self, output_D: torch.Tensor, names: list[str]) -> torch.Tensor:
         """Give the output of the wrapped module as the adapters change it."""
         if self.place == "coupled":
             for name in names:
                 output_D = self._through(name, output_D, inverse=False)
             return output_D
-        if self.place == "beside":
-            return _plus(output_D, self._sum(args[0], names))
         if self.place == "across":
             input_D, self.input_D = cast(torch.Tensor, self.input_D), None
             return _plus(output_D, self._sum(input_D, names))
@@ -312,6 +310,10 @@ def _matrix(inputs: int, outputs: int, config: BottleneckConfig) -> nn.Module:
 
 def _device(held: nn.Module | nn.Parameter) -> torch.device:
     return held.device if isinstance(held, nn.Parameter) else next(held.parameters()).device
+
+
+def _first(args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor:
+    return args[0] if args else next(iter(kwargs.values()))
 
 
 def _plus(hidden_D: torch.Tensor, delta_D: torch.Tensor) -> torch.Tensor:
