@@ -99,7 +99,7 @@ def test_only_plain_names_name_an_adapter(name):
 PLACES = {
     "lora": set(WEIGHTED),
     "houlsby": set(WEIGHTED),
-    "pfeiffer": {"attention.out", "mlp.out"},
+    "pfeiffer": {site for site in WEIGHTED if site.endswith(".out")},
     "parallel": {"mlp.out"},
 }
 
