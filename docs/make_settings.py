@@ -32,7 +32,8 @@ A plan has exactly one such table. `kind` names the kind and `sites` the places;
 are the kind's. `sites` is a list of site names, or of globs over the names of linear layers and
 embeddings. If it is left out, the kind decides."""
 PRESETS = """A setting that is given replaces the preset's; `width` replaces `reduction`. The three
-last rows hold for bases that normalise after each block (BERT and its kin)."""
+last rows hold for bases that normalise after each block (BERT and its kin). In the others, presets
+with `original_ln_before` read the sum of the MLP's output and the residual, and add to it."""
 PLACES = """## Sites
 
 A site name means the same on every architecture. `attention` stands for its four sites and `mlp`

@@ -159,7 +159,8 @@ def _flat(table: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
         if name == "adapters":
             for adapter in value:
                 own = {"kind": adapter["kind"], "sites": adapter["sites"], **adapter["own"]}
-                yield from _flat(own, f"adapters.{adapter['name']}.")
+                # a kind's setting may be a table itself, a value for each layer
+                yield from ((f"adapters.{adapter['name']}.{each}", own[each]) for each in own)
         elif isinstance(value, dict):
             yield from _flat(value, f"{prefix}{name}.")
         else:

@@ -110,6 +110,9 @@ def toml(value: Any) -> str:
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     if isinstance(value, list | tuple):
         return f"[{', '.join(toml(each) for each in value)}]"
+    if isinstance(value, dict):
+        each = (f"{json.dumps(key)} = {toml(inner)}" for key, inner in value.items())
+        return f"{{ {', '.join(each)} }}"
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10_000:
         return f"{value:_}"
     return json.dumps(value)
