@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from peft import PeftConfig, PeftModel, get_peft_model
 
+from tenon.adapters.bottleneck import uncouple_head
 from tenon.adapters.fit import fit
 from tenon.adapters.pack import Adapter
 from tenon.adapters.settings import AdapterSettings
@@ -72,4 +73,6 @@ def _wrapped(trunk: Trunk, config: PeftConfig) -> PeftModel:
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
         peft = get_peft_model(trunk.model, config, adapter_name=PEFT_NAME)
     assert isinstance(peft, PeftModel)  # noqa: S101 - mixed models are never asked for
+    if trunk.whole is not None:
+        uncouple_head(trunk.whole)
     return peft

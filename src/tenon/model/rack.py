@@ -17,6 +17,7 @@ from peft import PeftModel
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
+from tenon.adapters.bottleneck import UncoupledHead
 from tenon.adapters.kind import KINDS
 from tenon.core.errors import PlanError, RunError
 from tenon.model.route import Route, Router, Segment, Switch
@@ -76,6 +77,11 @@ class Rack:
         refuse_unroutable(name, kind)
         if name in self.fittings:
             raise PlanError(f"adapter {name}: there is one of this name already; choose another")
+        if self.trunk.whole is not None and isinstance(self.trunk.output, UncoupledHead):
+            raise PlanError(
+                f"adapter {name}: changes the base's language-model head, which all rows of a batch "
+                "share; train and serve it alone, or take a preset without a coupling"
+            )
         layers = _wrapped(self.trunk.model)
         bases = {path: _base_of(layer) for path, layer in layers.items()}
         self.fittings[name] = Fitting(peft, layers, bases)
