@@ -23,9 +23,13 @@ PAGES = {
     "Preview": "preview:preview_page",
     "Report": "report:report_page",
     "Run": "run:run_page",
+    "Runs": "run:runs_page",
     "RunView": "run:view_page",
     "Starter": "lists:starter_page",
+    "tuple of Findings": "findings:several_page",
     "tuple of Kind": "lists:kinds_page",
+    "tuple of Plan": "preview:plans_page",
+    "tuple of Preview": "preview:previews_page",
     "tuple of Scorer": "lists:scorers_page",
     "tuple of Setting": "lists:settings_page",
 }
