@@ -41,7 +41,7 @@ def test_a_settled_table_settles_to_itself(table):
 def test_the_default_sites_follow_the_preset():
     assert settle("a", TABLES["houlsby"]).sites == ("attention.out", "mlp.out")
     assert settle("a", TABLES["pfeiffer"]).sites == ("mlp.out",)
-    assert settle("a", TABLES["lora"]).sites == ("attention", "mlp")
+    assert settle("a", TABLES["lora"]).sites == ("linear",)
 
 
 def test_all_faults_of_a_table_come_at_once():

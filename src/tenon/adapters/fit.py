@@ -8,7 +8,8 @@ from peft import PeftConfig
 from transformers import PreTrainedModel
 
 from tenon.adapters import sites
-from tenon.adapters.kind import KINDS
+from tenon.adapters.kind import KINDS, Kind, Targets
+from tenon.adapters.layers import SAID, sort_of
 from tenon.adapters.settings import AdapterSettings
 from tenon.core.errors import PlanError
 
@@ -34,9 +35,30 @@ def fit(trunk: PreTrainedModel, settings: AdapterSettings) -> Fit:
     """
     kind = KINDS.get(settings.kind)
     try:
-        places = sites.resolve(trunk, settings.sites)
+        places = sites.resolve(trunk, settings.sites, kind.wraps)
+        _refuse_sorts(trunk, places, kind)
         return Fit(places, kind.config(kind.settings(**settings.own), places, trunk.config))
     except PlanError as error:
         lines = str(error).splitlines()
         prefix = f"adapters.{settings.name}."
         raise PlanError("\n".join(f"{prefix}{line}" for line in lines)) from error
+
+
+def _refuse_sorts(trunk: PreTrainedModel, places: Targets, kind: Kind) -> None:
+    """Refuse sites whose modules are of a sort that the kind cannot wrap."""
+    faults: list[str] = []
+    for site, names in places.items():
+        for name in names:
+            module = trunk.get_submodule(name)
+            sort = sort_of(module)
+            if sort in kind.wraps:
+                continue
+            what = SAID[sort] if sort else f"a {type(module).__name__}"
+            faults.append(
+                f"sites: {site} of this {trunk.config.model_type} model is {what} ({name}), and "
+                f"{kind.name} sits on {' or '.join(SAID[each] for each in kind.wraps)}; "
+                "choose other sites, or lora.v1"
+            )
+            break
+    if faults:
+        raise PlanError("\n".join(faults))

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from tenon.adapters.names import WEIGHTED, is_name, members
+from tenon.adapters.names import WEIGHTED, WRAPPED, Sort, is_name, members, split
 from tenon.adapters.settings import AdapterSettings
 from tenon.core.errors import PlanError, did_you_mean
 from tenon.core.manual import Setting, manual
@@ -57,6 +57,7 @@ class Kind:
         rowwise: whether each row of one batch can have its own adapter.
         paper: authors, year and title.
         summary: what it does, one sentence.
+        wraps: the sorts of modules that it can sit on.
         choose_sites: default sites where they depend on the settings.
         choose_places: the named sites that it can be put on, where they depend on the settings;
             all linear layers and embeddings unless given.
@@ -74,6 +75,7 @@ class Kind:
     rowwise: bool
     paper: str
     summary: str
+    wraps: tuple[Sort, ...] = WRAPPED
     choose_sites: Callable[[Any], tuple[str, ...]] | None = None
     choose_places: Callable[[Any], tuple[str, ...]] | None = None
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
@@ -136,6 +138,7 @@ def kind(
     rowwise: bool,
     paper: str,
     summary: str,
+    wraps: tuple[Sort, ...] = WRAPPED,
     choose_sites: Callable[[Any], tuple[str, ...]] | None = None,
     choose_places: Callable[[Any], tuple[str, ...]] | None = None,
     presets: Mapping[str, Mapping[str, Any]] | None = None,
@@ -155,6 +158,7 @@ def kind(
             rowwise=rowwise,
             paper=paper,
             summary=summary,
+            wraps=wraps,
             choose_sites=choose_sites,
             choose_places=choose_places,
             presets=presets or {},
@@ -241,7 +245,7 @@ def _misplaced(
     can = chosen.places(settings)
     preset = f" with preset {getattr(settings, 'preset', '')}" if chosen.presets else ""
     for site in sites:
-        if is_name(site) and not set(members(site)) <= set(can):
+        if is_name(site) and not {split(each)[1] for each in members(site)} <= set(can):
             yield (
                 f"{where}.sites: {site} is no place for {chosen.name}{preset}; "
                 f"it can be put on {', '.join(can)}"

@@ -41,7 +41,7 @@ class LoraSettings(Settings):
     "lora.v1",
     title="LoRA",
     settings=LoraSettings,
-    default_sites=("attention", "mlp"),
+    default_sites=("linear",),
     learning_rate=1e-3,
     mergeable=True,
     mergeable_why="the update is one matrix per layer, B A, which adds to the layer's weight",
