@@ -29,8 +29,9 @@ not known, or that would have no effect in its plan, is refused."""
 ADAPTER = """## `[adapters.NAME]`
 
 A plan has exactly one such table. `kind` names the kind and `sites` the places; the other settings
-are the kind's. `sites` is a list of site names, or of globs over the names of linear layers and
-embeddings. If it is left out, the kind decides."""
+are the kind's. [The kinds](kinds.md) are compared on a page of their own. `sites` is a list of site
+names, or of globs over the names of the modules that the kind can sit on, most often linear layers.
+If it is left out, the kind decides."""
 PRESETS = """A setting that is given replaces the preset's; `width` replaces `reduction`. The three
 last rows hold for bases that normalise after each block (BERT and its kin)."""
 PLACES = """## Sites
@@ -73,11 +74,12 @@ def _kind(kind: Kind) -> str:
     parts = [
         f"### `{kind.name}`: {kind.title}",
         f"{kind.summary} Source: {kind.paper}.",
-        f"Learning rate where none is given: {kind.learning_rate:g}. "
+        f"Learning rate where none is given: {kind.learning_rate:g} ({kind.rate_source}). "
         f"Can be merged: {'yes' if kind.mergeable else 'no'}, {kind.mergeable_why}. "
         f"Sites where none are given: {sites}.",
-        _settings(kind.manual()),
     ]
+    if kind.manual():
+        parts.append(_settings(kind.manual()))
     if kind.presets:
         parts += [f"#### Presets of `{kind.name}`\n\n{PRESETS}", _presets(kind)]
     return "\n\n".join(parts)

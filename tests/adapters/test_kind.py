@@ -10,24 +10,58 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from peft import PeftType
 
 from attached import TABLES
 from tenon.adapters.bottleneck_kind import NORM_NAMES, NORMS, PRESETS, BottleneckSettings
 from tenon.adapters.kind import KINDS, Kind, kind, settle
-from tenon.adapters.names import GROUPS, NAMES, WEIGHTED, members
-from tenon.adapters.peft_kinds import LoraSettings
+from tenon.adapters.lora_kinds import LoraSettings
+from tenon.adapters.names import GROUPS, NAMES, WEIGHTED, members, split
+from tenon.adapters.refused import REFUSED
 from tenon.core.errors import PlanError
 from tenon.core.registry import Registry
 from tenon.core.settings import Settings
 
 
-def test_both_kinds_of_this_release_are_registered_and_complete():
-    assert KINDS.names() == ["bottleneck.v1", "lora.v1"]
+def test_each_kind_is_registered_and_complete():
+    assert len(KINDS.names()) >= 30
     for name, found in KINDS:
-        assert found.name == name
+        assert found.name == name and name.endswith(".v1")
         assert found.summary.endswith(".") and found.paper and found.mergeable_why
-        assert 1e-5 < found.learning_rate < 1e-2
+        assert found.rate_source and 1e-4 < found.learning_rate <= 0.1
         assert found.sites(found.settings()) == found.default_sites
+        places = {split(each)[1] for site in found.default_sites for each in members(site)}
+        assert places <= set(found.places(found.settings()))
+        assert set(found.divides) <= set(found.settings.model_fields)
+        assert all(setting.meaning for setting in found.manual()), name
+
+
+def test_every_type_of_peft_is_a_kind_or_refused_with_a_reason():
+    made = {_made(name).peft_type for name, _ in KINDS if name != "bottleneck.v1"}
+    refused = {each.peft_type for each in REFUSED.values() if each.peft_type}
+    assert not made & refused
+    assert {peft_type.value for peft_type in PeftType} == {each.value for each in made} | refused
+    for name, each in REFUSED.items():
+        assert each.name == name and each.why and not each.why.endswith(".")
+        assert not each.instead or each.instead in KINDS.names()
+        assert f"{name}.v1" not in KINDS.names()
+
+
+def _made(name):
+    own = {"token_ids": (1,)} if name == "trainable_tokens.v1" else {}
+    kind = KINDS.get(name)
+    return kind.config(kind.settings(**own), {}, _base("bert"))
+
+
+@pytest.mark.parametrize("name", ["adalora.v1", "AdaLoRA", "adalora", "prefix-tuning.v1", "pissa"])
+def test_a_refused_method_is_told_by_its_reason(name):
+    with pytest.raises(PlanError, match=r"^adapters.mood.kind: \S.* is refused: .*; take lora.v1"):
+        settle("mood", {"kind": name})
+
+
+def test_a_refused_method_without_another_names_none():
+    with pytest.raises(PlanError, match="no task here does that$"):
+        settle("mood", {"kind": "cartridge.v1"})
 
 
 @pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)

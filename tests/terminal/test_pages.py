@@ -118,7 +118,7 @@ def test_the_page_of_kinds_tells_each_preset():
     assert "activation swish relu relu" in lines
     assert "sites by preset" in lines
     assert any(line.startswith("activation by preset") for line in lines)
-    assert "sites attention, mlp" in lines
+    assert "sites linear" in lines
 
 
 def test_the_page_of_an_adapter():

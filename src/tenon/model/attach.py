@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import warnings
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
-from peft import PeftConfig, PeftModel, get_peft_model
+from peft import PeftModel
 
 from tenon.adapters.fit import fit
 from tenon.adapters.pack import Adapter
 from tenon.adapters.settings import AdapterSettings
-from tenon.adapters.weights import PEFT_NAME, put
+from tenon.adapters.weights import put
+from tenon.adapters.wrap import wrap
 from tenon.model.trunk import Trunk
 
 
@@ -43,7 +43,7 @@ def attach(trunk: Trunk, settings: AdapterSettings, seed: int) -> Attached:
     places, config = fit(trunk.model, settings)
     with unchanged_random_state():
         torch.manual_seed(seed)
-        return Attached(_wrapped(trunk, config), places)
+        return Attached(wrap(trunk.model, config), places)
 
 
 def restore(trunk: Trunk, adapter: Adapter) -> PeftModel:
@@ -56,7 +56,7 @@ def restore(trunk: Trunk, adapter: Adapter) -> PeftModel:
             trunk then carries a fresh adapter and must be loaded again.
     """
     with unchanged_random_state():
-        peft = _wrapped(trunk, adapter.config)
+        peft = wrap(trunk.model, adapter.config)
     put(peft, adapter.weights)
     return peft.requires_grad_(requires_grad=False)
 
@@ -64,12 +64,3 @@ def restore(trunk: Trunk, adapter: Adapter) -> PeftModel:
 def unchanged_random_state() -> AbstractContextManager[None]:
     """Give back torch's random state, of the CPU and of every GPU, when done."""
     return torch.random.fork_rng(devices=range(torch.cuda.device_count()))
-
-
-def _wrapped(trunk: Trunk, config: PeftConfig) -> PeftModel:
-    with warnings.catch_warnings():
-        # PEFT asks transformers under a name that transformers is about to rename.
-        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
-        peft = get_peft_model(trunk.model, config, adapter_name=PEFT_NAME)
-    assert isinstance(peft, PeftModel)  # noqa: S101 - mixed models are never asked for
-    return peft

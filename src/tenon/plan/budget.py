@@ -10,8 +10,9 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModel, PreTrainedModel, T5EncoderModel
 
+from tenon.adapters.kind import KINDS
 from tenon.core.errors import FileError
-from tenon.model.attach import attach
+from tenon.model.attach import attach, unchanged_random_state
 from tenon.model.base import Base
 from tenon.model.loading import POOLERS
 from tenon.model.trunk import DTYPES, Trunk, pick_device
@@ -104,7 +105,8 @@ def budget(plan: Plan, base: Base, labels: int) -> Budget:
         FileError: the base's config is not one that transformers knows.
         PlanError: a site matches nothing, or the kind refuses the base.
     """
-    trunk = shapes(base, pooler=plan.model.pooling == "pooler")
+    on = "cpu" if KINDS.get(plan.adapter.kind).reads_weights else "meta"
+    trunk = shapes(base, pooler=plan.model.pooling == "pooler", device=on)
     sizes = {name: parameter.numel() for name, parameter in trunk.model.named_parameters()}
     dtype = _dtype(plan)
     attached = attach(trunk, plan.adapter, plan.seed)
@@ -124,8 +126,11 @@ def budget(plan: Plan, base: Base, labels: int) -> Budget:
     )
 
 
-def shapes(base: Base, *, pooler: bool = False) -> Trunk:
+def shapes(base: Base, *, pooler: bool = False, device: str = "meta") -> Trunk:
     """Give a base's trunk without its weights: every tensor has a shape and no data.
+
+    Args:
+        device: "cpu" for random data instead, which some kinds need to be counted on.
 
     Raises:
         FileError: the base's config is not one that transformers knows.
@@ -138,7 +143,7 @@ def shapes(base: Base, *, pooler: bool = False) -> Trunk:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         what = f"transformers cannot read its config ({first})"
         raise FileError(f"base {base.name}: {what}") from error
-    with torch.device("meta"):
+    with torch.device(device), unchanged_random_state():
         model = _empty(config, pooler=pooler)
     model.requires_grad_(requires_grad=False)
     count = sum(parameter.numel() for parameter in model.parameters())

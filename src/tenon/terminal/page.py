@@ -26,6 +26,7 @@ PAGES = {
     "RunView": "run:view_page",
     "Starter": "lists:starter_page",
     "tuple of Kind": "lists:kinds_page",
+    "tuple of Refused": "lists:refused_page",
     "tuple of Scorer": "lists:scorers_page",
     "tuple of Setting": "lists:settings_page",
 }
