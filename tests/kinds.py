@@ -17,7 +17,6 @@ SMALL: dict[str, dict[str, Any]] = {
     "road.v1": {"group": 8},
     "supertuning.v1": {"sparsity": 0.9},
     "tinylora.v1": {"size": 8},
-    "trainable_tokens.v1": {"token_ids": (5, 6, 7, 8, 9)},
     "unilora.v1": {"length": 512},
     "vblora.v1": {"vectors": 16, "length": 8},
     "vera.v1": {"rank": 8},

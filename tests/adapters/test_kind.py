@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from peft import PeftType
 
-from attached import TABLES
+from attached import TABLES, attach
+from bases import tiny
 from tenon.adapters.bottleneck_kind import NORM_NAMES, NORMS, PRESETS, BottleneckSettings
 from tenon.adapters.kind import KINDS, Kind, kind, settle
 from tenon.adapters.lora_kinds import LoraSettings
@@ -48,9 +49,8 @@ def test_every_type_of_peft_is_a_kind_or_refused_with_a_reason():
 
 
 def _made(name):
-    own = {"token_ids": (1,)} if name == "trainable_tokens.v1" else {}
     kind = KINDS.get(name)
-    return kind.config(kind.settings(**own), {}, _base("bert"))
+    return kind.config(kind.settings(), {}, _base("bert"))
 
 
 @pytest.mark.parametrize("name", ["adalora.v1", "AdaLoRA", "adalora", "prefix-tuning.v1", "pissa"])
@@ -221,8 +221,6 @@ def test_whole_alphas_are_written_as_whole_numbers():
 
 
 def _base(model_type):
-    from bases import tiny
-
     return tiny(model_type).config
 
 
@@ -247,3 +245,14 @@ def test_naming_and_settling_kinds_needs_no_torch(then):
 
 def test_names_are_sorted():
     assert all(first < second for first, second in pairwise(KINDS.names()))
+
+
+def test_lora_plus_is_a_factor_on_the_rate_of_b():
+    lora = KINDS.get("lora.v1")
+    own = settle("mood", {"kind": "lora.v1", "b_learning_rate_ratio": 8}).own
+    assert lora.factors(own) == {".lora_B.": 8.0, ".lora_embedding_B.": 8.0}
+    model = attach(tiny("bert"), {"kind": "lora.v1", "sites": ["attention.query", "embeddings"]})
+    for part in lora.factors(own):
+        assert any(part in name for name, p in model.named_parameters() if p.requires_grad), part
+    assert set(lora.factors(LoraSettings().model_dump()).values()) == {1.0}
+    assert KINDS.get("ia3.v1").factors({}) == {}

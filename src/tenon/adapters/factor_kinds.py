@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tenon.adapters.kind import Targets, kind
 from tenon.adapters.transposed import is_transposed
@@ -47,8 +47,8 @@ class DeloraSettings(Settings):
     title="DeLoRA",
     settings=DeloraSettings,
     default_sites=("linear",),
-    learning_rate=5e-3,
-    rate_source="PEFT's method comparison (1e-3 to a 3B decoder), raised here",
+    learning_rate=1e-3,
+    rate_source="PEFT's method comparison (1e-3 to a 3B decoder); 5e-3 diverges here",
     mergeable=True,
     mergeable_why=ADDS,
     rowwise=False,
@@ -84,6 +84,12 @@ class GraloraSettings(Settings):
     alpha: int = Field(default=16, ge=1)
     blocks: int = Field(default=2, ge=1)
     dropout: float = Field(default=0.0, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> GraloraSettings:
+        if self.rank % self.blocks:
+            raise ValueError(f"rank is {self.rank}, which blocks = {self.blocks} does not divide")
+        return self
 
 
 @kind(

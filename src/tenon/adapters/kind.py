@@ -70,6 +70,8 @@ class Kind:
         rate_source: where `learning_rate` is from.
         reads_weights: whether its size follows from the base's weights, not from its shapes alone.
         choose_sites: default sites where they depend on the settings.
+        choose_factors: gives, from the settings, part of a parameter's name to the factor on the
+            learning rate that it takes; none unless given.
         choose_places: the named sites that it can be put on, where they depend on the settings;
             those of the sorts that it wraps unless given.
         presets: value of the setting `preset` to the values that it gives to other settings.
@@ -94,6 +96,7 @@ class Kind:
     reads_weights: bool = False
     choose_sites: Callable[[Any], tuple[str, ...]] | None = None
     choose_places: Callable[[Any], tuple[str, ...]] | None = None
+    choose_factors: Callable[[Any], dict[str, float]] | None = None
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
 
     def sites(self, settings: Settings) -> tuple[str, ...]:
@@ -109,6 +112,14 @@ class Kind:
         linear = LINEAR if {"linear", "transposed"} & set(self.wraps) else ()
         tables = ("embeddings",) if "embedding" in self.wraps else ()
         return (*linear, *tables, *(("norms",) if "norm" in self.wraps else ()))
+
+    def factors(self, own: Mapping[str, Any]) -> dict[str, float]:
+        """Give part of a parameter's name to the factor on the learning rate that it takes.
+
+        Args:
+            own: the kind's own settings, as `AdapterSettings.own` has them.
+        """
+        return self.choose_factors(self.settings(**own)) if self.choose_factors else {}
 
     def manual(self) -> tuple[Setting, ...]:
         """Give its own settings; one that a preset decides has no default, but `by_preset`."""
@@ -178,6 +189,7 @@ def kind(
     reads_weights: bool = False,
     choose_sites: Callable[[Any], tuple[str, ...]] | None = None,
     choose_places: Callable[[Any], tuple[str, ...]] | None = None,
+    choose_factors: Callable[[Any], dict[str, float]] | None = None,
     presets: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Callable[[Configure], Kind]:
     """Make the decorated function's kind and register it; the arguments are `Kind`'s."""
@@ -203,6 +215,7 @@ def kind(
             reads_weights=reads_weights,
             choose_sites=choose_sites,
             choose_places=choose_places,
+            choose_factors=choose_factors,
             presets=presets or {},
         )
         return KINDS.add(name, made)

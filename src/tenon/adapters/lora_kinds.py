@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
 
+B_NAMES = (".lora_B.", ".lora_embedding_B.")
+
+
 class DoraSettings(Settings):
     """What can be set of DoRA.
 
@@ -63,6 +66,7 @@ class LoraSettings(DoraSettings):
     rowwise=True,
     paper="Hu et al. 2021, LoRA: Low-Rank Adaptation of Large Language Models (arXiv:2106.09685)",
     summary="Adds to each chosen linear layer the product of two thin matrices, B A.",
+    choose_factors=lambda settings: dict.fromkeys(B_NAMES, settings.b_learning_rate_ratio),
 )
 def lora(settings: LoraSettings, targets: Targets, base: PreTrainedConfig) -> LoraConfig:
     """Make LoRA's PEFT config.

@@ -139,6 +139,14 @@ _METHODS = (
         "SHADOW",
     ),
     Refused(
+        "trainable_tokens",
+        "Trainable tokens",
+        "it is for tokens that were added to a base, which no task here does, and its files have "
+        "no place for a head",
+        "lora.v1",
+        "TRAINABLE_TOKENS",
+    ),
+    Refused(
         "xlora",
         "X-LoRA",
         "it mixes adapters that are trained already, which is a composition and no kind",

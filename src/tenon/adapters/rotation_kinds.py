@@ -25,11 +25,9 @@ class OftSettings(Settings):
 
     Args:
         block: size of the blocks in which a layer's input is turned; it divides that input's size.
-        dropout: share of the blocks that are left as they are, while training.
     """
 
     block: int = Field(default=32, ge=2)
-    dropout: float = Field(default=0.0, ge=0, lt=1)
 
 
 @kind(
@@ -59,7 +57,6 @@ def oft(settings: OftSettings, targets: Targets, base: PreTrainedConfig) -> OFTC
 
     return OFTConfig(
         oft_block_size=settings.block,
-        module_dropout=settings.dropout,
         use_cayley_neumann=False,
         target_modules=list(sites.modules(targets)),
     )

@@ -271,13 +271,11 @@ class TinyloraSettings(Settings):
     Args:
         rank: of the part of the weight's singular vectors that it turns.
         size: u, trained numbers of a layer.
-        dropout: share of the adapter's input that is zeroed while training.
         projection_seed: of the random directions.
     """
 
     rank: int = Field(default=2, ge=1, le=256)
     size: int = Field(default=64, ge=1)
-    dropout: float = Field(default=0.0, ge=0, lt=1)
     projection_seed: int = Field(default=42, ge=0)
 
 
@@ -305,7 +303,6 @@ def tinylora(
     return TinyLoraConfig(
         r=settings.rank,
         u=settings.size,
-        tinylora_dropout=settings.dropout,
         projection_seed=settings.projection_seed,
         save_projection=True,
         fan_in_fan_out=is_transposed(base),

@@ -11,11 +11,10 @@ from pydantic import Field
 
 from tenon.adapters.factor_kinds import ADDS, LINEAR_ONLY
 from tenon.adapters.kind import Targets, kind
-from tenon.core.errors import PlanError
 from tenon.core.settings import Settings
 
 if TYPE_CHECKING:
-    from peft import AdamssConfig, ShiraConfig, SupertuningConfig, TrainableTokensConfig
+    from peft import AdamssConfig, ShiraConfig, SupertuningConfig
     from transformers import PreTrainedConfig
 
 
@@ -146,51 +145,4 @@ def adamss(settings: AdamssSettings, targets: Targets, base: PreTrainedConfig) -
         random_seed=settings.cluster_seed,
         use_asa=False,
         target_modules=list(sites.modules(targets)),
-    )
-
-
-class TokensSettings(Settings):
-    """What can be set of trainable tokens.
-
-    Args:
-        token_ids: whose rows of the word embeddings are trained.
-    """
-
-    token_ids: tuple[int, ...] = ()
-
-
-@kind(
-    "trainable_tokens.v1",
-    title="Trainable tokens",
-    settings=TokensSettings,
-    default_sites=("embeddings",),
-    learning_rate=1e-2,
-    mergeable=True,
-    mergeable_why="the trained rows take the places of the base's",
-    rowwise=False,
-    wraps=("embedding",),
-    paper="PEFT's own, for tokens that a base has never seen trained",
-    summary="Trains the embeddings of a few tokens; the rest of the base stays.",
-)
-def trainable_tokens(
-    settings: TokensSettings,
-    targets: Targets,
-    base: PreTrainedConfig,  # noqa: ARG001 - as all kinds
-) -> TrainableTokensConfig:
-    """Make the PEFT config of trainable tokens.
-
-    Raises:
-        PlanError: no token is named.
-    """
-    from peft import TrainableTokensConfig
-
-    from tenon.adapters import sites
-
-    if not settings.token_ids:
-        raise PlanError(
-            "token_ids: is empty; give the ids of the tokens to train, which "
-            "tokenizer.convert_tokens_to_ids tells"
-        )
-    return TrainableTokensConfig(
-        token_indices=list(settings.token_ids), target_modules=list(sites.modules(targets))
     )
