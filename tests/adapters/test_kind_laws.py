@@ -22,6 +22,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Unmerge result can be inaccurate:UserWarning"),
     # PeftModel.from_pretrained has the same complaints as `wrap`, which keeps them quiet
     pytest.mark.filterwarnings("ignore:Unsupported layer type:UserWarning"),
+    pytest.mark.filterwarnings("ignore:Specified to not (save|load):UserWarning"),
     pytest.mark.filterwarnings("ignore:Detected that the base layer has no bias:UserWarning"),
 ]
 ARCHITECTURES = ("bert", "llama", "gpt2", "t5")

@@ -8,7 +8,7 @@ import torch
 from bases import HIDDEN
 from kinds import TABLES
 from models import laid, rows_of, trunk_of
-from runs import LABELS, equal, settings, tokens, weights
+from runs import LABELS, equal, log, settings, tokens, weights
 from tenon.adapters.kind import KINDS, settle
 from tenon.evaluate.predict import predict
 from tenon.model.attach import attach
@@ -97,6 +97,69 @@ def test_l11_predicting_in_the_midst_of_training_changes_nothing(name, folder_of
     assert torch.equal(torch.get_rng_state(), state)
     assert {key: module.training for key, module in model.named_modules()} == modes
     assert all(torch.equal(tensor, before[key]) for key, tensor in model.state_dict().items())
+
+
+OTHERS: dict[str, object] = {
+    "activation": "gelu",
+    "alpha": 3,
+    "b_learning_rate_ratio": 8.0,
+    "block": 16,
+    "blocks": 1,
+    "chosen": 3,
+    "cluster_seed": 7,
+    "coefficients": 31,
+    "decomposition": "qr",
+    "depth": 1,
+    "dropout": 0.5,
+    "factor": 2,
+    "frequencies": 31,
+    "group": 4,
+    "init": "gaussian",
+    "initial": 0.7,
+    "largest": False,
+    "length": 16,
+    "mask_seed": 7,
+    "orthogonal": True,
+    "places_seed": 7,
+    "projection_seed": 7,
+    "rank": 6,
+    "rank_stabilized": True,
+    "scale": 3.0,
+    "size": 5,
+    "sparsity": 0.5,
+    "strength": 3,
+    "subspace_rank": 2,
+    "subspaces": 3,
+    "variant": "road_4",
+    "vectors": 9,
+}
+"""Of each setting, a value that is not its default."""
+
+
+def losses(folder, name: str, run, **own) -> list[float]:
+    """Give the losses of a short run, which are what the settings make of them."""
+    settled = settle("mood", {**TABLES[name], **own})
+    trunk = trunk_of(folder)
+    held = attach(trunk, settled, seed=3)
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        head = Head(HIDDEN, len(LABELS), normalize=False, bias=True)
+    model = Classifier(trunk, held.peft, head, "mean")
+    factors = KINDS.get(name).factors(settled.own)
+    Loop(model, tokens(12), Course(run, "plan", 5, SETTINGS, factors=factors)).run()
+    return [entry["loss"] for entry in log(run) if "loss" in entry]
+
+
+@every_kind
+def test_l13_every_setting_of_a_kind_makes_another_run(name, folder_of, tmp_path):
+    folder = folder_of("bert")
+    plain = losses(folder, name, tmp_path / "plain")
+    own = settle("mood", TABLES[name]).own
+    for setting in KINDS.get(name).settings.model_fields:
+        value = OTHERS[setting]
+        assert value != own[setting]
+        told = losses(folder, name, tmp_path / setting, **{setting: value})
+        assert told != plain, setting
 
 
 @pytest.mark.parametrize(
