@@ -29,9 +29,9 @@ settings](settings.md).
 
 The parameters are those that are trained on all-MiniLM-L6-v2 (22.7 million parameters, 6 layers of
 384 channels) with the defaults of the kind, the head not counted. *Merge* says whether the adapter
-can be folded into the weights of the base, *row-wise* whether PEFT can give each row of a batch an
-adapter of its own, *GPT-2* whether the kind can sit on transposed linear layers. Every kind but
-those that say otherwise below starts as no change at all, bit for bit."""
+can be folded into the weights of the base, *row-wise* whether each row of a batch can have an
+adapter of its own, of any kinds side by side, *GPT-2* whether the kind can sit on transposed linear
+layers. Every kind but those that say otherwise below starts as no change at all, bit for bit."""
 EACH = """## What each is"""
 RATES = """## Learning rates
 

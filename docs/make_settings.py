@@ -33,7 +33,8 @@ are the kind's. [The kinds](kinds.md) are compared on a page of their own. `site
 names, or of globs over the names of the modules that the kind can sit on, most often linear layers.
 If it is left out, the kind decides."""
 PRESETS = """A setting that is given replaces the preset's; `width` replaces `reduction`. The three
-last rows hold for bases that normalise after each block (BERT and its kin)."""
+last rows hold for bases that normalise after each block (BERT and its kin). In the others, presets
+with `original_ln_before` read the sum of the MLP's output and the residual, and add to it."""
 PLACES = """## Sites
 
 A site name means the same on every architecture. `attention` and `cross` stand for their four sites

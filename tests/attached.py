@@ -21,6 +21,21 @@ TABLES: dict[str, dict[str, Any]] = {
 }
 KIND_NAMES = tuple(TABLES)
 
+FAMILY: dict[str, dict[str, Any]] = {
+    **{name: TABLES[name] for name in ("houlsby", "pfeiffer", "parallel")},
+    **{
+        preset: {"kind": "bottleneck.v1", "preset": preset}
+        for preset in ("scaled-parallel", "compacter", "compacter++", "mad-x")
+    },
+    "adapterplus": {
+        "kind": "bottleneck.v1",
+        "preset": "adapterplus",
+        "width": 4,
+        "init": "identity",
+    },
+}
+"""Every preset of the bottleneck, all of them the identity at the start."""
+
 
 def config_of(trunk: PreTrainedModel, settings: AdapterSettings) -> peft.PeftConfig:
     """Make the PEFT config of `settings` on `trunk`."""
@@ -37,8 +52,8 @@ def attach(trunk: PreTrainedModel, table: dict[str, Any], name: str = "default")
 
 
 def attached(arch: str, which: str, **more: Any) -> peft.PeftModel:
-    """Attach a fresh adapter of `TABLES` to the tiny base of `arch`."""
-    return attach(tiny(arch), {**TABLES[which], **more})
+    """Attach a fresh adapter of `TABLES` or `FAMILY` to the tiny base of `arch`."""
+    return attach(tiny(arch), {**{**TABLES, **FAMILY}[which], **more})
 
 
 def shake(model: torch.nn.Module, seed: int = 1, size: float = 0.3) -> None:

@@ -15,6 +15,7 @@ TYPED = ("bert", "electra")
 ROBERTA_LIKE = ("roberta", "xlm-roberta")
 BERT_LIKE = (*TYPED, *ROBERTA_LIKE, "distilbert", "modernbert")
 WITH_BOS = ("llama", "mistral")
+FRAMED = ("bart",)
 
 # fmt: off
 WORDS = (
@@ -43,7 +44,7 @@ def tokenizer(arch: str) -> PreTrainedTokenizerFast:
     """Build the tokenizer of the tiny base of `arch`: at most 100 tokens, ids as in its config.
 
     Bert-likes get WordPiece with a template for pairs; the others get BPE, of which llama and
-    mistral put a beginning before a text, t5 an end after it, and the rest nothing at all.
+    mistral put a beginning before a text, t5 an end after it, bart both, and the rest nothing.
     Letters, `WORDS` and `SIGNS` are known; any other character is the unknown token, or, for
     qwen2 (as transformers builds its tokenizer), nothing.
     """
@@ -103,6 +104,10 @@ def _bpe(arch: str) -> PreTrainedTokenizerFast:
     if arch in WITH_BOS:
         inner.post_processor = processors.TemplateProcessing(
             single="<s> $A", pair="<s> $A <s> $B", special_tokens=ends
+        )
+    if arch in FRAMED:
+        inner.post_processor = processors.TemplateProcessing(
+            single="<s> $A </s>", pair="<s> $A </s> $B </s>", special_tokens=ends
         )
     if arch == "t5":
         inner.post_processor = processors.TemplateProcessing(

@@ -10,12 +10,14 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from attached import TABLES, attach, attached, config_of, hidden, shake
+from attached import FAMILY, TABLES, attach, attached, config_of, hidden, shake
 from bases import ARCHITECTURES, HIDDEN, tiny
 from tenon.adapters import bottleneck, sites
 from tenon.adapters.bottleneck import BottleneckConfig
-from tenon.adapters.bottleneck_kind import POST_NORM, PRESETS, BottleneckSettings
-from tenon.adapters.bottleneck_layer import BottleneckLayer, place_of
+from tenon.adapters.bottleneck_kind import PRESETS, BottleneckSettings
+from tenon.adapters.bottleneck_layer import BottleneckLayer
+from tenon.adapters.bottleneck_placement import place_of
+from tenon.adapters.bottleneck_places import POST_NORM
 from tenon.adapters.kind import KINDS, settle
 from tenon.core.errors import AdapterError, PlanError
 
@@ -107,15 +109,20 @@ def test_each_preset_sits_where_its_paper_has_it(arch):
     trunk = tiny(arch)
     here = sites.places(trunk).modules
     outs = {
-        name: set(config_of(trunk, settle("mood", TABLES[name])).target_modules) for name in PRESETS
+        name: set(config_of(trunk, settle("mood", FAMILY[name])).target_modules) for name in PRESETS
     }
-    assert outs["houlsby"] == {*here["attention.out"], *here["mlp.out"]}
-    assert len(outs["pfeiffer"]) == len(outs["parallel"]) == len(here["mlp.out"])
+    assert outs["houlsby"] == outs["compacter"] == {*here["attention.out"], *here["mlp.out"]}
+    assert all(len(outs[name]) == len(here["mlp.out"]) for name in ("pfeiffer", "parallel"))
+    assert outs["adapterplus"] == outs["compacter++"] == outs["pfeiffer"]
+    assert outs["scaled-parallel"] == outs["parallel"]
     modules = dict(trunk.named_modules())
+    (table,) = outs["mad-x"] - outs["pfeiffer"]
+    assert isinstance(modules[table], nn.Embedding | nn.Dropout) or table == "embeddings"
     if arch in POST_NORM:
         assert all(isinstance(modules[name], nn.LayerNorm) for name in outs["pfeiffer"])
     else:
-        assert outs["pfeiffer"] == set(here["mlp.out"])
+        ends = zip(sorted(outs["pfeiffer"]), sorted(here["mlp.out"]), strict=True)
+        assert all(out.startswith(f"{block}.") for block, out in ends)
     for block, out in zip(sorted(outs["parallel"]), sorted(here["mlp.out"]), strict=True):
         assert out.startswith(f"{block}.") and out.count(".") == block.count(".") + 1
 
@@ -131,7 +138,7 @@ def test_the_papers_near_identity_is_near_and_no_identity():
 
 
 def test_a_learned_scale_and_an_own_norm_are_trained_and_saved():
-    model = attached("bert", "houlsby", scale="learned", norm=True)
+    model = attached("bert", "houlsby", scale="learned", ln_before=True)
     trained = {n.split(".bottleneck_")[1] for n, p in model.named_parameters() if p.requires_grad}
     assert trained == {
         *(
@@ -185,10 +192,16 @@ def test_settings_say_the_same_after_a_round_trip_and_width_wins_over_the_preset
         with pytest.raises(ValueError, match="give one"):
             BottleneckSettings(**given_)
         return
+    products = PRESETS[preset]["phm_dim"] or 1
+    if width is not None and width % products:
+        with pytest.raises(ValueError, match="does not divide width"):
+            BottleneckSettings(**given_)
+        return
     settings = BottleneckSettings(**given_)
     assert BottleneckSettings(**settings.model_dump()) == settings
     config = KINDS.get(KIND).config(settings, {}, tiny_config())
-    expected = width or max(1, int(768 / (reduction or PRESETS[preset]["reduction"])))
+    derived = int(768 / (reduction or PRESETS[preset]["reduction"]))
+    expected = width or max(products, derived - derived % products)
     assert config.width_for(768) == expected
     assert config.activation == PRESETS[preset]["activation"]
 

@@ -14,7 +14,8 @@ from peft import PeftType
 
 from attached import TABLES, attach
 from bases import tiny
-from tenon.adapters.bottleneck_kind import NORM_NAMES, NORMS, PRESETS, BottleneckSettings
+from tenon.adapters.bottleneck_faults import NORM_NAMES
+from tenon.adapters.bottleneck_kind import NORMS, PARALLEL, PRESETS, BottleneckSettings
 from tenon.adapters.kind import KINDS, Kind, kind, settle
 from tenon.adapters.lora_kinds import LoraSettings
 from tenon.adapters.names import GROUPS, NAMES, WEIGHTED, members, split
@@ -127,7 +128,7 @@ def test_only_plain_names_name_an_adapter(name):
 PLACES = {
     "lora": set(WEIGHTED),
     "houlsby": set(WEIGHTED),
-    "pfeiffer": {"attention.out", "mlp.out"},
+    "pfeiffer": {site for site in WEIGHTED if site.endswith(".out")},
     "parallel": {"mlp.out"},
 }
 
@@ -167,7 +168,7 @@ def test_a_kind_tells_its_settings_and_what_each_preset_decides():
             assert settings[name]["by_preset"]
             assert settings[name]["default"] is None
             expected = norms[name] if name in norms else settled.own[name]
-            assert value == (None if name in norms and preset == "parallel" else expected)
+            assert value == (None if name in norms and preset in PARALLEL else expected)
     decided = {name for name, setting in settings.items() if setting["by_preset"]}
     assert all(decided == set(values) for values in told["presets"].values())
     free = settings.keys() - decided

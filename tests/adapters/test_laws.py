@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import peft
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from attached import KIND_NAMES, TABLES, attach, attached, config_of, hidden, shake
-from bases import ARCHITECTURES, input_ids, tiny
-from tenon.adapters import weights
+from attached import FAMILY, TABLES, attach, attached, config_of, hidden, shake
+from bases import ARCHITECTURES, HIDDEN, input_ids, tiny
+from tenon.adapters import sites, weights
 from tenon.adapters.bottleneck import BottleneckConfig
 from tenon.adapters.bottleneck_layer import BottleneckLayer
 from tenon.adapters.kind import settle
 
-every_kind = pytest.mark.parametrize("which", KIND_NAMES)
+ALL = {**TABLES, **FAMILY}
+every_kind = pytest.mark.parametrize("which", ALL)
 every_arch = pytest.mark.parametrize("arch", ARCHITECTURES)
 
 
@@ -109,7 +112,7 @@ def test_two_adapters_answer_each_as_alone(arch, which):
     shake(second, seed=2)
     both = attached(arch, which)
     weights.put(both, weights.take(first))
-    both.add_adapter("other", config_of(tiny(arch), settle("mood", TABLES[which])))
+    both.add_adapter("other", config_of(tiny(arch), settle("mood", ALL[which])))
     weights.put(both, weights.take(second), "other")
     assert torch.equal(hidden(both), hidden(first))
     both.set_adapter("other")
@@ -129,7 +132,11 @@ def test_rows_and_packed_runs_are_treated_alike(arch, which):
     """An adapter is pointwise over tokens: [B, T, D], [1, B*T, D] and [B*T, D] give the same."""
     model = attached(arch, which)
     shake(model)
-    layers = [m for m in model.modules() if isinstance(m, BottleneckLayer)]
+    layers = [
+        m
+        for m in model.modules()
+        if isinstance(m, BottleneckLayer) and m.place not in ("stream", "coupled")
+    ]
     if which == "lora":
         layers = [m for m in model.modules() if type(m).__module__.startswith("peft.tuners.lora")]
         layers = [m for m in layers if hasattr(m, "base_layer")]
@@ -141,6 +148,12 @@ def test_rows_and_packed_runs_are_treated_alike(arch, which):
         flat = layer(*(x.reshape(15, -1) for x in inputs))
         torch.testing.assert_close(packed.reshape(rows.shape), rows, rtol=1e-5, atol=1e-6)
         torch.testing.assert_close(flat.reshape(rows.shape), rows, rtol=1e-5, atol=1e-6)
+    for layer in (m for m in model.modules() if isinstance(m, BottleneckLayer)):
+        add = layer.delta if layer.place != "coupled" else layer.bottleneck_coupling["default"]
+        add = partial(add, "default") if layer.place != "coupled" else add
+        size = model.base_model.model.get_input_embeddings().embedding_dim
+        x = torch.randn(3, 5, size if layer.place == "coupled" else HIDDEN)
+        torch.testing.assert_close(add(x.reshape(15, -1)), add(x).reshape(15, -1))
 
 
 def _input_width(layer):
@@ -161,7 +174,7 @@ def _deep(base):
 def test_on_a_bfloat16_base_the_adapter_stays_in_float32_and_starts_as_the_identity(arch, which):
     before = hidden(tiny(arch, dtype=torch.bfloat16).requires_grad_(False))
     assert before.dtype == torch.bfloat16
-    model = attach(tiny(arch, dtype=torch.bfloat16), TABLES[which])
+    model = attach(tiny(arch, dtype=torch.bfloat16), ALL[which])
     assert {p.dtype for p in _adapter_parameters(model)} == {torch.float32}
     assert torch.equal(hidden(model), before)
     shake(model)
@@ -174,23 +187,24 @@ def test_on_a_bfloat16_base_the_adapter_stays_in_float32_and_starts_as_the_ident
 @every_kind
 @pytest.mark.parametrize("arch", ["bert", "distilbert", "modernbert", "llama", "gpt2", "t5"])
 def test_activation_checkpointing_changes_no_gradient(arch, which):
-    expected, runs = _gradients(attached(arch, which))
+    expected, runs = _gradients(arch, attached(arch, which))
     model = attached(arch, which)
     model.base_model.model.activation_checkpointing_enable({"use_reentrant": False})
-    found, runs_again = _gradients(model)
+    found, runs_again = _gradients(arch, model)
     assert runs_again == 2 * runs, "nothing was recomputed"
     assert expected.keys() == found.keys()
     for name in expected:
         assert torch.equal(found[name], expected[name]), name
 
 
-def _gradients(model):
-    """Give the gradients of one seeded step in training mode, and how often an adapter ran."""
+def _gradients(arch, model):
+    """Give the gradients of one seeded step in training mode, and how often a block ran."""
     shake(model)
     model.train()
     runs = []
-    layer = next(m for m in model.modules() if hasattr(m, "base_layer"))
-    layer.register_forward_pre_hook(lambda *_: runs.append(1))
+    block = model.base_model.model.get_submodule(sites.places(tiny(arch)).modules["layer"][0])
+    inner = next(m for m in block.modules() if sites.is_linear(m))
+    inner.register_forward_pre_hook(lambda *_: runs.append(1))
     torch.manual_seed(3)
     model(input_ids=input_ids()).last_hidden_state.square().sum().backward()
     return {n: p.grad for n, p in model.named_parameters() if p.requires_grad}, len(runs)
@@ -207,7 +221,7 @@ def test_another_base_of_the_same_shapes_takes_it_without_a_word_from_peft(which
 
 
 def test_the_config_survives_json(tmp_path):
-    config = BottleneckConfig(target_modules=["a.b"], width=3, activation="tanh", learn_scale=True)
+    config = BottleneckConfig(target_modules=["a.b"], width=3, activation="tanh", scale="channel")
     config.save_pretrained(tmp_path)
     assert peft.PeftConfig.from_pretrained(tmp_path) == config
 
@@ -251,7 +265,13 @@ def test_any_site_of_linear_layers_takes_an_adapter(arch, which, site):
     "own",
     [
         {"kind": "lora.v1", "rank": 3, "alpha": 5.5, "rank_stabilized": True, "dropout": 0.1},
-        {"kind": "bottleneck.v1", "width": 5, "norm": True, "scale": "learned", "dropout": 0.1},
+        {
+            "kind": "bottleneck.v1",
+            "width": 5,
+            "ln_before": True,
+            "scale": "learned",
+            "dropout": 0.1,
+        },
         {"kind": "bottleneck.v1", "preset": "pfeiffer", "reduction": 3.5, "activation": "gelu"},
         {"kind": "bottleneck.v1", "preset": "parallel", "width": 1, "scale": -0.5},
         {

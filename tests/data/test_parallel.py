@@ -281,7 +281,7 @@ class TestSpec:
         [
             ("a.en+b.de", FileError, ("b.de: no such file", "did you mean a.de?")),
             ("x.en+a.de", FileError, ("x.en: no such file", "did you mean")),
-            ("a.en+a.en", DataError, ("one file twice", "other language")),
+            ("a.en+a.en", DataError, ("is named twice", "other language")),
             ("a.en+", DataError, ("no pair of files", "train.en+train.de")),
             ("a.en", DataError, ("no pair of files",)),
             ("a.csv+a.de", DataError, ("a.csv: is a .csv file", "one sentence a line")),

@@ -21,10 +21,11 @@ from tenon.data import json_document, lines
 from tenon.data.dialect import Dialect, dialect_of, has_header, usual_width
 from tenon.data.encoding import likely_encoding, wide_encoding
 from tenon.data.findings import agreed, counted, said, share_of
+from tenon.data.formats import stem
 from tenon.data.lines import REFUSED, Lines
 from tenon.data.members import part_name
 from tenon.data.places import in_order, split_place
-from tenon.data.sources import read, stem
+from tenon.data.sources import read
 from tenon.data.streams import Stream, opened
 from tenon.data.strict_json import DEPTH, Decoder, Unreadable, kind_of, too_deep
 from tenon.data.survey import label_order

@@ -24,7 +24,7 @@ HEADING = re.compile(r"^(#+) (.*)$", re.MULTILINE)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 CODE = re.compile(r"`([^`\n]+)`")
 KIND = re.compile(r"[a-z]+\.v[0-9]+")
-SETTING = re.compile(r"(?:data|text|model|train|evaluate)\.[a-z_]+(?:\.[a-z_]+)*")
+SETTING = re.compile(r"(?:data|text|model|train|evaluate)\.[a-z_]+(?:\.[a-z_]+)*(?![a-z_.+])")
 SUFFIXES = {"csv", "html", "json", "jsonl", "md", "py", "safetensors", "toml", "tsv"}
 PLACE = re.compile(r"(?:src|tests|docs|benchmarks)/[A-Za-z0-9_./-]+")
 

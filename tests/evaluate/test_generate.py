@@ -10,7 +10,7 @@ import torch
 
 from tenon.evaluate.generate import clipped, generate, room
 from tenon.evaluate.settings import EvaluateSettings
-from tenon.evaluate.write_exam import Writing, write
+from tenon.evaluate.write import How, write
 from tenon.text.batch import of_ids
 from writers import DECODERS, causal_folder, examples, pairs, renderer_of, tokens_of, writer
 
@@ -56,7 +56,7 @@ def test_writing_in_the_midst_of_training_changes_nothing(base_of):
     attention = model.trunk.model.config._attn_implementation
     before = [m.training for m in model.modules()], torch.get_rng_state(), random.getstate()
     weights = [p.clone() for p in model.parameters()]
-    how = Writing(renderer_of(base_of("llama")), EvaluateSettings(max_new_tokens=5), 0)
+    how = How(renderer_of(base_of("llama")), EvaluateSettings(max_new_tokens=5), 0)
     write(model, tokens_of(base_of("llama")), (), batch_tokens=90, how=how)
     assert [m.training for m in model.modules()] == before[0]
     assert torch.equal(torch.get_rng_state(), before[1]) and random.getstate() == before[2]
@@ -71,7 +71,7 @@ def test_a_sample_depends_on_ids_and_seed_alone(base_of):
 
     def answered(rows, seed):
         settings = EvaluateSettings(max_new_tokens=4, written_rows=10)
-        how = Writing(renderer_of(folder), settings, seed)
+        how = How(renderer_of(folder), settings, seed)
         made = write(model, tokens_of(folder, rows), (), batch_tokens=900, how=how)
         assert len(made) == len(rows)
         return {i: a for i, a in zip(made.ids, made.answers, strict=True) if a is not None}
@@ -83,15 +83,16 @@ def test_a_sample_depends_on_ids_and_seed_alone(base_of):
 
 
 def test_the_base_alone_is_the_base_without_an_adapter(base_of):
-    from tenon.evaluate.write_exam import rivals
+    from tenon.evaluate.write_rivals import rivals
 
     folder = base_of("qwen3")
     tokens = tokens_of(folder)
-    how = Writing(renderer_of(folder), EvaluateSettings(max_new_tokens=6, written_rows=0), 0)
+    how = How(renderer_of(folder), EvaluateSettings(max_new_tokens=6, written_rows=0), 0)
     bare = write(writer(folder, adapter=False), tokens, (), batch_tokens=300, how=how)
     model = writer(folder, "houlsby", shaken=True)
     mine = write(model, tokens, (), batch_tokens=300, how=how)
-    found = rivals(model, tokens, mine, ("zero_shot", "copy_source"), batch_tokens=300, how=how)
+    wanted = ("zero_shot", "copy_source")
+    found = rivals(model, tokens, mine, wanted, batch_tokens=300, examples=list, how=how)
     assert found["zero_shot"].answers == bare.answers != mine.answers
     np.testing.assert_allclose(found["zero_shot"].nats_R, bare.nats_R, rtol=1e-6)
     assert found["copy_source"].answers == mine.texts
@@ -101,7 +102,7 @@ def test_the_base_alone_is_the_base_without_an_adapter(base_of):
 def test_the_likelihood_of_a_row_is_the_sum_over_its_answer(base_of):
     folder = base_of("llama")
     model, tokens = writer(folder, shaken=True), tokens_of(folder)
-    how = Writing(renderer_of(folder), EvaluateSettings(max_new_tokens=1), 0)
+    how = How(renderer_of(folder), EvaluateSettings(max_new_tokens=1), 0)
     made = write(model, tokens, (), batch_tokens=64, how=how, answering=False)
     assert made.answers == [None] * len(tokens)
     for row in range(5):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
@@ -357,3 +358,33 @@ def test_long_labels_may_break_but_say_the_same(label):
     reader = read(soft)
     assert reader.text == label
     assert reader.tags <= {"wbr"}
+
+
+@pytest.mark.parametrize("name", sorted({n for own in BY_TASK.values() for n in own.baselines}))
+def test_every_baseline_is_drawn_in_a_colour(name):
+    """An error bar of a class that the style sheet does not know is not seen."""
+    mine = made(drawn(90, 3, 0.9, seed=1), rival=drawn(90, 3, 0.6, seed=3), rival_name=name)
+    reader = read(page.html(mine))
+    drawn_as = {
+        tuple(entry["class"].split())
+        for tag, entry in reader.elements
+        if tag in ("path", "circle")
+        and (entry.get("class") or "").startswith(("whisker", "dot", "off"))
+    }
+    sheet = (Path(page.__file__).parent / "templates" / "report.css").read_text()
+    assert len({style for _, style in drawn_as}) == 2
+    for shape, style in drawn_as:
+        assert f".{shape}.{style}" in sheet
+
+
+def test_each_score_is_compared_with_the_strongest_baseline():
+    strong, weak = drawn(90, 3, 0.8, seed=3), drawn(90, 3, 0.5, seed=4)
+    both = {"few_shot": {"test": weak}, "zero_shot": {"test": strong}}
+    how = EvaluateSettings(scorers=("accuracy",), resamples=200)
+    mine = {"test": drawn(90, 3, 0.9, seed=1)}
+    told = {"cost": {}, "data": {}, "curve": {}, "notes": ()}
+    found = report(mine, both, how, task="text-classification", **told)
+    text = read(page.html(found)).text
+    assert "Against the base without the adapter:" in text
+    assert "Against the base with three examples" not in text
+    assert found.won["against"] == found.lost["against"] == "zero_shot"

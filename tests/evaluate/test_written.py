@@ -36,6 +36,7 @@ def written(
         ended=[row != 3 for row in range(rows)],
         cut=0,
         extract=extract,
+        tokenizer="13a",
         failed={},
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from attached import shake
 from bases import HIDDEN
 from kinds import TABLES
 from models import laid, rows_of, trunk_of
@@ -14,6 +15,7 @@ from tenon.evaluate.predict import predict
 from tenon.model.attach import attach
 from tenon.model.classifier import Classifier
 from tenon.model.head import Head
+from tenon.model.rack import Rack
 from tenon.text.tokens import Tokens
 from tenon.train import optim
 from tenon.train.loop import Course, Loop
@@ -189,3 +191,27 @@ def test_pvera_draws_while_training(folder_of):
     with torch.no_grad():
         drawn = [model.train().logits_BL(rows) for _ in range(2)]
     assert not torch.equal(*drawn)
+
+
+@every_kind
+@pytest.mark.parametrize("batches", ["packed", "padded"])
+def test_l9_each_row_of_a_batch_can_have_its_own_adapter(name, batches, folder_of):
+    """A kind is row-wise where a rack computes each row as its adapter would alone."""
+    assert KINDS.get(name).rowwise
+    rack = Rack(trunk_of(folder_of("bert"), batches=batches))
+    for place, (owner, which) in enumerate((("a", name), ("b", "lora.v1"), ("c", name))):
+        held = attach(rack.trunk, settle(owner, TABLES[which]), seed=place)
+        shake(held.peft.eval(), seed=place, size=0.1)
+        rack.keep(owner, which, held.peft)
+    owners, batch = ["a", None, "b", "c", "a", "c"], rows_of([3, 7, 5, 4, 6, 2])
+    with torch.no_grad():
+        with rack.all() as router, router.on(rack.route(owners, batch.lengths)):
+            found = rack.trunk.hidden_TD(batch).split(list(batch.lengths))
+        answers = {None: rack.trunk.hidden_TD(batch).split(list(batch.lengths))}
+        for owner in ("a", "b", "c"):
+            with rack.only(owner):
+                answers[owner] = rack.trunk.hidden_TD(batch).split(list(batch.lengths))
+    for row, owner in enumerate(owners):
+        torch.testing.assert_close(found[row], answers[owner][row], rtol=1e-4, atol=5e-5)
+    assert not torch.allclose(answers["a"][0], answers["c"][0], atol=1e-4)
+    assert not torch.allclose(answers["a"][0], answers[None][0], atol=1e-4)

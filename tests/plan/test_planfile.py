@@ -70,12 +70,32 @@ def test_a_measured_setting_is_written_out():
     assert "\ntokens_per_step = 777" in written(plan, FILE.parent, "title")
 
 
+def test_a_setting_with_a_value_for_each_layer_stands_on_one_line():
+    table = {
+        "kind": "bottleneck.v1",
+        "reduction": {"0": 8.0, "decoder.1": 4.0, "default": 16.0},
+        "leave_out": ["2"],
+    }
+    plan = resolve_table({**table_of(NEEDED), "adapters": {"mood": table}}, FILE)
+    told = {name: (value, origin) for name, value, origin in plan.settings()}
+    assert told["adapters.mood.reduction"] == (table["reduction"], "file")
+    text = written(plan, FILE.parent, "title")
+    assert '\nreduction = { "0" = 8.0, "decoder.1" = 4.0, "default" = 16.0 }' in text
+    assert read(text).adapter == plan.adapter
+    argument = f"adapters.mood.reduction={toml({'1': 2.0, 'default': 3.0})}"
+    changed = resolve_table({**table_of(NEEDED), "adapters": {"mood": table}}, FILE, [argument])
+    assert changed.adapter.own["reduction"] == {"1": 2.0, "default": 3.0}
+    assert changed.digest != plan.digest
+
+
 VALUES = st.recursive(
     st.booleans()
     | st.integers(-(2**63), 2**63 - 1)
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(),
-    lambda inner: st.lists(inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text('a.b é"\\榫'), inner, max_size=3)
+    ),
     max_leaves=6,
 )
 

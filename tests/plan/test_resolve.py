@@ -217,8 +217,8 @@ class TestAdapters:
         kind = {"adapters.mood.kind": "bottleneck.v1"}
         (line,) = told(table_of({**NEEDED, **kind, "adapters.mood.preset": "holsby"}))
         assert line == (
-            'run.toml: adapters.mood.preset = "holsby" is not one of houlsby, pfeiffer, parallel; '
-            "did you mean houlsby?"
+            'run.toml: adapters.mood.preset = "holsby" is not one of houlsby, pfeiffer, parallel, '
+            "scaled-parallel, adapterplus, compacter, compacter++, mad-x; did you mean houlsby?"
         )
 
     def test_a_bound_of_a_kind_is_told_as_any_other(self):

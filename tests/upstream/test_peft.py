@@ -64,6 +64,9 @@ def test_the_mappings_are_plain_dictionaries_that_know_our_method():
         ),
         ("_replace_module", "self parent child_name new_module child"),
         ("_check_new_adapter_config", "self config"),
+        ("_prepare_adapter_config", "self peft_config model_config"),
+        ("_check_target_module_exists", "peft_config key"),
+        ("_check_tied_modules", "self model peft_config"),
         ("_check_merge_allowed", "self"),
     ],
 )
@@ -98,6 +101,23 @@ def test_the_layers_methods_take_what_ours_take(name):
 def test_the_layer_has_what_ours_uses(name):
     assert hasattr(BaseTunerLayer, name), (
         f"adapters/bottleneck_layer.py: BottleneckLayer uses BaseTunerLayer.{name}, which is gone"
+    )
+
+
+def test_an_adapters_name_is_taken_out_of_the_last_but_one_place_of_a_tensors_name_only():
+    """Why the tensors of `coupling.Coupling` lie side by side, and in no modules of its own."""
+    taken_out = BaseTuner._remove_adapter_name_from_key
+    assert taken_out("x.bottleneck_up.mood.weight", "mood") == "x.bottleneck_up.weight"
+    assert taken_out("x.bottleneck_scale.mood", "mood") == "x.bottleneck_scale"
+    deep = "x.bottleneck_coupling.mood.first.0.weight"
+    assert taken_out(deep, "mood") == deep, "adapters/coupling.py: modules would do now"
+
+
+def test_an_adapter_can_share_no_state_that_is_not_in_a_layer():
+    """Why the first layer holds the rule of Kronecker products: `load_adapter` keeps layers."""
+    assert BaseTuner.uses_shared_state is False
+    assert "uses_shared_state" in inspect.getsource(peft.inject_adapter_in_model), (
+        "adapters/bottleneck.py: the tuner itself could hold the shared rule now"
     )
 
 

@@ -16,7 +16,7 @@ from attached import hidden
 from bases import input_ids, tiny
 from kinds import TABLES
 from tenon.adapters.fit import fit
-from tenon.adapters.kind import KINDS, settle
+from tenon.adapters.kind import settle
 from tenon.adapters.refused import REFUSED
 from tenon.adapters.wrap import wrap
 
@@ -122,31 +122,3 @@ def test_these_starts_still_rewrite_the_base(init):
     layer = model.base_model.model.encoder.layer[0].attention.self.query
     assert not torch.equal(layer.get_base_layer().weight, before), f"{REFUSALS}: see {init}"
     assert init in REFUSED
-
-
-def test_a_kind_marked_row_wise_is_one_that_peft_routes():
-    for name, kind in KINDS:
-        if name == "bottleneck.v1":
-            continue
-        trunk = tiny("bert")
-        model = wrap(trunk, fit(trunk, settle("mood", TABLES[name])).config).eval()
-        with torch.no_grad():
-            for parameter in model.parameters():
-                if parameter.requires_grad:
-                    parameter.add_(0.3)
-        assert routed(model) == kind.rowwise, name
-
-
-def routed(model: peft.PeftModel) -> bool:
-    """Whether a row gets the adapter that it asks for, and one that asks for none gets none."""
-    with torch.no_grad():
-        with_it = model(input_ids=input_ids()).last_hidden_state
-        names = ["default", "__base__"]
-        try:
-            found = model(input_ids=input_ids(), adapter_names=names).last_hidden_state
-        except (ValueError, NotImplementedError, TypeError):
-            return False
-        with model.disable_adapter():
-            bare = model(input_ids=input_ids()).last_hidden_state
-    rows = torch.stack([with_it[0], bare[1]])
-    return torch.allclose(found, rows, atol=1e-5) and not torch.allclose(bare, with_it, atol=1e-5)

@@ -11,10 +11,10 @@ from transformers import AutoModelForSequenceClassification
 from transformers.integrations import peft as integration
 
 from bases import HIDDEN, input_ids, tiny
-from tenon.adapters.bottleneck_kind import POST_NORM
+from tenon.adapters.bottleneck_places import POST_NORM
 from tenon.adapters.manifest import HEADS
 
-KIND = "adapters/bottleneck_kind.py"
+KIND = "adapters/bottleneck_places.py"
 BERTS = ("bert", "roberta", "xlm-roberta", "electra")
 
 
@@ -24,13 +24,13 @@ def test_a_berts_output_takes_its_residual_and_norms_the_sum(arch):
     assert list(inspect.signature(output.forward).parameters) == [
         "hidden_states",
         "input_tensor",
-    ], "bottleneck_layer.place_of knows such a module by the name input_tensor; adapt it"
+    ], "bottleneck_placement.place_of knows such a module by the name input_tensor; adapt it"
     h, x = torch.randn(2, 48), torch.randn(2, HIDDEN)
     expected = output.LayerNorm(output.dense(h) + x)
     assert torch.equal(output(h, x), expected), f"{KIND}: parallel and pfeiffer rest on this sum"
 
 
-@pytest.mark.parametrize("arch", sorted(POST_NORM))
+@pytest.mark.parametrize("arch", [*BERTS, "distilbert"])
 def test_the_norm_of_the_table_takes_in_the_residual_and_closes_the_block(arch):
     """The norm's input minus the linear layer's output is the block's residual."""
     trunk = tiny(arch)
@@ -101,6 +101,27 @@ def test_transformers_knows_adapter_tensors_by_the_lower_cased_type():
     assert "peft_type.value.lower()" in source, (
         "adapters/bottleneck_config.py: BottleneckType is an Enum for this line alone; look again"
     )
+
+
+@pytest.mark.parametrize("arch", ["bert", "gpt2", "llama", "t5", "electra"])
+def test_a_trunk_has_word_embeddings_and_no_output_head(arch):
+    trunk = tiny(arch)
+    assert isinstance(trunk.get_input_embeddings(), nn.Embedding)
+    assert trunk.get_output_embeddings() is None, (
+        "adapters/bottleneck.py: uncouple_head looks for the head by this"
+    )
+
+
+def test_gpt2_adds_its_positions_before_a_dropout_that_the_first_block_reads():
+    trunk = tiny("gpt2")
+    seen = {}
+    trunk.drop.register_forward_hook(lambda _m, i, out: seen.update(sum=i[0], out=out))
+    trunk.h[0].register_forward_pre_hook(lambda _m, i: seen.update(block=i[0]))
+    ids = input_ids()
+    trunk(input_ids=ids)
+    positions = trunk.wpe.weight[: ids.shape[1]]
+    torch.testing.assert_close(seen["sum"], trunk.wte(ids) + positions)
+    assert torch.equal(seen["out"], seen["block"]), f"{KIND}: SUMMED has another place for gpt2"
 
 
 def test_t5_reads_the_format_of_its_last_layer_through_the_adapter():

@@ -70,7 +70,7 @@ def test_a_run_ends_with_a_report_against_the_base(project):
     ]  # fmt: skip
     assert list(report["metrics"]["dev"]) in (["bits_per_byte", "perplexity"], [])
     assert report["outcome"] == "better", "on a base of random weights anything is"
-    assert list(report["baselines"]) == ["zero_shot"]
+    assert list(report["baselines"]) == ["zero_shot", "few_shot"]
     page = (project / "plain" / "report" / "report.html").read_text()
     assert "reference" in page and "Base alone" in page
     lines = (project / "plain" / "report" / "predictions.jsonl").read_text().splitlines()

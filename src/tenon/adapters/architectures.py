@@ -74,6 +74,20 @@ _T5 = _places(
     mlp_gate="layer.#.DenseReluDense.wi_0",
     mlp_out="layer.#.DenseReluDense.wo",
 )
+_BART = _places(
+    "layers.#",
+    "embed_tokens",
+    query="self_attn.q_proj",
+    key="self_attn.k_proj",
+    value="self_attn.v_proj",
+    out="self_attn.out_proj",
+    cross_query="encoder_attn.q_proj",
+    cross_key="encoder_attn.k_proj",
+    cross_value="encoder_attn.v_proj",
+    cross_out="encoder_attn.out_proj",
+    mlp_in="fc1",
+    mlp_out="fc2",
+)
 _FUSED = {"query": "query_key_value", "key": "query_key_value", "value": "query_key_value"}
 
 
@@ -93,6 +107,30 @@ SITES: dict[str, Patterns] = {
     "roberta": _BERT,
     "xlm-roberta": _BERT,
     "electra": _BERT,
+    "deberta-v2": {
+        **_BERT,
+        "attention.query": ("encoder.layer.#.attention.self.query_proj",),
+        "attention.key": ("encoder.layer.#.attention.self.key_proj",),
+        "attention.value": ("encoder.layer.#.attention.self.value_proj",),
+    },
+    "mpnet": {
+        **_BERT,
+        "attention.query": ("encoder.layer.#.attention.attn.q",),
+        "attention.key": ("encoder.layer.#.attention.attn.k",),
+        "attention.value": ("encoder.layer.#.attention.attn.v",),
+        "attention.out": ("encoder.layer.#.attention.attn.o",),
+    },
+    "albert": _places(
+        "albert_layer_groups.#",
+        "embeddings.word_embeddings",
+        query="albert_layers.#.attention.query",
+        key="albert_layers.#.attention.key",
+        value="albert_layers.#.attention.value",
+        out="albert_layers.#.attention.dense",
+        mlp_in="albert_layers.#.ffn",
+        mlp_out="albert_layers.#.ffn_output",
+    ),
+    "bart": _BART,
     "distilbert": _places(
         "transformer.layer.#",
         "embeddings.word_embeddings",

@@ -23,7 +23,7 @@ from pydantic import ValidationError
 from transformers import PreTrainedConfig
 
 from tenon.adapters.kind import KINDS, NAME
-from tenon.adapters.manifest import FORMAT, HEADS, Manifest, TensorSpec
+from tenon.adapters.manifest import FORMAT, HEADS, TASK_TYPES, Manifest, TensorSpec
 from tenon.adapters.settings import AdapterSettings
 from tenon.core.errors import AdapterError, Faults, FileError, PlanError
 from tenon.core.files import reading
@@ -127,7 +127,7 @@ def check_manifest(manifest: Manifest, where: str) -> None:
 
 def _check_labels(manifest: Manifest, where: str, faults: Faults) -> None:
     """Check that labels and layout are those of the head."""
-    if manifest.head == "language":
+    if manifest.writes:
         if manifest.labels or manifest.layout != "transformers":
             what = f"the head is the base's, but labels are {manifest.labels!r}, layout is "
             faults.add(where, f"{what}{manifest.layout}", "write the adapter again")
@@ -284,8 +284,8 @@ def expected_config(manifest: Manifest) -> PeftConfig:
 def _check_layout(where: str, given: Mapping[str, Any], manifest: Manifest, faults: Faults) -> None:
     head = HEADS.get((manifest.base.model_type, manifest.pooling.mode))
     expected: tuple[list[str] | None, str | None] = (None, None)
-    if manifest.head == "language":
-        expected = (None, "CAUSAL_LM")
+    if manifest.writes:
+        expected = (None, TASK_TYPES[manifest.head])
     elif manifest.layout == "transformers" and head is not None:
         expected = ([head.name], "SEQ_CLS")
     found = (given.get("modules_to_save"), given.get("task_type"))

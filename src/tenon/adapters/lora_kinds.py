@@ -91,7 +91,7 @@ def lora(settings: LoraSettings, targets: Targets, base: PreTrainedConfig) -> Lo
     learning_rate=1e-3,
     mergeable=True,
     mergeable_why="the rescaled sum of the layer's weight and B A is again one weight",
-    rowwise=False,
+    rowwise=True,
     start="its columns are divided by their length and multiplied by it again, which in bfloat16 "
     "rounds; in float32 nothing changes",
     paper="Liu et al. 2024, DoRA: Weight-Decomposed Low-Rank Adaptation (arXiv:2402.09353)",

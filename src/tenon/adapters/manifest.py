@@ -9,8 +9,10 @@ from tenon.adapters.settings import AdapterSettings
 from tenon.core.settings import Settings
 
 FORMAT = 1
+TASK_TYPES = {"language": "CAUSAL_LM", "seq2seq": "SEQ_2_SEQ_LM"}
+"""What PEFT calls a model whose language-model head is its own, by `Manifest.head`."""
 Layout = Literal["trunk", "transformers"]
-HeadSort = Literal["classes", "language"]
+HeadSort = Literal["classes", "language", "seq2seq"]
 PoolingMode = Literal["mean", "cls", "pooler", "last", "tokens"]
 
 
@@ -38,6 +40,7 @@ class Lengths(Settings):
             for prompts as they are; empty for other tasks.
         template_digest: of the chat template; empty where none is used.
         instruction: what is asked around each prompt, which stands where it has `{}`.
+        source_language, target_language: codes for a tokenizer of several languages; else empty.
         max_new_tokens: most tokens of an answer that the base writes; 0 for other tasks.
         answer_tokens: most tokens of an answer that stands in a context; 0 for other tasks.
     """
@@ -48,6 +51,8 @@ class Lengths(Settings):
     template: Literal["", "chat", "none"] = ""
     template_digest: str = ""
     instruction: str = ""
+    source_language: str = ""
+    target_language: str = ""
     max_new_tokens: int = 0
     answer_tokens: int = 0
 
@@ -89,8 +94,9 @@ class Manifest(Settings):
         name, kind: of the adapter.
         settings: the adapter's settings; `pack.write` fills it in.
         task: what it was trained for.
-        head: what reads the hidden states: "classes" for a head of ours, "language" for the base's
-            own language-model head, so that the adapter alone is trained.
+        head: what reads the hidden states: "classes" for a head of ours, "language" for the own
+            language-model head of a decoder, "seq2seq" for that of an encoder-decoder; of these
+            two, the adapter alone is trained.
         prefix: name of the trunk inside the model with its language-model head.
         labels: L label names; the index of one is its row in the head; none where it is the base's.
         base: the base it belongs to.
@@ -129,6 +135,11 @@ class Manifest(Settings):
     layout: Layout = "trunk"
     tensors: dict[str, dict[str, TensorSpec]] = {}
     files: dict[str, str] = {}
+
+    @property
+    def writes(self) -> bool:
+        """Whether the base writes its answers itself, with a head of its own."""
+        return self.head != "classes"
 
 
 class Head(NamedTuple):

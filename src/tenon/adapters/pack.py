@@ -23,7 +23,7 @@ from peft.mapping import PEFT_TYPE_TO_PREFIX_MAPPING
 from tenon.adapters import directory
 from tenon.adapters.directory import CARD, CONFIG, HEAD, MANIFEST, MODULE, WEIGHTS
 from tenon.adapters.fingerprint import Fingerprint, refuse_other
-from tenon.adapters.manifest import HEADS, Head, Manifest
+from tenon.adapters.manifest import HEADS, TASK_TYPES, Head, Manifest
 from tenon.adapters.settings import AdapterSettings
 from tenon.core.errors import AdapterError, Faults
 from tenon.core.files import folder_aside
@@ -159,7 +159,7 @@ def _prefixed(head: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def _check_head(adapter: Adapter, where: str, faults: Faults) -> None:
-    if adapter.manifest.head == "language":
+    if adapter.manifest.writes:
         if adapter.head:
             faults.add(where, "has a head beside the base's own", "leave it out")
         return
@@ -215,7 +215,7 @@ def _refuse_foreign(folder: Path) -> None:
 
 
 def _head_of(manifest: Manifest) -> Head | None:
-    if manifest.layout == "trunk" or manifest.head == "language":
+    if manifest.layout == "trunk" or manifest.writes:
         return None
     return HEADS[manifest.base.model_type, manifest.pooling.mode]
 
@@ -293,8 +293,8 @@ def _config_bytes(adapter: Adapter) -> bytes:
 
 
 def _task_type(manifest: Manifest) -> str | None:
-    if manifest.head == "language":
-        return "CAUSAL_LM"
+    if manifest.writes:
+        return TASK_TYPES[manifest.head]
     return "SEQ_CLS" if manifest.layout == "transformers" else None
 
 

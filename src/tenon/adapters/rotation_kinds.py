@@ -38,7 +38,7 @@ class OftSettings(Settings):
     learning_rate=5e-3,
     mergeable=True,
     mergeable_why=TURNS,
-    rowwise=False,
+    rowwise=True,
     wraps=LINEAR_ONLY,
     divides={"block": "in"},
     paper="Qiu et al. 2023, Controlling Text-to-Image Diffusion by Orthogonal Finetuning "
@@ -82,7 +82,7 @@ class HraSettings(Settings):
     learning_rate=5e-3,
     mergeable=True,
     mergeable_why="a reflected weight is again one weight",
-    rowwise=False,
+    rowwise=True,
     wraps=LINEAR_ONLY,
     start="its reflections cancel in pairs, but for rounding",
     paper="Yuan et al. 2024, Bridging The Gap between Low-rank and Orthogonal Adaptation via "
@@ -162,7 +162,7 @@ class PsoftSettings(Settings):
     learning_rate=5e-3,
     mergeable=True,
     mergeable_why=TURNS,
-    rowwise=False,
+    rowwise=True,
     wraps=LINEAR_ONLY,
     paper="PSOFT: Efficient Orthogonal Fine-Tuning with Principal Subspace Adaptation "
     "(arXiv:2505.11235)",

@@ -44,7 +44,7 @@ class FourierSettings(Settings):
     rate_source="Gao et al. 2024, 5e-2 on RoBERTa; confirmed here",
     mergeable=True,
     mergeable_why=ADDS,
-    rowwise=False,
+    rowwise=True,
     wraps=LINEAR_BOTH,
     paper="Gao et al. 2024, Parameter-Efficient Fine-Tuning with Discrete Fourier Transform "
     "(arXiv:2405.03003)",
@@ -94,7 +94,7 @@ class WaveSettings(Settings):
     learning_rate=1e-3,
     mergeable=True,
     mergeable_why=ADDS,
-    rowwise=False,
+    rowwise=True,
     wraps=LINEAR_BOTH,
     paper="Bilican et al. 2025, WaveFT: Exploring Sparsity for Parameter Efficient Fine Tuning "
     "Using Wavelets (arXiv:2505.12532)",
@@ -134,7 +134,7 @@ class C3aSettings(Settings):
     rate_source="PEFT's documentation (1e-1); confirmed here",
     mergeable=True,
     mergeable_why=ADDS,
-    rowwise=False,
+    rowwise=True,
     wraps=LINEAR_ONLY,
     divides={"block": "both"},
     paper="Chen et al. 2024, Parameter-Efficient Fine-Tuning via Circular Convolution "

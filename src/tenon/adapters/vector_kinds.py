@@ -34,7 +34,7 @@ class NoSettings(Settings):
     rate_source="Liu et al. 2022, 3e-3; PEFT's method comparison, 5e-3; raised here",
     mergeable=True,
     mergeable_why="a scaled input or output is a weight with scaled columns or rows",
-    rowwise=False,
+    rowwise=True,
     wraps=("linear", "transposed"),
     names_modules=("target_modules", "feedforward_modules"),
     paper="Liu et al. 2022, Few-Shot Parameter-Efficient Fine-Tuning is Better and Cheaper than "
@@ -63,7 +63,7 @@ def ia3(settings: NoSettings, targets: Targets, base: PreTrainedConfig) -> IA3Co
     learning_rate=1e-2,
     mergeable=True,
     mergeable_why="the trained norms take the places of the base's",
-    rowwise=False,
+    rowwise=True,
     wraps=("norm",),
     paper="Zhao et al. 2023, Tuning LayerNorm in Attention: Towards Efficient Multi-Modal LLM "
     "Finetuning (arXiv:2312.11420)",
@@ -86,7 +86,7 @@ def ln_tuning(settings: NoSettings, targets: Targets, base: PreTrainedConfig) ->
     learning_rate=1e-2,
     mergeable=False,
     mergeable_why="where a layer has no bias of its own, nothing can take what it adds",
-    rowwise=False,
+    rowwise=True,
     wraps=LINEAR_ONLY,
     paper="BEFT: Bias-Efficient Fine-Tuning of Language Models in Low-Data Regimes "
     "(arXiv:2509.15974)",

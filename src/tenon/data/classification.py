@@ -180,7 +180,7 @@ def recognise(rows: Sequence[Row]) -> str:
     profiles = profiles_of(rows)
     for label in known_names(profiles, LABEL_NAMES):
         values = [row.values.get(label) for row in rows]
-        if fractional(values) or holds_sets(values):
+        if fractional(values) or holds_sets(values) or profiles[label].unique:
             return ""
         texts = [name for name in profiles if name != label and profiles[name].texts]
         if 2 * profiles[label].filled > len(rows) and texts:

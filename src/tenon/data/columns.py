@@ -14,6 +14,10 @@ from tenon.data.settings import Columns
 SAMPLE_ROWS = 1_000
 
 
+FEW_ROWS = 20
+UNIQUE = 0.9
+
+
 @dataclass(frozen=True, slots=True)
 class Profile:
     """What a sample of a column's values is like.
@@ -31,6 +35,11 @@ class Profile:
     distinct: int
     mean_characters: float
     texts: bool
+
+    @property
+    def unique(self) -> bool:
+        """Whether hardly a text recurs among enough of them: then they are no classes."""
+        return self.texts and self.filled >= FEW_ROWS and self.distinct > UNIQUE * self.filled
 
     @property
     def repeats(self) -> bool:

@@ -264,6 +264,8 @@ def _source_digest(route: Route, part: str, columns: Columns) -> str:
         for example in route.judged(part, columns, Faults()):
             rows.update(f"{example.id}{example.gold}\n".encode())
         return rows.hexdigest()
+    if len(source.files) > 1:
+        return digest_of([digest(Path(file)) for file in source.files])
     path = Path(source.path)
     if path.is_dir():
         files = sorted(file for file in path.rglob("*") if file.is_file())

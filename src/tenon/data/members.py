@@ -9,20 +9,11 @@ from pathlib import Path
 from tenon.core.errors import DataError, Faults
 from tenon.core.files import reading
 from tenon.data.conll import looks_like_conll
+from tenon.data.formats import SUFFIX_NAMES, SUFFIXES, format_of, stem, unpacked
 from tenon.data.json_document import document_lists
 from tenon.data.names import PART_NAMES, PARTS
-from tenon.data.sources import (
-    HUB,
-    PACKED,
-    SUFFIX_NAMES,
-    SUFFIXES,
-    Source,
-    format_of,
-    magic_of,
-    stem,
-    zip_member,
-    zip_names,
-)
+from tenon.data.parallel import parallel_members, split_pair
+from tenon.data.sources import HUB, Source, magic_of, zip_member, zip_names
 from tenon.data.squad import looks_like_squad
 from tenon.data.streams import HEAD_BYTES, PARQUET, ZIP, opened
 
@@ -38,8 +29,9 @@ def members(spec: str) -> dict[str, str]:
     """Give the parts found in a container, each with the spec that reads it.
 
     A container is a zip file, a JSON object of lists, a folder with files named train, dev and
-    test, a folder that `datasets` saved, or a hub data set. The names dev, val, valid and
-    validation mean dev; a part of any other name keeps it.
+    test, or with pairs of parallel files (`folder#en-de`), a folder that `datasets` saved, or a
+    hub data set. The names dev, val, valid and validation mean dev; a part of any other name
+    keeps it.
 
     Returns:
         Part to spec; empty where `spec` is itself one list of rows.
@@ -52,8 +44,10 @@ def members(spec: str) -> dict[str, str]:
     source.require()
     if source.hub:
         return _hub_parts(source)
+    if split_pair(source.path):
+        return {}
     if Path(source.path).is_dir():
-        return folder_parts(source.path) if not source.member else {}
+        return _folder(source)
     magic = magic_of(source.path)
     if magic == ZIP:
         return _zip_parts(source)
@@ -89,6 +83,16 @@ def _zip_parts(source: Source) -> dict[str, str]:
         inner_parts = _json_parts(source.path, f"{source.path}#{names[0]}", names[0])
         return inner_parts or {}
     return _named(source.path, {name: f"{source.path}#{name}" for name in names})
+
+
+def _folder(source: Source) -> dict[str, str]:
+    """Give the parts of a folder: its data files, else its pairs of parallel files."""
+    found = {} if source.member else folder_parts(source.path)
+    from tenon.data.columnar import is_dataset
+
+    if found or is_dataset(Path(source.path)):
+        return found
+    return parallel_members(source.path, source.member)
 
 
 def folder_parts(path: str) -> dict[str, str]:
@@ -144,10 +148,7 @@ def _may_hold_rows(name: str) -> bool:
 
 
 def _suffix(name: str) -> str:
-    lowered = name.lower()
-    for packed in PACKED:
-        lowered = lowered.removesuffix(packed)
-    return lowered.rsplit(".", 1)[-1]
+    return unpacked(name.lower()).rsplit(".", 1)[-1]
 
 
 def _is_conll(path: str, member: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import permutations, zip_longest
 from pathlib import Path
@@ -13,9 +13,9 @@ from tenon.core.errors import DataError, Faults, FileError, nearest
 from tenon.core.files import reading
 from tenon.data.encoding import wide_encoding
 from tenon.data.example import Row
+from tenon.data.formats import PACKED, SUFFIXES, unpacked
 from tenon.data.lines import REFUSED, Lines
 from tenon.data.names import PART_NAMES
-from tenon.data.sources import PACKED, SUFFIXES
 from tenon.data.streams import PARQUET, ZIP, opened
 from tenon.data.tables import excerpt
 
@@ -30,18 +30,28 @@ _FORMATS = {
 _WORD = re.compile(r"[^0-9A-Za-z]+")
 
 
-def split_pair(spec: str) -> tuple[str, str] | None:
+def split_pair(spec: str, folder: Path = Path()) -> tuple[str, str] | None:
     """Give the two files that `spec` joins with "+"; None where it names one file.
 
     A second file that is named without a folder lies beside the first:
     `data/train.en+train.de`. A file whose own name holds "+" is one file where it is there.
+
+    Args:
+        spec: one path, or two.
+        folder: against which they are meant.
     """
-    if JOINT not in spec or Path(spec).exists():
+    if JOINT not in spec or (folder / spec).exists():
         return None
     places = [place for place, letter in enumerate(spec) if letter == JOINT]
     pairs = [_beside(spec[:place], spec[place + 1 :]) for place in places]
-    there = [pair for pair in pairs if all(side and Path(side).is_file() for side in pair)]
+    there = [pair for pair in pairs if all(side and (folder / side).is_file() for side in pair)]
     return (there or pairs)[0]
+
+
+def each_path(spec: str, change: Callable[[str], str], folder: Path = Path()) -> str:
+    """Give a spec with its path, or both paths of a pair, changed."""
+    pair = split_pair(spec, folder)
+    return JOINT.join(map(change, pair)) if pair else change(spec)
 
 
 def _beside(first: str, second: str) -> tuple[str, str]:
@@ -67,10 +77,9 @@ def parallel_rows(spec: str, faults: Faults, notes: list[str]) -> Iterator[Row]:
         DataError: `spec` does not join two files, or a file is of a kind that holds no lines.
     """
     pair = split_pair(spec)
-    if pair is None or not all(pair):
+    if pair is None:
         raise DataError(f"{spec}: is no pair of files; write train.en+train.de")
-    if Path(pair[0]).resolve() == Path(pair[1]).resolve():
-        raise DataError(f"{spec}: names one file twice; name the other language's file")
+    require_pair(pair)
     with _side(pair[0], faults, notes) as source, _side(pair[1], faults, notes) as target:
         yield from _aligned(source, target, faults, notes)
 
@@ -105,7 +114,6 @@ class _Side:
 
 @contextlib.contextmanager
 def _side(path: str, faults: Faults, notes: list[str]) -> Generator[_Side]:
-    _require(path)
     with opened(path, path, faults) as stream:
         head = stream.peek(4096)
         if head.startswith((PARQUET, ZIP)):
@@ -114,8 +122,23 @@ def _side(path: str, faults: Faults, notes: list[str]) -> Generator[_Side]:
         yield _Side(path, lines, unreadable=bool(wide_encoding(head)))
 
 
+def require_pair(pair: tuple[str, str]) -> None:
+    """Check that two files are there, and are two.
+
+    Raises:
+        FileError: one is not there.
+        DataError: they are one file, a name is missing, or one is of a kind that holds no lines.
+    """
+    if not all(pair):
+        raise DataError(f"{JOINT.join(pair)}: is no pair of files; write train.en+train.de")
+    if Path(pair[0]).resolve() == Path(pair[1]).resolve():
+        raise DataError(f"{pair[0]}: is named twice; name the other language's file")
+    for path in pair:
+        _require(path)
+
+
 def _require(path: str) -> None:
-    suffix = _bare(path).lower().rpartition(".")[2]
+    suffix = unpacked(path).lower().rpartition(".")[2]
     if suffix in SUFFIXES:
         raise DataError(
             f"{path}: is a .{suffix} file; a parallel file holds one sentence a line; give the "
@@ -242,7 +265,7 @@ def _by_stem(path: str) -> dict[str, dict[str, str]]:
         names = [entry for entry in entries if entry.name.startswith(prefix) and entry.is_file()]
     found: dict[str, dict[str, str]] = {}
     for entry in names:
-        stem, _, language = _bare(entry.name).rpartition(".")
+        stem, _, language = unpacked(entry.name).rpartition(".")
         if not stem or not _is_language(language):
             continue
         files = found.setdefault(stem, {})
@@ -299,9 +322,3 @@ def _part(stem: str) -> str:
     """Give the part that a word of the name means, or the name."""
     words = [word for word in _WORD.split(stem.casefold()) if word]
     return next((PART_NAMES[word] for word in words if word in PART_NAMES), stem)
-
-
-def _bare(name: str) -> str:
-    for packed in PACKED:
-        name = name.removesuffix(packed)
-    return name

@@ -10,7 +10,7 @@ from tenon.core.settings import Settings
 
 TaskName = Literal[
     "text-classification", "multi-label-classification", "text-regression", "token-classification",
-    "text-generation", "question-answering",
+    "text-generation", "question-answering", "translation", "summarization",
 ]  # fmt: skip
 
 OPTIONS = ("scheme", "without_spans", "answers", "several", "separator", "flags")
@@ -21,7 +21,7 @@ class Columns(Settings):
     """Which column of a row holds which field of an example.
 
     Args:
-        text: column of the text.
+        text: column of the text; of a summary, what it sums up.
         pair: column of the second text, for pairs; empty for single texts.
         label: column of the class label, of the list of labels, or of the number; empty for rows
             without labels.
@@ -47,6 +47,9 @@ class Columns(Settings):
         prompt: column of what is asked.
         input: column of what goes on below the prompt, after a blank line, where it is not empty.
         completion: column of what shall be written after the prompt.
+        source: column of the text to translate.
+        target: column of its translation, or of a list of translations.
+        summary: column of the summary of a text, or of a list of summaries.
         system: column of what the system says before a conversation or prompt.
         answers: which of a conversation's answers are learned; all of them where left out.
     """
@@ -72,6 +75,9 @@ class Columns(Settings):
     prompt: str = ""
     input: str = ""
     completion: str = ""
+    source: str = ""
+    target: str = ""
+    summary: str = ""
     system: str = ""
     answers: Literal["", "all", "last"] = ""
 
@@ -96,7 +102,7 @@ class DataSettings(Settings):
     Args:
         task: what is learned.
         train: the rows to learn from: a file, or `path#member` for one part of an archive, a JSON
-            object or a folder.
+            object or a folder; `train.en+train.de` for two files whose lines belong together.
         dev: the rows that choose the best step, given as train is; or the share of train that is
             held out for it, in (0, 0.5]; "" for none, and then the last step is the result.
         test: the rows of the final report, given as train is; "" reports on dev.

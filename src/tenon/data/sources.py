@@ -9,25 +9,19 @@ from typing import BinaryIO, cast
 
 from tenon.core.errors import DataError, Faults, FileError, did_you_mean, nearest
 from tenon.core.files import reading
-from tenon.data.conll import conll_rows, looks_like_conll
+from tenon.data.conll import conll_rows
 from tenon.data.dialect import Quoting
 from tenon.data.example import Row
+from tenon.data.formats import format_of, stem
 from tenon.data.json_document import document_rows
 from tenon.data.json_lines import json_line_rows
 from tenon.data.lines import Lines
+from tenon.data.parallel import parallel_rows, require_pair, split_pair
 from tenon.data.squad import looks_like_squad, squad_rows
 from tenon.data.streams import HEAD_BYTES, PARQUET, ZIP, Stream, opened, zip_file
-from tenon.data.strict_json import BLANKS, Decoder, Unreadable
 from tenon.data.tables import table_rows
 
 HUB = "hub:"
-PACKED = (".gz", ".xz", ".zst", ".bz2")
-SUFFIXES = ("csv", "tsv", "jsonl", "json", "parquet", "conll")
-SUFFIX_NAMES = {
-    "ndjson": "jsonl", "tab": "tsv", "bio": "conll", "iob": "conll", "iob2": "conll",
-    "bioes": "conll", "bmes": "conll", "conllu": "conll", "conll2003": "conll",
-}  # fmt: skip
-"""Other suffixes, and the format that each means."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +40,7 @@ class Source:
 
     @classmethod
     def parse(cls, spec: str) -> Source:
-        """Read `path[#member]` or `hub:owner/name[/configuration][#split]`.
+        """Read `path[#member]`, `path+path` or `hub:owner/name[/configuration][#split]`.
 
         A path that itself holds `#` and is there is taken whole.
 
@@ -60,6 +54,8 @@ class Source:
             return cls(name, member, hub=True)
         if not spec.strip():
             raise FileError('the source is empty; name a file: data.train = "train.csv"')
+        if split_pair(spec):
+            return cls(spec)
         path, _, member = spec.partition("#")
         return cls(spec) if member and Path(spec).exists() else cls(path, member)
 
@@ -74,6 +70,11 @@ class Source:
         outer = self.member.rpartition("#")[0]
         return str(Source(self.path, outer, self.hub))
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The paths that it reads: the two of a pair of parallel files, else its own."""
+        return split_pair(self.path) or (self.path,)
+
     def require(self) -> None:
         """Check that the file or folder is there.
 
@@ -82,6 +83,9 @@ class Source:
         """
         path = Path(self.path)
         if self.hub:
+            return
+        if pair := split_pair(self.path):
+            require_pair(pair)
             return
         with reading(path):
             if path.exists():
@@ -99,8 +103,9 @@ def read(
 
     Args:
         spec: `path[#member]`; CSV, TSV, JSONL, JSON, CoNLL or Parquet, plain or packed by gzip, xz,
-            zstd or bzip2; the member of a zip file; the list of a JSON object; a folder that
-            `datasets` saved; `hub:owner/name#split`.
+            zstd or bzip2; the member of a zip file; the list of a JSON object; two files whose
+            lines belong together, `train.en+train.de`; a folder that `datasets` saved;
+            `hub:owner/name#split`.
         faults: every line that is no row, with its origin; reading goes on after it where it can.
         quoting: how quotation marks in tables are read; "auto" is RFC 4180 for CSV, none for TSV.
         notes: takes in what was met and accepted: byte order marks, blank lines, no header ...
@@ -118,6 +123,9 @@ def read(
 
 
 def _rows(source: Source, faults: Faults, quoting: Quoting, notes: list[str]) -> Iterator[Row]:
+    if split_pair(source.path):
+        yield from parallel_rows(source.path, faults, notes)
+        return
     if source.hub or Path(source.path).is_dir():
         yield from _library_rows(source, notes)
         return
@@ -229,67 +237,3 @@ def _stream_rows(
         yield from table_rows(lines, format, quoting)
     if lines.unended:
         notes.append(f"{where}: the last line has no line end, which is accepted")
-
-
-def stem(name: str) -> str:
-    """Give a file's name without folder, suffix of packing, and suffix of format."""
-    return _bare(PurePosixPath(name).name).rsplit(".", 1)[0]
-
-
-def _bare(name: str) -> str:
-    for packed in PACKED:
-        name = name.removesuffix(packed)
-    return name
-
-
-def format_of(name: str, head: bytes, where: str) -> str:
-    """Tell a file's format from its name, and from its content where the name says nothing.
-
-    JSON is told by its content alone: `.json` may hold one row a line, `.jsonl` one document.
-
-    Args:
-        name: the file's name.
-        head: its first bytes, decompressed.
-        where: name of the source, for messages.
-
-    Returns:
-        One of `SUFFIXES`.
-
-    Raises:
-        DataError: neither name nor content tells a format.
-    """
-    if head.startswith(PARQUET):
-        return "parquet"
-    suffix = _bare(name.lower()).rsplit(".", 1)[-1]
-    suffix = SUFFIX_NAMES.get(suffix, suffix)
-    whole = head.decode("utf-8-sig", "replace")
-    if suffix in ("csv", "conll"):
-        return suffix
-    if suffix not in ("json", "jsonl") and looks_like_conll(whole):
-        return "conll"
-    if suffix == "tsv":
-        return suffix
-    text = whole.lstrip(BLANKS)
-    if suffix in ("json", "jsonl") or text[:1] in ("{", "["):
-        return _json_format(text, suffix)
-    if "\t" in text.split("\n", 1)[0]:
-        return "tsv"
-    known = ", ".join(f".{known}" for known in SUFFIXES)
-    raise DataError(
-        f"{where}: the format cannot be told from the name; rename it to one of {known}"
-    )
-
-
-def _json_format(text: str, suffix: str) -> str:
-    """Tell one document from one row a line."""
-    first, _, rest = text.partition("\n")
-    try:
-        value, end = Decoder().decode(first.strip(BLANKS))
-    except (ValueError, Unreadable):
-        opening = first.strip(BLANKS) in ("[", "{") or first.startswith(("[{", "[["))
-        return "json" if suffix != "jsonl" or opening else "jsonl"
-    listed = isinstance(value, list) and bool(value) and isinstance(value[0], (dict, list))
-    if suffix == "jsonl":
-        return "json" if listed and not rest.strip(BLANKS) else "jsonl"
-    whole = end == len(first.strip(BLANKS))
-    return "jsonl" if whole and not listed and rest.lstrip(BLANKS)[:1] in ("{", "[") else "json"

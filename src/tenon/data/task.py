@@ -120,6 +120,7 @@ TASKS: Registry[Task] = Registry(
         "tenon.data.token_classification",
         "tenon.data.question_answering",
         "tenon.data.text_generation",
+        "tenon.data.text_to_text",
     ),
 )
 

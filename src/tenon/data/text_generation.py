@@ -1,8 +1,4 @@
-"""Text generation: prompts and what shall be written after them, and conversations.
-
-Other tasks in which a text is answered by a text are the same under other names of columns:
-see `writing_task`.
-"""
+"""Text generation: prompts and what shall be written after them, and conversations."""
 
 from __future__ import annotations
 
@@ -10,8 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
-from typing import NamedTuple, cast
+from typing import cast
 
 from tenon.core.errors import DataError
 from tenon.data.classification import guess_text
@@ -54,35 +49,19 @@ KINDS = {
     "tool_calls": ("turn", "hold calls, which are no text"),
 }
 """How a finding counts the commonest problems; of others it says that rows cannot be used."""
+SIDES = ("prompt", "completion")
+"""Fields of the two sides of a turn that is asked and answered once."""
 
 
-class Sides(NamedTuple):
-    """What a task calls the two texts of a row.
-
-    Args:
-        ask: field of `Columns` with what is asked.
-        answer: field with what is answered.
-    """
-
-    ask: str
-    answer: str
-
-
-PROMPTED = Sides("prompt", "completion")
-
-
-def judge(
-    rows: Iterable[Row], columns: Columns, tally: Tally, *, sides: Sides = PROMPTED
-) -> Iterator[Example | Refusal]:
+def judge(rows: Iterable[Row], columns: Columns, tally: Tally) -> Iterator[Example | Refusal]:
     """Give for each row its example, or all that is wrong with it.
 
     Args:
         rows: rows of one source.
         columns: which column holds what; where none holds an answer, rows wait for one.
         tally: takes in keys of messages that are passed over, and answers that are not looked at.
-        sides: fields of the two texts.
     """
-    places = _turn_columns(columns, sides)
+    places = _turn_columns(columns)
     asking = isinstance(columns, AskedColumns) or not (places.turns or places.completion)
     passed: Counter[str] = Counter()
     for row in rows:
@@ -113,12 +92,12 @@ def example_of(turns: tuple[Turn, ...], origin: str) -> Example:
     return Example(content_id(key), origin, text, None, gold, turns=turns)
 
 
-def _turn_columns(columns: Columns, sides: Sides) -> TurnColumns:
+def _turn_columns(columns: Columns) -> TurnColumns:
     return TurnColumns(
         turns=columns.turns,
-        prompt=getattr(columns, sides.ask) or columns.text,
+        prompt=columns.prompt or columns.text,
         input=columns.input,
-        completion=getattr(columns, sides.answer),
+        completion=columns.completion,
         system=columns.system,
     )
 
@@ -137,7 +116,7 @@ def _without_answer(row: Row, column: str, tally: Tally) -> Mapping[str, object]
     return {**values, column: turns[:-1]}
 
 
-def guess(rows: Sequence[Row], known: Mapping[str, str], *, sides: Sides = PROMPTED) -> Guess:
+def guess(rows: Sequence[Row], known: Mapping[str, str]) -> Guess:
     """Guess which columns hold the prompt and the completion, or the conversation.
 
     Raises:
@@ -147,12 +126,12 @@ def guess(rows: Sequence[Row], known: Mapping[str, str], *, sides: Sides = PROMP
         if rows and not any(has(row, column) for row in rows):
             _, what, remedy = missing_column(rows[0], column, field)
             raise DataError(f"{rows[0].origin}: {what}; {remedy}")
-    if "turns" in known or {*sides} <= known.keys():
+    if "turns" in known or {*SIDES} <= known.keys():
         return Guess(Columns.model_validate(known), [])
     _, found, why = guess_turns(rows)
     named = {
-        "turns": found.turns, sides.ask: found.prompt, "input": found.input,
-        sides.answer: found.completion, "system": found.system,
+        "turns": found.turns, "prompt": found.prompt, "input": found.input,
+        "completion": found.completion, "system": found.system,
     }  # fmt: skip
     return Guess(Columns.model_validate({**named, **known}), why)
 
@@ -163,13 +142,11 @@ def adapt(
     notes: list[str],
     *,
     labelled: bool,
-    sides: Sides = PROMPTED,
 ) -> Columns:
     """Give the columns of rows that an adapter shall answer: those it was trained on, or a guess.
 
     Args:
         labelled: whether the rows' own answers are wanted.
-        sides: fields of the two texts.
 
     Raises:
         DataError: no column holds a prompt or a conversation; or, if labelled, the answers.
@@ -178,24 +155,24 @@ def adapt(
     named = {
         field: column
         for field, column in trained.named().items()
-        if labelled or field != sides.answer
+        if labelled or field != "completion"
     }
-    needed = {field: named[field] for field in ("turns", *sides) if field in named}
+    needed = {field: named[field] for field in ("turns", *SIDES) if field in named}
     if needed and all(has(rows[0], column) for column in needed.values()):
         there = {f: c for f, c in named.items() if f in needed or any(has(row, c) for row in rows)}
         return made.model_validate({**there, "answers": trained.answers})
     if not labelled and (lone := _lone_prompt(rows[0])):
-        notes.append(f"{sides.ask} is column {lone!r}, by its name")
-        return AskedColumns.model_validate({sides.ask: lone})
+        notes.append(f"prompt is column {lone!r}, by its name")
+        return AskedColumns(prompt=lone)
     try:
-        found = guess(rows, {}, sides=sides)
+        found = guess(rows, {})
     except DataError:
         if labelled:
             raise
         found = guess_text(rows)
-        found = Guess(Columns.model_validate({sides.ask: found.columns.text}), found.why)
+        found = Guess(Columns(prompt=found.columns.text), found.why)
     notes += found.why
-    fields = found.columns.model_dump(exclude=None if labelled else {sides.answer})
+    fields = found.columns.model_dump(exclude=None if labelled else {"completion"})
     return made.model_validate(
         {**fields, "answers": trained.answers if found.columns.turns else ""}
     )
@@ -220,22 +197,20 @@ def classes(gold: Gold) -> Iterable[str]:
     return ()
 
 
-def writing_task(name: str, sides: Sides) -> Task:
-    """Make a task in which a text is answered by a text."""
-    return Task(
-        name,
-        columns=("turns", sides.ask, "input", sides.answer, "system", "group"),
-        inputs=(("turns",), (sides.ask,)),
-        gold=(sides.answer, "turns"),
-        judge=partial(judge, sides=sides),
-        guess=partial(guess, sides=sides),
-        adapt=partial(adapt, sides=sides),
+TASKS.add(
+    "text-generation",
+    Task(
+        "text-generation",
+        columns=("turns", "prompt", "input", "completion", "system", "group"),
+        inputs=(("turns",), ("prompt",)),
+        gold=("completion", "turns"),
+        judge=judge,
+        guess=guess,
+        adapt=adapt,
         classes=classes,
         least=0,
         every=False,
         kinds=KINDS,
         recognise=recognise,
-    )
-
-
-TASKS.add("text-generation", writing_task("text-generation", PROMPTED))
+    ),
+)

@@ -15,10 +15,8 @@ Format = Literal["messages", "conversations", "alpaca", "pair"]
 
 PAIRS = (
     ("prompt", "completion"), ("prompt", "response"), ("question", "answer"),
-    ("instruction", "output"), ("instruction", "response"), ("source", "target"),
-    ("src", "tgt"), ("input", "output"), ("query", "response"), ("document", "summary"),
-    ("article", "summary"), ("article", "highlights"), ("dialogue", "summary"),
-    ("meaning_representation", "human_reference"), ("mr", "ref"),
+    ("instruction", "output"), ("instruction", "response"), ("input", "output"),
+    ("query", "response"), ("meaning_representation", "human_reference"), ("mr", "ref"),
     ("问题", "答案"), ("问题", "回答"),
 )  # fmt: skip
 """What the two sides of a one-turn conversation are called."""

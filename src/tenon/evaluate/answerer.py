@@ -26,6 +26,7 @@ from tenon.model.models import model_for
 from tenon.model.settings import ModelSettings
 from tenon.text.render import Renderer
 from tenon.text.renderers import RENDERINGS, Reading
+from tenon.text.seq2seq import lead, speak
 from tenon.text.tokenizer import load_tokenizer
 from tenon.text.tokens import Tokens, collect
 
@@ -89,11 +90,13 @@ class Answerer:
     def _exam(self) -> Exam:
         return self.exam(EvaluateSettings(written_rows=0))
 
-    def exam(self, settings: EvaluateSettings, seed: int = 0) -> Exam:
+    def exam(
+        self, settings: EvaluateSettings, seed: int = 0, shots: tuple[Example, ...] = ()
+    ) -> Exam:
         """Give the exam of the adapter's task; answers are as long as they were in training."""
         length = self.manifest.text.max_new_tokens
         settings = settings.model_copy(update={"max_new_tokens": length})
-        return exam_of(self.manifest.task, self.renderer, settings, seed)
+        return exam_of(self.manifest.task, self.renderer, settings, seed, shots)
 
     def _refuse_other_sort(self, examples: Sequence[Example]) -> None:
         columns = self.manifest.columns
@@ -127,9 +130,11 @@ def open_answerer(folder: Path, base: str = "", device: str = "auto") -> Answere
     adapter = pack.read(folder, print_of_base)
     settings = ModelSettings(device=device)
     pooler = manifest.pooling.mode == "pooler"
-    trunk = trunks.load(located, settings, pooler=pooler, writes=manifest.head == "language")
+    text, tokenizer = manifest.text, load_tokenizer(located.folder)
+    speak(tokenizer, text.source_language, text.target_language)
+    first = lead(tokenizer) if manifest.writes else ()
+    trunk = trunks.load(located, settings, pooler=pooler, writes=manifest.writes, lead=first)
     model = _model(trunk, adapter)
-    text = manifest.text
     reading = Reading(
         manifest.labels,
         text.max_tokens,
@@ -138,8 +143,9 @@ def open_answerer(folder: Path, base: str = "", device: str = "auto") -> Answere
         answer_tokens=text.answer_tokens,
         template=text.template or "auto",
         instruction=text.instruction,
+        seq2seq=trunk.seq2seq,
     )
-    renderer = RENDERINGS.get(manifest.task).make(load_tokenizer(located.folder), reading)
+    renderer = RENDERINGS.get(manifest.task).make(tokenizer, reading)
     _refuse_other_template(folder, manifest, renderer)
     prove(folder, manifest, model, renderer)
     return Answerer(manifest, model, renderer)
@@ -158,7 +164,7 @@ def _refuse_other_template(folder: Path, manifest: Manifest, renderer: Renderer)
 def _model(trunk: trunks.Trunk, adapter: Adapter) -> Model:
     manifest = adapter.manifest
     peft = restore(trunk, adapter)
-    if manifest.head == "language":
+    if manifest.writes:
         return model_for(manifest.task, trunk, peft, None, manifest.pooling.mode).eval()
     labels = len(manifest.labels)
     with unchanged_random_state():

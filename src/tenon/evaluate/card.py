@@ -113,7 +113,7 @@ def _numbers(report: Report) -> list[str]:
 
 def _with_tenon(manifest: Manifest) -> list[str]:
     answer = "spans" if manifest.pooling.mode == "tokens" else "label"
-    answer = "text" if manifest.head == "language" else ANSWERS.get(manifest.task, answer)
+    answer = "text" if manifest.writes else ANSWERS.get(manifest.task, answer)
     asked = '("a question", "a context")' if manifest.task == READING else '"a text"'
     return [
         "```python",
@@ -130,7 +130,7 @@ def _without_tenon(manifest: Manifest) -> list[str]:
     base = json.dumps(manifest.base.name)
     needs_us = manifest.kind.startswith("bottleneck")
     first = ["import tenon.adapters.bottleneck  # registers the kind with PEFT"] if needs_us else []
-    if manifest.head == "language":
+    if manifest.writes:
         return _writing_without_tenon(manifest, base, first)
     if manifest.layout == "transformers":
         head = HEADS[manifest.base.model_type, manifest.pooling.mode]
@@ -178,6 +178,8 @@ def _writing_without_tenon(manifest: Manifest, base: str, first: list[str]) -> l
     text, prompt = manifest.text, '"a prompt"'
     if text.instruction:
         prompt = f"{json.dumps(text.instruction, ensure_ascii=False)}.replace('{{}}', {prompt})"
+    if manifest.head == "seq2seq":
+        return _seq2seq_without_tenon(manifest, base, first, prompt)
     asked = [f"rows = tokenizer({prompt}, return_tensors='pt')"]
     if text.template == "chat":
         asked = [
@@ -201,6 +203,40 @@ def _writing_without_tenon(manifest: Manifest, base: str, first: list[str]) -> l
         f"length = {text.max_new_tokens}",
         "ids = model.generate(**rows, do_sample=False, max_new_tokens=length)",
         "print(tokenizer.decode(ids[0, rows['input_ids'].shape[1]:], skip_special_tokens=True))",
+        "```",
+        "",
+    ]
+
+
+def _seq2seq_without_tenon(
+    manifest: Manifest, base: str, first: list[str], prompt: str
+) -> list[str]:
+    text = manifest.text
+    codes = {"src_lang": text.source_language, "tgt_lang": text.target_language}
+    spoken = "".join(f", {name}={json.dumps(code)}" for name, code in codes.items() if code)
+    return [
+        "With transformers and PEFT alone:",
+        "",
+        "```python",
+        *first,
+        "import torch",
+        "from peft import PeftModel",
+        "from transformers import AutoModelForSeq2SeqLM, AutoTokenizer",
+        "",
+        f"tokenizer = AutoTokenizer.from_pretrained({base}{spoken})",
+        f"base = AutoModelForSeq2SeqLM.from_pretrained({base})",
+        'model = PeftModel.from_pretrained(base, "folder").eval()',
+        'lead = tokenizer(text_target="a", return_special_tokens_mask=True)',
+        'count = lead["special_tokens_mask"].index(0)  # what stands before every answer',
+        'start = [base.config.decoder_start_token_id, *lead["input_ids"][:count]]',
+        f"rows = tokenizer({prompt}, return_tensors='pt')",
+        "said = torch.tensor([start])",
+        f"length = {text.max_new_tokens}",
+        "ids = model.generate(",
+        "    **rows, decoder_input_ids=said, do_sample=False, num_beams=1, max_new_tokens=length,",
+        "    forced_eos_token_id=None,",
+        ")",
+        "print(tokenizer.decode(ids[0, len(start):], skip_special_tokens=True))",
         "```",
         "",
     ]

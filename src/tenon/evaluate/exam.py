@@ -16,6 +16,7 @@ from torch import Tensor
 
 from tenon.core.progress import Progress
 from tenon.core.registry import Registry
+from tenon.data.example import Example
 from tenon.evaluate.form import CLASSES, Constants, Form
 from tenon.evaluate.settings import BY_TASK, EvaluateSettings
 from tenon.text.render import Rendered, Renderer
@@ -72,8 +73,8 @@ class Exam:
             dev, which the model's head then holds.
         quick: answers with what the dev scorers need, where all of them would take long.
         rivals: model, tokens, the adapter's answers and the names wanted to the baselines' answers,
-            where nothing has to be fitted on train to have them.
-        bound: renderer, settings and seed to the exam, where answers depend on them.
+            where nothing has to be fitted on train to have them; gets the examples as well.
+        bound: renderer, settings, seed and shots to the exam, where answers depend on them.
         notes: what is to be known of how answers came about.
         fit: of a task with a probe of its own: as `tenon.evaluate.baselines.fit`, without exam.
         probed: of such a task: a model without adapter, the probe and tokens to the probe's scores.
@@ -97,7 +98,7 @@ class Exam:
     tune: Callable[[Any, Any, EvaluateSettings], Any] = lambda model, answers, how: answers  # noqa: ARG005
     quick: Answering | None = None
     rivals: Callable[..., dict[str, Any]] | None = None
-    bound: Callable[[Any, EvaluateSettings, int], Exam] | None = None
+    bound: Callable[..., Exam] | None = None
     notes: Callable[[Any], list[str]] = lambda answers: []  # noqa: ARG005 - most have none
 
     fit: Callable[..., Any] | None = None
@@ -131,13 +132,20 @@ EXAMS: Registry[Exam] = Registry(
 """By task."""
 
 
-def exam_of(task: str, renderer: Renderer, settings: EvaluateSettings, seed: int = 0) -> Exam:
+def exam_of(
+    task: str,
+    renderer: Renderer,
+    settings: EvaluateSettings,
+    seed: int = 0,
+    shots: tuple[Example, ...] = (),
+) -> Exam:
     """Give the exam of a task, bound to what its answers depend on.
 
     Args:
         renderer: of the rows.
         settings: how answers are given.
         seed: of what is drawn by chance.
+        shots: answered rows of train that a base may be shown.
     """
     exam = EXAMS.get(task)
-    return exam.bound(renderer, settings, seed) if exam.bound else exam
+    return exam.bound(renderer, settings, seed, shots) if exam.bound else exam

@@ -11,15 +11,20 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from transformers import GenerationConfig
 from transformers.generation.streamers import BaseStreamer
 
 from tenon.core.progress import Progress
 from tenon.evaluate.predict import inference
 from tenon.model import trunk as trunks
+from tenon.model.seq2seq import Seq2Seq
+from tenon.model.trunk import Trunk
 from tenon.model.writer import Writer
 from tenon.text.order import micro_batches
 
+Writing = Writer | Seq2Seq
+"""A model that writes answers itself."""
 LEAST_PROMPT = 16
 """So many tokens of a prompt are kept, whatever room answers are to have."""
 
@@ -37,12 +42,15 @@ class Said:
     ended: bool
 
 
-def room(model: Writer, limit: int, max_new_tokens: int) -> int:
+def room(model: Writing, limit: int, max_new_tokens: int) -> int:
     """Give the most tokens of a prompt to which so many may be written.
 
     Args:
-        limit: most tokens of a row in training.
+        limit: most tokens of a row in training; of an encoder-decoder, of its source, which takes
+            no room from an answer.
     """
+    if model.trunk.seq2seq:
+        return limit
     positions = trunks.positions(model.trunk) or limit + max_new_tokens
     return max(min(limit, positions - max_new_tokens), min(LEAST_PROMPT, limit))
 
@@ -56,7 +64,7 @@ def clipped(ids: Sequence[int], most: int, begin: int | None) -> list[int]:
 
 
 def generate(
-    model: Writer,
+    model: Writing,
     prompts: Sequence[Sequence[int]],
     *,
     stop_ids: Sequence[int],
@@ -97,32 +105,44 @@ def generate(
 
 
 def _new_tokens(
-    model: Writer,
+    model: Writing,
     prompts: Sequence[Sequence[int]],
     stop_ids: Sequence[int],
     max_new_tokens: int,
     streamer: BaseStreamer | None,
 ) -> list[list[int]]:
     trunk = model.trunk
-    longest = max(map(len, prompts))
-    padded = [[trunk.pad] * (longest - len(prompt)) + list(prompt) for prompt in prompts]
-    mask = [[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts]
+    asked = _asked(trunk, prompts)
     settings = GenerationConfig(
         max_new_tokens=max_new_tokens,
         do_sample=False,
         num_beams=1,
         eos_token_id=list(stop_ids),
         pad_token_id=trunk.pad,
+        decoder_start_token_id=trunk.start[0] if trunk.seq2seq else None,
         use_cache=True,
     )
     whole: Any = trunk.whole
-    out_BX = whole.generate(
-        input_ids=torch.tensor(padded, device=trunk.device),
-        attention_mask=torch.tensor(mask, device=trunk.device),
-        generation_config=settings,
-        streamer=streamer,
-    )
-    return out_BX[:, longest:].tolist()
+    out_BX = whole.generate(**asked, generation_config=settings, streamer=streamer)
+    given = asked.get("decoder_input_ids", asked["input_ids"]).shape[1]
+    return out_BX[:, given:].tolist()
+
+
+def _asked(trunk: Trunk, prompts: Sequence[Sequence[int]]) -> dict[str, Tensor]:
+    """Give prompts as a base takes them: padded on the left, or on the right for an encoder."""
+    longest = max(map(len, prompts))
+    gaps = [longest - len(prompt) for prompt in prompts]
+    fill, real = [[trunk.pad] * gap for gap in gaps], [[0] * gap for gap in gaps]
+    if trunk.seq2seq:
+        ids = [[*prompt, *pad] for prompt, pad in zip(prompts, fill, strict=True)]
+        mask = [[1] * len(prompt) + pad for prompt, pad in zip(prompts, real, strict=True)]
+    else:
+        ids = [[*pad, *prompt] for prompt, pad in zip(prompts, fill, strict=True)]
+        mask = [pad + [1] * len(prompt) for prompt, pad in zip(prompts, real, strict=True)]
+    asked = {"input_ids": ids, "attention_mask": mask}
+    if trunk.seq2seq:
+        asked["decoder_input_ids"] = [list(trunk.start)] * len(prompts)
+    return {name: torch.tensor(rows, device=trunk.device) for name, rows in asked.items()}
 
 
 def _ended(new: Sequence[int], stop_ids: Sequence[int]) -> Said:

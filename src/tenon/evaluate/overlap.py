@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from tenon.core.errors import MissingExtra
+from tenon.data.script import Script
 from tenon.evaluate import counts
 from tenon.evaluate.extractors import Extract, strip
 
@@ -30,6 +30,7 @@ References = Sequence[Sequence[str]]
 Segment = Callable[[str], Sequence[str]]
 Tokenizer = Literal["13a", "zh", "intl", "char", "none"]
 
+TOKENIZERS: dict[Script, Tokenizer] = {"han": "zh", "kana": "char", "other": "13a"}
 WORD_ORDER = 4
 CHARACTER_ORDER = 6
 CHRF_BETA = 2
@@ -38,9 +39,9 @@ EAST = "぀-ヿ㐀-䶿一-鿿豈-﫿\U00020000-\U0003ffff"
 CHARACTERS = re.compile(rf"[{EAST}]|[^\W_{EAST}]+")
 
 
-def tokenizer_of(language: str) -> Tokenizer:
-    """Give sacreBLEU's tokenizer for a target language such as "zh" or "en-GB"."""
-    return "zh" if re.split("[-_]", language.lower())[0] in {"zh", "zho", "cmn"} else "13a"
+def tokenizer_of(script: Script) -> Tokenizer:
+    """Give sacreBLEU's tokenizer for the script of the answers."""
+    return TOKENIZERS[script]
 
 
 def bleu_terms(golds: References, answers: Sequence[str], tokenizer: Tokenizer = "13a") -> Any:
@@ -53,7 +54,6 @@ def bleu_terms(golds: References, answers: Sequence[str], tokenizer: Tokenizer =
 
     Raises:
         ValueError: rows differ in number, or a row has no reference.
-        MissingExtra: sacreBLEU is not installed.
     """
     _check(golds, answers)
     # Single sentences get the same counts with and without effective order, which spares a warning.
@@ -67,9 +67,6 @@ def bleu_terms(golds: References, answers: Sequence[str], tokenizer: Tokenizer =
 
 def bleu(sums_SK: Doubles, _rows: int) -> Doubles:
     """Give corpus BLEU with exponential smoothing, [S].
-
-    Raises:
-        MissingExtra: sacreBLEU is not installed.
 
     Source: Papineni et al. 2002; Post 2018, "A Call for Clarity in Reporting BLEU Scores".
     """
@@ -142,9 +139,6 @@ def signature(score: Literal["bleu", "chrf"], references: int, tokenizer: Tokeni
         score: which.
         references: of each row; 0 where rows differ ("var").
         tokenizer: of BLEU.
-
-    Raises:
-        MissingExtra: sacreBLEU is not installed.
     """
     library = _sacrebleu()
     metric: Any = library.BLEU(tokenize=tokenizer) if score == "bleu" else library.CHRF()
@@ -252,10 +246,8 @@ def _check(golds: References, answers: Sequence[str]) -> None:
 
 
 def _sacrebleu() -> ModuleType:
-    try:
-        from sacrebleu import metrics
-    except ImportError as error:
-        raise MissingExtra("BLEU", "sacrebleu", "translation") from error
+    from sacrebleu import metrics
+
     return metrics
 
 

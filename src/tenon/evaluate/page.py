@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -37,8 +37,14 @@ NAMES = {
     "always_no_answer": "Always no answer",
     "frequent_tag": "Frequent tag",
     "zero_shot": "Base alone",
-    "copy_source": "Prompt copied",
+    "few_shot": "Base, 3 shots",
+    "copy_source": "Text copied",
+    "lead_3": "First 3 sentences",
 }
+DRAWN = ("adapter", "linear_probe", "majority")
+"""Systems that have a colour of their own; all others share one."""
+FREQUENT = ("label_frequency", "train_mean", "frequent_tag", "always_no_answer")
+"""Baselines that know only what is frequent, and are drawn as the majority is."""
 METHODS = {
     "wilson": "Wilson interval",
     "bca": "bootstrap, bias-corrected and accelerated",
@@ -83,6 +89,7 @@ def html(report: Report) -> str:
         shown_rows=SHOWN_ROWS,
         share=plots.share,
         methods=METHODS,
+        rival=verdict.spoken(report.won.get("against", "")).removeprefix("the ") or "base",
     )
 
 
@@ -94,24 +101,20 @@ def _card(report: Report, name: str) -> dict[str, Any]:
     """Draw one scorer: all systems with error bars, and each difference with its own."""
     scorer = SCORERS.get(name)
     bars = [_bar("Adapter", "adapter", report.metrics[report.part][name])]
-    rivals = _strongest_first(report.baselines)
-    bars += [_bar(named(rival), rival, group[name]) for rival, group in rivals if name in group]
+    scored = {rival: group[name] for rival, group in report.baselines.items() if name in group}
+    order = verdict.strongest_first(scorer, {rival: i.value for rival, i in scored.items()})
+    bars += [_bar(named(rival), rival, scored[rival]) for rival in order]
     write, ticks = partial(verdict.amount, scorer), partial(verdict.mark, scorer)
     compared = [
-        _difference(scorer, rival, group[name])
-        for rival, group in _strongest_first(report.paired)
-        if name in group
+        _difference(scorer, rival, report.paired[rival][name])
+        for rival in order
+        if name in report.paired.get(rival, {})
     ]
     return {
         "scorer": scorer,
         "forest": plots.forest(bars, write, ticks, title=f"{scorer.title} with intervals"),
         "compared": compared,
     }
-
-
-def _strongest_first(groups: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    order = {name: place for place, name in enumerate(verdict.STRONGEST_FIRST)}
-    return sorted(groups.items(), key=lambda item: order.get(item[0], len(order)))
 
 
 def _difference(scorer: Scorer, rival: str, pair: Paired) -> dict[str, Any]:
@@ -121,15 +124,16 @@ def _difference(scorer: Scorer, rival: str, pair: Paired) -> dict[str, Any]:
         "rival": verdict.spoken(rival),
         "text": verdict.difference(scorer, pair.difference),
         "bounds": f"{write(pair.low)} to {write(pair.high)}",
-        "p": verdict.probability(pair.p),
+        "p": verdict.probability(pair.p).replace(" ", "\N{NO-BREAK SPACE}"),
         "method": pair.method,
         "plot": plots.forest([bar], write, ticks, title=f"difference to {rival}", zero=True),
     }
 
 
 def _bar(name: str, style: str, interval: Interval) -> Bar:
-    known = style if style in ("adapter", *NAMES) else "other"
-    return Bar(name, interval.value, interval.low, interval.high, known)
+    known = "majority" if style in FREQUENT else style
+    drawn = known if known in DRAWN else "other"
+    return Bar(name, interval.value, interval.low, interval.high, drawn)
 
 
 def named(baseline: str) -> str:

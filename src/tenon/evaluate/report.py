@@ -24,7 +24,7 @@ from tenon.evaluate.statistics import (
     paired,
     used_resamples,
 )
-from tenon.evaluate.verdict import STRONGEST_FIRST, Outcome, decide, judge, strongest_first
+from tenon.evaluate.verdict import STRONGEST_FIRST, Outcome, decide, judge, spoken, strongest_first
 
 FORMAT = 1
 MOST_POINTS = 400
@@ -50,7 +50,8 @@ class Report:
             that is all of them.
         per_class, confusion, calibration: see `tenon.evaluate.tables`; of `part`.
         won, lost, surest_errors, sample: `count` and `rows`; see `tenon.evaluate.rows` and
-            `tenon.evaluate.tag_exam`; of `part`.
+            `tenon.evaluate.tag_exam`; of `part`. The first two also have the baseline that they
+            are `against`.
         scatter: `points` of gold and answer, at most 1,500, and the `rows` there are; of numbers.
         learning_curve: name to points of (step, value); "loss" is train's, in nats.
         cost, data, environment: as given.
@@ -160,7 +161,7 @@ def report(
         cost=_plain(cost),
         data=_plain(data),
         environment=_plain(environment or {}),
-        notes=[*notes, *_notes(predictions, part, unseen, task, settings)],
+        notes=[*notes, *_notes(predictions, part, unseen, task, settings, rivals)],
         title=title,
         command=command,
     )
@@ -221,6 +222,8 @@ def _unmatched(
     level: float,
 ) -> str:
     """Say that what is written is no better, where only its likelihood is shown to be."""
+    if scorers[0].better == "higher":
+        return ""  # what leads is what it writes
     rival = next((compared[name] for name in STRONGEST_FIRST if name in compared), {})
     others = [s for s in scorers if s.rows is not scorers[0].rows and s.name in rival]
     found = [decide(scorer, rival[scorer.name], level) for scorer in others]
@@ -259,8 +262,11 @@ def _tables(
     lead = next((name for group in scores.values() for name in group), "")
     values = {name: group[lead].value for name, group in scores.items() if lead in group}
     order = strongest_first(SCORERS.get(lead), values) if values else []
-    strongest = next((rivals[name] for name in (*order, *rivals) if name in rivals), None)
-    return EXAMS.get(task).tables(known, strongest, level)
+    strongest = next((name for name in (*order, *rivals) if name in rivals), "")
+    tables = EXAMS.get(task).tables(known, rivals.get(strongest), level)
+    for name in {"won", "lost"} & tables.keys():
+        tables[name] = {**tables[name], "against": strongest}
+    return tables
 
 
 def _gold(predictions: Answers) -> bool:
@@ -308,8 +314,9 @@ def _notes(
     new_rows: Answers | None,
     task: str,
     settings: EvaluateSettings,
+    rivals: Mapping[str, Answers],
 ) -> list[str]:
-    notes = _told(task, predictions)
+    notes = [*_told(task, predictions), *_fewer(labelled(predictions[part]), rivals)]
     for name, answers in predictions.items():
         if missing := int((~answers.known_R).sum()):
             rows = said(missing, "row", "have no known label")
@@ -332,6 +339,15 @@ def _notes(
     if part == "dev":
         notes.append("There is no test part: dev also chose the checkpoint, so its scores flatter.")
     return notes
+
+
+def _fewer(known: Answers, rivals: Mapping[str, Answers]) -> list[str]:
+    """Say which baselines have answered a part of the rows, on which they are compared."""
+    return [
+        f"{spoken(name)} was asked {len(rival):,} of {len(known):,} rows, and is compared on these."
+        for name, rival in rivals.items()
+        if len(rival) < len(known)
+    ]
 
 
 def _told(task: str, predictions: Mapping[str, Answers]) -> list[str]:

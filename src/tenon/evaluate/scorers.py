@@ -34,7 +34,7 @@ class Scorer:
         name: as in settings and reports.
         title: as people read it.
         better: the direction in which the score improves.
-        unit: "percent" is shown times 100; its differences are points.
+        unit: "percent" and "points" are shown times 100; their differences are points.
         interval: how its interval is made; see `tenon.evaluate.statistics`. "wilson" is for a
             share of rows: one term, 0 or 1; "inverted" for a score of gaps that scales with them.
         terms: predictions, all labelled, to the K terms of each row, sparse [R, K].
@@ -45,7 +45,7 @@ class Scorer:
     name: str
     title: str
     better: Literal["higher", "lower"]
-    unit: Literal["percent", "plain", "nats"]
+    unit: Literal["percent", "points", "plain", "nats"]
     interval: Literal["wilson", "bca", "inverted"]
     terms: Callable[[Any], Any]
     combine: Callable[[Doubles, int], Doubles]

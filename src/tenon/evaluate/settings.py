@@ -21,6 +21,9 @@ class Judging:
         by_token: whether class scores belong to tokens, so that nothing is pooled or cut.
         writes: whether the base writes its answers itself, so that no head is trained.
         further: baselines that make sense for some data only, and are compared with if named.
+        cuts: whether the text that is asked loses tokens where it is too long, on a side that can
+            be chosen.
+        more: scorers that can be named besides.
     """
 
     scorers: tuple[str, ...]
@@ -29,6 +32,8 @@ class Judging:
     by_token: bool = False
     writes: bool = False
     further: tuple[str, ...] = ()
+    cuts: bool = False
+    more: tuple[str, ...] = ()
 
 
 BY_TASK = {
@@ -68,10 +73,30 @@ BY_TASK = {
     "text-generation": Judging(
         scorers=("bits_per_byte", "perplexity", "exact_match", "rouge_l", "chrf"),
         dev=("bits_per_byte", "perplexity", "token_log_loss"),
-        baselines=("zero_shot",),
+        more=("rouge_1", "rouge_2", "bleu"),
+        baselines=("zero_shot", "few_shot"),
+        further=("copy_source", "lead_3"),
+        by_token=True,
+        writes=True,
+    ),
+    "translation": Judging(
+        scorers=("bleu", "chrf", "bits_per_byte", "perplexity"),
+        dev=("bits_per_byte", "perplexity", "token_log_loss"),
+        baselines=("zero_shot", "few_shot", "copy_source"),
+        by_token=True,
+        writes=True,
+        cuts=True,
+        more=("exact_match",),
+    ),
+    "summarization": Judging(
+        scorers=("rouge_l", "rouge_1", "rouge_2", "bits_per_byte", "perplexity"),
+        dev=("bits_per_byte", "perplexity", "token_log_loss"),
+        baselines=("zero_shot", "few_shot", "lead_3"),
         further=("copy_source",),
         by_token=True,
         writes=True,
+        cuts=True,
+        more=("bleu", "chrf", "exact_match"),
     ),
 }  # fmt: skip
 
@@ -92,6 +117,9 @@ class EvaluateSettings(Settings):
             times the length that 99 of 100 answers of train do not exceed.
         written_rows: how many rows of a part are answered, drawn by chance, where the base writes
             its answers; 0 for all.
+        bleu_tokenizer: how sacreBLEU parts answers into words: "13a", "zh" for Chinese, "char" for
+            what is written without blanks, "intl", or "none"; "auto" goes by the script of train's
+            answers.
         extract: what of an answer is compared by exact_match: strip, last_number, regex:PATTERN, or
             module:function.
     """
@@ -104,4 +132,5 @@ class EvaluateSettings(Settings):
     batch_tokens: int = Field(default=16_384, ge=1)
     max_new_tokens: int = Field(default=0, ge=0)
     written_rows: int = Field(default=200, ge=0)
+    bleu_tokenizer: Literal["auto", "13a", "zh", "char", "intl", "none"] = "auto"
     extract: str = "strip"

@@ -11,11 +11,15 @@ from tenon.evaluate.scorers import Scorer
 from tenon.evaluate.statistics import Interval, Paired
 
 Outcome = Literal["better", "no_difference", "worse", "unproved"]
-STRONGEST_FIRST = ("zero_shot", "linear_probe", "frequent_tag", "majority")
+STRONGEST_FIRST = ("few_shot", "zero_shot", "linear_probe", "frequent_tag", "majority")
 MINUS = "\N{MINUS SIGN}"
+HUNDREDS = {"percent": " %", "points": ""}
+"""Units of scores that are shown times 100, and what stands behind them."""
 SPOKEN = {
     "zero_shot": "the base without the adapter",
-    "copy_source": "the prompt itself",
+    "few_shot": "the base with three examples",
+    "copy_source": "the text itself",
+    "lead_3": "the first three sentences",
     "linear_probe": "the linear probe",
     "majority": "the majority class",
     "label_frequency": "the labels that are most frequent",
@@ -125,33 +129,33 @@ def spoken(baseline: str) -> str:
 
 def amount(scorer: Scorer, value: float) -> str:
     """Give a score as people read it: "93.2 %", "0.253 nats", "0.931"."""
-    if scorer.unit == "percent":
-        return f"{100 * value:.1f} %"
+    if scorer.unit in HUNDREDS:
+        return f"{100 * value:.1f}{HUNDREDS[scorer.unit]}"
     return f"{value:.3f} nats" if scorer.unit == "nats" else f"{value:.3f}"
 
 
 def mark(scorer: Scorer, value: float) -> str:
     """Give a round value as a scale has it: "93 %", "0.25"."""
-    if scorer.unit == "percent":
-        return f"{100 * value:.4g} %".replace("-", MINUS)
+    if scorer.unit in HUNDREDS:
+        return f"{100 * value:.4g}{HUNDREDS[scorer.unit]}".replace("-", MINUS)
     return f"{value:.4g}".replace("-", MINUS)
 
 
 def step(scorer: Scorer, value: float) -> str:
     """Give a round difference as a scale has it, in points or the scorer's own unit: "+1"."""
-    text = f"{100 * value if scorer.unit == 'percent' else value:+.4g}"
+    text = f"{100 * value if scorer.unit in HUNDREDS else value:+.4g}"
     return text[1:] if not float(text) else text.replace("-", MINUS)
 
 
 def signed(scorer: Scorer, value: float) -> str:
     """Give a difference with its sign and without its unit: "+0.5", "−0.012", "0.0"."""
-    text = f"{100 * value:+.1f}" if scorer.unit == "percent" else f"{value:+.3f}"
+    text = f"{100 * value:+.1f}" if scorer.unit in HUNDREDS else f"{value:+.3f}"
     return text[1:] if not float(text) else text.replace("-", MINUS)
 
 
 def difference(scorer: Scorer, value: float) -> str:
     """Give a difference with its sign and unit: "+0.5 points", "−0.012 nats"."""
-    unit = {"percent": " points", "nats": " nats", "plain": ""}[scorer.unit]
+    unit = {"percent": " points", "points": " points", "nats": " nats", "plain": ""}[scorer.unit]
     return signed(scorer, value) + unit
 
 

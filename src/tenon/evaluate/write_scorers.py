@@ -30,6 +30,11 @@ def rouge_terms(answers: Written) -> Any:
     return overlap.rouge_terms(*_texts(answers), segment=overlap.characters)
 
 
+def bleu_terms(answers: Written) -> Any:
+    """Count the word n-grams of each row."""
+    return overlap.bleu_terms(*_texts(answers), answers.tokenizer)
+
+
 def chrf_terms(answers: Written) -> Any:
     """Count the character n-grams of each row."""
     return overlap.chrf_terms(*_texts(answers))
@@ -59,7 +64,10 @@ for _scorer in (
         "exact_match", "Exact match", "higher", "percent", "wilson", exact_terms,
         overlap.exact_match, said,
     ),
+    Scorer("rouge_1", "ROUGE-1", "higher", "percent", "bca", rouge_terms, overlap.rouge_1, said),
+    Scorer("rouge_2", "ROUGE-2", "higher", "percent", "bca", rouge_terms, overlap.rouge_2, said),
     Scorer("rouge_l", "ROUGE-L", "higher", "percent", "bca", rouge_terms, overlap.rouge_l, said),
-    Scorer("chrf", "chrF", "higher", "percent", "bca", chrf_terms, overlap.chrf, said),
+    Scorer("bleu", "BLEU", "higher", "points", "bca", bleu_terms, overlap.bleu, said),
+    Scorer("chrf", "chrF", "higher", "points", "bca", chrf_terms, overlap.chrf, said),
 ):  # fmt: skip
     SCORERS.add(_scorer.name, _scorer)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from tenon.evaluate.overlap import Tokenizer
 from tenon.evaluate.prediction import Bools, Index
 
 Doubles = npt.NDArray[np.float64]
@@ -32,6 +33,7 @@ class Written:
         ended: whether an answer came to its end within the tokens it may have.
         cut: prompts that lost tokens so that the base has room for an answer.
         extract: what of an answer is compared, by its name; see `tenon.evaluate.extractors`.
+        tokenizer: how BLEU parts answers into words, by sacreBLEU's name.
         failed: origin to cause, for rows that could not be answered; they are in nothing else.
     """
 
@@ -46,6 +48,7 @@ class Written:
     ended: Sequence[bool]
     cut: int
     extract: str
+    tokenizer: Tokenizer
     failed: dict[str, str]
 
     def __len__(self) -> int:
@@ -98,6 +101,11 @@ class Written:
     def renamed(self, origins: Sequence[str], failed: dict[str, str]) -> Written:
         """Give the same answers under other origins."""
         return replace(self, origins=origins, failed=failed)
+
+    def asked(self, other: Written) -> Written:
+        """Give the same answers with the prompts as others were asked."""
+        texts = dict(zip(other.origins, other.texts, strict=True))
+        return replace(self, texts=[texts[origin] for origin in self.origins])
 
     def saying(self, answers: Sequence[str | None]) -> Written:
         """Give the same rows with other answers, of which nobody knows how likely they are."""

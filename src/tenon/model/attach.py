@@ -6,8 +6,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
-from peft import PeftModel
+from peft import PeftConfig, PeftModel
 
+from tenon.adapters.bottleneck import uncouple_head
 from tenon.adapters.fit import fit
 from tenon.adapters.pack import Adapter
 from tenon.adapters.settings import AdapterSettings
@@ -43,7 +44,7 @@ def attach(trunk: Trunk, settings: AdapterSettings, seed: int) -> Attached:
     places, config = fit(trunk.model, settings)
     with unchanged_random_state():
         torch.manual_seed(seed)
-        return Attached(wrap(trunk.model, config), places)
+        return Attached(_wrapped(trunk, config), places)
 
 
 def restore(trunk: Trunk, adapter: Adapter) -> PeftModel:
@@ -56,7 +57,7 @@ def restore(trunk: Trunk, adapter: Adapter) -> PeftModel:
             trunk then carries a fresh adapter and must be loaded again.
     """
     with unchanged_random_state():
-        peft = wrap(trunk.model, adapter.config)
+        peft = _wrapped(trunk, adapter.config)
     put(peft, adapter.weights)
     return peft.requires_grad_(requires_grad=False)
 
@@ -64,3 +65,10 @@ def restore(trunk: Trunk, adapter: Adapter) -> PeftModel:
 def unchanged_random_state() -> AbstractContextManager[None]:
     """Give back torch's random state, of the CPU and of every GPU, when done."""
     return torch.random.fork_rng(devices=range(torch.cuda.device_count()))
+
+
+def _wrapped(trunk: Trunk, config: PeftConfig) -> PeftModel:
+    peft = wrap(trunk.model, config)
+    if trunk.whole is not None:
+        uncouple_head(trunk.whole)
+    return peft

@@ -68,7 +68,12 @@ class Classifier(nn.Module):
 
     def nats(self, batch: Batch) -> Tensor:
         """Give the summed loss of the rows that have targets."""
-        return self.goal.nats(self.logits_BL(batch), batch.targets_X, self.head)
+        return self.nats_from(self.trunk.hidden_TD(batch.to(self.trunk.device)), batch)
+
+    def nats_from(self, hidden_TD: Tensor, batch: Batch) -> Tensor:
+        """Give the same loss from the trunk's hidden states."""
+        logits_BL = self.head(self._pooled_BD(hidden_TD, batch.lengths))
+        return self.goal.nats(logits_BL, batch.targets_X, self.head)
 
     def targets(self, batch: Batch) -> int:
         """Give how many rows have targets."""

@@ -13,19 +13,24 @@ from transformers import (
     AutoConfig,
     AutoModel,
     AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
     GenerationConfig,
+    MT5EncoderModel,
     PreTrainedModel,
     T5EncoderModel,
 )
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
     MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+    MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
 )
 from transformers.utils import logging as transformers_logging
 
 from tenon.core.errors import FileError, PlanError
 from tenon.model.base import Base, refuse_damaged
 
+ENCODERS: dict[str, Any] = {"t5": T5EncoderModel, "mt5": MT5EncoderModel}
+"""Encoder-decoders whose encoder reads texts by itself."""
 POOLERS = {"bert", "roberta", "xlm-roberta", "camembert", "mpnet"}
 
 
@@ -42,11 +47,8 @@ def read(base: Base, dtype: torch.dtype, *, pooler: bool, writes: bool) -> PreTr
     """
     transformers_logging.disable_progress_bar()
     config = _config(base)
-    factory: Any = T5EncoderModel if config.model_type == "t5" else AutoModel
     options: dict[str, Any] = {} if pooler or writes else _without_pooler(config.model_type)
-    if writes:
-        _refuse_silent(base, config)
-        factory = AutoModelForCausalLM
+    factory = _writing_factory(base, config) if writes else _reading_factory(base, config)
     refuse_damaged(base.folder)
     with _loading(base), quiet():
         model, report = factory.from_pretrained(
@@ -81,29 +83,47 @@ def quiet() -> Iterator[None]:
         transformers_logging.set_verbosity(before)
 
 
-def _refuse_silent(base: Base, config: Any) -> None:
-    """Refuse a base that cannot write: one that is no decoder."""
+def _reading_factory(base: Base, config: Any) -> Any:
+    """Give the class that loads a base for what reads its hidden states."""
+    if config.model_type in ENCODERS:
+        return ENCODERS[config.model_type]
+    if config.is_encoder_decoder:
+        raise PlanError(
+            f"base {base.name}: {config.model_type} is an encoder-decoder, which writes texts: "
+            "translation, summarization, text-generation; for other tasks use an encoder, a "
+            "decoder, or t5 (its encoder)"
+        )
+    return AutoModel
+
+
+def _writing_factory(base: Base, config: Any) -> Any:
+    """Give the class that loads a base with its language-model head.
+
+    Raises:
+        PlanError: the base is an encoder, which cannot write.
+    """
+    if (
+        config.is_encoder_decoder
+        and config.model_type in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
+    ):
+        return AutoModelForSeq2SeqLM
     known = config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
     masked = config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES
     if config.is_encoder_decoder or not known or (masked and not config.is_decoder):
-        sort = "encoder-decoder" if config.is_encoder_decoder else "encoder"
+        sort = "encoder-decoder of another sort" if config.is_encoder_decoder else "encoder"
         raise PlanError(
             f"base {base.name}: {config.model_type} is an {sort}; answers are written by a decoder "
-            "with its language-model head, such as qwen3, llama or gpt2"
+            "with its language-model head, such as qwen3, llama or gpt2, or by an encoder-decoder, "
+            "such as t5, bart or mbart"
         )
+    return AutoModelForCausalLM
 
 
 def _config(base: Base) -> Any:
     with _loading(base):
-        config = AutoConfig.from_pretrained(
+        return AutoConfig.from_pretrained(
             base.folder, local_files_only=True, trust_remote_code=False
         )
-    if config.is_encoder_decoder and config.model_type != "t5":
-        raise PlanError(
-            f"base {base.name}: {config.model_type} is an encoder-decoder, which "
-            "text-classification does not take; use an encoder, a decoder, or t5 (its encoder)"
-        )
-    return config
 
 
 @contextlib.contextmanager

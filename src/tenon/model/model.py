@@ -36,6 +36,15 @@ class Model(Protocol):
         """Give the summed loss of a batch's targets."""
         ...
 
+    def nats_from(self, hidden_TD: Tensor, batch: Batch) -> Tensor:
+        """Give the same loss from the trunk's hidden states of the batch.
+
+        Args:
+            hidden_TD: of every real token, row after row.
+            batch: on any device.
+        """
+        ...
+
     def targets(self, batch: Batch) -> int:
         """Give how many targets a batch has: what the loss is the sum of."""
         ...

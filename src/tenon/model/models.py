@@ -13,6 +13,7 @@ from tenon.model.goal import CLASS, LABELS, NUMBER, Goal
 from tenon.model.head import Head
 from tenon.model.model import Model
 from tenon.model.reader import Reader
+from tenon.model.seq2seq import Seq2Seq
 from tenon.model.settings import Pooling
 from tenon.model.tagger import Tagger
 from tenon.model.trunk import Trunk
@@ -63,7 +64,8 @@ def _reader(trunk: Trunk, peft: PeftModel | None, head: Head, _pooling: str, kee
 
 
 def _writer(trunk: Trunk, peft: PeftModel | None, _head: None, _pooling: str, keep: Any) -> Model:
-    return Writer(trunk, peft, trunk_dropout=keep)
+    made = Seq2Seq if trunk.seq2seq else Writer
+    return made(trunk, peft, trunk_dropout=keep)
 
 
 MODELS.add("text-classification", _classifier(CLASS))
@@ -71,4 +73,5 @@ MODELS.add("multi-label-classification", _classifier(LABELS))
 MODELS.add("text-regression", _classifier(NUMBER))
 MODELS.add("token-classification", _tagger)
 MODELS.add("question-answering", _reader)
-MODELS.add("text-generation", _writer)
+for _task in ("text-generation", "translation", "summarization"):
+    MODELS.add(_task, _writer)

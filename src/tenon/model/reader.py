@@ -63,7 +63,13 @@ class Reader(nn.Module):
 
     def nats(self, batch: Batch) -> Tensor:
         """Give the summed cross-entropy of the rows whose answer is known: mean of both ends."""
-        return place_nats(self.scores_T2(batch), batch.lengths, places_B2(batch))
+        return self.nats_from(self.trunk.hidden_TD(batch.to(self.trunk.device)), batch)
+
+    def nats_from(self, hidden_TD: Tensor, batch: Batch) -> Tensor:
+        """Give the same loss from the trunk's hidden states."""
+        logits_TL = self.head.linear(self.head.features(hidden_TD.float()))
+        scores_T2 = place_scores(logits_TL, batch.lengths)
+        return place_nats(scores_T2, batch.lengths, places_B2(batch))
 
     def targets(self, batch: Batch) -> int:
         """Give how many rows have a known answer, be it none."""

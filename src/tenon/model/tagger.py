@@ -57,8 +57,13 @@ class Tagger(nn.Module):
 
     def nats(self, batch: Batch) -> Tensor:
         """Give the summed cross-entropy of the tokens that have a class."""
+        return self.nats_from(self.trunk.hidden_TD(batch.to(self.trunk.device)), batch)
+
+    def nats_from(self, hidden_TD: Tensor, batch: Batch) -> Tensor:
+        """Give the same loss from the trunk's hidden states."""
         known_T = batch.classes_X != IGNORED
-        return loss_sum(self.logits_UL(batch, known_T), batch.classes_X[known_T])[0]
+        features_UD = self.head.features(hidden_TD[known_T.to(hidden_TD.device)].float())
+        return loss_sum(self.head.linear(features_UD), batch.classes_X[known_T])[0]
 
     def targets(self, batch: Batch) -> int:
         """Give how many tokens have a class."""

@@ -6,7 +6,7 @@ Legend: B rows, T real tokens, P tokens of the longest row, D hidden.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -63,6 +63,9 @@ class Trunk:
         parameters: of the base, adapters and head not counted.
         whole: the same model with its language-model head around it, where it was asked for; an
             adapter on `model` is one on this as well.
+        start: of an encoder-decoder, the ids with which its decoder begins every answer; empty
+            for others.
+        scale: what the decoder's output is multiplied by before the language-model head.
     """
 
     model: PreTrainedModel
@@ -73,6 +76,13 @@ class Trunk:
     pad: int
     parameters: int
     whole: PreTrainedModel | None = None
+    start: tuple[int, ...] = ()
+    scale: float = 1.0
+
+    @property
+    def seq2seq(self) -> bool:
+        """Whether an encoder reads what is asked and a decoder writes the answer."""
+        return bool(self.start)
 
     @property
     def hidden_size(self) -> int:
@@ -119,6 +129,28 @@ class Trunk:
         )
         return states.last_hidden_state[mask_BP.bool()]
 
+    def coded_BPD(
+        self, source_BS: Tensor, real_BS: Tensor, said_BP: Tensor, real_BP: Tensor
+    ) -> Tensor:
+        """Give the last hidden states of an encoder-decoder's decoder.
+
+        Args:
+            source_BS: ids that the encoder reads; S tokens of the longest.
+            real_BS: 1 on real ones.
+            said_BP: ids that the decoder reads.
+            real_BP: 1 on real ones.
+        """
+        model: Any = self.model
+        read_BSD = model.get_encoder()(input_ids=source_BS, attention_mask=real_BS)
+        states = model.get_decoder()(
+            input_ids=said_BP,
+            attention_mask=real_BP,
+            encoder_hidden_states=read_BSD.last_hidden_state,
+            encoder_attention_mask=real_BS,
+            use_cache=False,
+        )
+        return states.last_hidden_state
+
     @property
     def output(self) -> nn.Module:
         """The base's own language-model head: hidden states to scores of tokens."""
@@ -127,7 +159,9 @@ class Trunk:
 
     def logits_UV(self, hidden_UD: Tensor) -> Tensor:
         """Give the scores of the next token from hidden states, in float32, as the base does."""
-        logits_UV = self.output(hidden_UD).float()
+        logits_UV = self.output(hidden_UD * self.scale).float()
+        bias_1V = getattr(self.whole, "final_logits_bias", None)
+        logits_UV = logits_UV if bias_1V is None else logits_UV + bias_1V.float()
         config = self.model.config
         for name, change in LOGITS.items():
             if number := getattr(config, name, None):
@@ -182,13 +216,19 @@ def attention(model: PreTrainedModel, name: str) -> Iterator[None]:
 
 
 def load(
-    base: Base, settings: ModelSettings, *, pooler: bool = False, writes: bool = False
+    base: Base,
+    settings: ModelSettings,
+    *,
+    pooler: bool = False,
+    writes: bool = False,
+    lead: Sequence[int] = (),
 ) -> Trunk:
     """Load a base, freeze it, and prove whether rows can be packed.
 
     Args:
         pooler: load the base's trained pooler as well.
         writes: load its language-model head as well.
+        lead: what stands before every answer of an encoder-decoder, behind its start token.
 
     Raises:
         FileError: the folder is not a model that transformers can load whole.
@@ -205,9 +245,16 @@ def load(
     offset = pad + 1 if model.config.model_type in OFFSET_POSITIONS else 0
     count = sum(parameter.numel() for parameter in loaded.parameters())
     trunk = Trunk(model, decoder, packed=False, why="", offset=offset, pad=pad, parameters=count)
+    if writes and model.config.is_encoder_decoder:
+        return _seq2seq(base, replace(trunk, whole=loaded, decoder=True), lead, settings.batches)
     if writes:
         trunk = replace(trunk, whole=loaded)
-        _refuse_other_logits(base, trunk)
+        ids_1T = torch.tensor([_proof_row(trunk, 7)], device=trunk.device)
+        asked = {"input_ids": ids_1T, "use_cache": False}
+        with torch.no_grad(), quiet():
+            hidden_TD = model(**asked).last_hidden_state[0]
+        if not _same_logits(trunk, asked, hidden_TD):
+            raise _other_logits(base, trunk)
     return _with_batches(trunk, settings.batches)
 
 
@@ -243,19 +290,50 @@ def _dtype(settings: ModelSettings, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if device.type == "cuda" else torch.float32
 
 
-def _refuse_other_logits(base: Base, trunk: Trunk) -> None:
-    """Refuse a base whose own scores of the next token are not those of `Trunk.logits_UV`."""
-    batch = of_ids([_proof_row(trunk, 7)]).to(trunk.device)
-    with torch.no_grad(), quiet():
-        assert trunk.whole is not None  # noqa: S101 - as in `Trunk.output`
-        expected_TV = trunk.whole(input_ids=batch.ids_T[None], use_cache=False).logits[0].float()
-        found_TV = trunk.logits_UV(replace(trunk, packed=False).hidden_TD(batch))
-    error = float((found_TV - expected_TV).abs().max() / expected_TV.abs().max())
-    if not error <= TOLERANCE[trunk.model.dtype]:
+def _seq2seq(base: Base, trunk: Trunk, lead: Sequence[int], wanted: str) -> Trunk:
+    """Give the trunk of an encoder-decoder, with what its answers begin with.
+
+    Raises:
+        PlanError: it does not say what they begin with, cannot be packed as asked, or makes scores
+            from hidden states in a way that is not known.
+    """
+    first = getattr(trunk.model.config, "decoder_start_token_id", None)
+    if not isinstance(first, int):
         raise PlanError(
-            f"base {base.name}: {trunk.model.config.model_type} makes scores of tokens from hidden "
-            "states in a way that is not known here; use another base"
+            f"base {base.name}: its config does not say with which token an answer begins; set "
+            "decoder_start_token_id in its config.json"
         )
+    why = "an encoder-decoder is padded"
+    if wanted == "packed":
+        raise PlanError(f'model.batches = "packed": {why}; use "auto"')
+    made = replace(trunk, start=(first, *lead), why="asked for" if wanted == "padded" else why)
+    ids_1T = torch.tensor([_proof_row(trunk, 7)], device=trunk.device)
+    real_1T = torch.ones_like(ids_1T)
+    asked = {"input_ids": ids_1T, "decoder_input_ids": ids_1T, "use_cache": False}
+    with torch.no_grad(), quiet():
+        hidden_TD = made.coded_BPD(ids_1T, real_1T, ids_1T, real_1T)[0]
+    for scale in (1.0, trunk.hidden_size**-0.5):
+        scaled = replace(made, scale=scale)
+        if _same_logits(scaled, asked, hidden_TD):
+            return scaled
+    raise _other_logits(base, trunk)
+
+
+def _same_logits(trunk: Trunk, asked: Mapping[str, Any], hidden_TD: Tensor) -> bool:
+    """Whether the base's own scores of the next token are those of `Trunk.logits_UV`."""
+    assert trunk.whole is not None  # noqa: S101 - as in `Trunk.output`
+    with torch.no_grad(), quiet():
+        expected_TV = trunk.whole(**asked).logits[0].float()
+        found_TV = trunk.logits_UV(hidden_TD)
+    error = float((found_TV - expected_TV).abs().max() / expected_TV.abs().max())
+    return error <= TOLERANCE[trunk.model.dtype]
+
+
+def _other_logits(base: Base, trunk: Trunk) -> PlanError:
+    return PlanError(
+        f"base {base.name}: {trunk.model.config.model_type} makes scores of tokens from hidden "
+        "states in a way that is not known here; use another base"
+    )
 
 
 def _is_decoder(model: PreTrainedModel) -> bool:

@@ -61,6 +61,10 @@ class Writer(nn.Module):
         """Give the summed cross-entropy of the learned tokens, each times its weight."""
         return self.nats_U(batch).sum()
 
+    def nats_from(self, hidden_TD: Tensor, batch: Batch) -> Tensor:
+        """Give the same loss from the trunk's hidden states."""
+        return self._nats_U(hidden_TD, batch.to(self.trunk.device)).sum()
+
     def targets(self, batch: Batch) -> int:
         """Give how many tokens are learned."""
         return int((batch.targets_X != 0).sum())
@@ -68,9 +72,13 @@ class Writer(nn.Module):
     def nats_U(self, batch: Batch) -> Tensor:
         """Give the cross-entropy of each learned token, times its weight, in the batch's order."""
         on_device = batch.to(self.trunk.device)
+        return self._nats_U(self.trunk.hidden_TD(on_device), on_device)
+
+    def _nats_U(self, hidden_TD: Tensor, on_device: Batch) -> Tensor:
         places_U = on_device.targets_X.nonzero()[:, 0]
-        hidden_TD = self.trunk.hidden_TD(on_device)
-        return self._nats_U(hidden_TD, on_device.ids_T, places_U) * on_device.targets_X[places_U]
+        # A token is scored at the place before it.
+        nats_U = chunked_nats_U(self.trunk, hidden_TD[places_U - 1], on_device.ids_T[places_U])
+        return nats_U * on_device.targets_X[places_U]
 
     def next_logits_BV(self, batch: Batch) -> Tensor:
         """Give the scores of the token that follows each row, in float32."""
@@ -99,7 +107,8 @@ class Writer(nn.Module):
         )
         learned_T = labels[real_BP] != IGNORED
         places_U = learned_T.nonzero()[:, 0]
-        nats_U = self._nats_U(states.last_hidden_state[real_BP], input_ids[real_BP], places_U)
+        hidden_TD, ids_T = states.last_hidden_state[real_BP], input_ids[real_BP]
+        nats_U = chunked_nats_U(self.trunk, hidden_TD[places_U - 1], ids_T[places_U])
         count = len(places_U) if num_items_in_batch is None else num_items_in_batch
         return CausalLMOutput(loss=cast(torch.FloatTensor, nats_U.sum() / count))
 
@@ -114,21 +123,22 @@ class Writer(nn.Module):
         """Give the parameters that training changes, by name, in the model's order."""
         return trainable(self)
 
-    def _nats_U(self, hidden_TD: Tensor, ids_T: Tensor, places_U: Tensor) -> Tensor:
-        """Give the cross-entropy of the tokens at `places_U`, each scored at the place before.
 
-        Where the scores are too many to be held at once, those of a chunk are computed again on
-        the way back.
-        """
-        size = max(1, CHUNK_SCORES // int(self.trunk.model.config.vocab_size))
-        hidden_UD, ids_U = hidden_TD[places_U - 1], ids_T[places_U]
-        if len(places_U) <= size:
-            return self._entropy_U(hidden_UD, ids_U)
-        parts = [
-            cast(Tensor, checkpoint(self._entropy_U, hidden, ids, use_reentrant=False))
-            for hidden, ids in zip(hidden_UD.split(size), ids_U.split(size), strict=True)
-        ]
-        return torch.cat(parts)
+def chunked_nats_U(trunk: Trunk, hidden_UD: Tensor, ids_U: Tensor) -> Tensor:
+    """Give the cross-entropy of tokens, each scored by the hidden state beside it.
 
-    def _entropy_U(self, hidden_UD: Tensor, ids_U: Tensor) -> Tensor:
-        return functional.cross_entropy(self.trunk.logits_UV(hidden_UD), ids_U, reduction="none")
+    Where the scores are too many to be held at once, those of a chunk are computed again on the
+    way back.
+    """
+
+    def entropy_U(hidden_UD: Tensor, ids_U: Tensor) -> Tensor:
+        return functional.cross_entropy(trunk.logits_UV(hidden_UD), ids_U, reduction="none")
+
+    size = max(1, CHUNK_SCORES // int(trunk.model.config.vocab_size))
+    if len(ids_U) <= size:
+        return entropy_U(hidden_UD, ids_U)
+    parts = [
+        cast(Tensor, checkpoint(entropy_U, hidden, ids, use_reentrant=False))
+        for hidden, ids in zip(hidden_UD.split(size), ids_U.split(size), strict=True)
+    ]
+    return torch.cat(parts)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModel, PreTrainedModel, T5EncoderModel
+from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM, PreTrainedModel
 
 from tenon.adapters.kind import KINDS
 from tenon.core.errors import FileError
+from tenon.evaluate.settings import BY_TASK
 from tenon.model.attach import attach, unchanged_random_state
 from tenon.model.base import Base
-from tenon.model.loading import POOLERS
+from tenon.model.loading import ENCODERS, POOLERS
 from tenon.model.trunk import DTYPES, Trunk, pick_device
 from tenon.plan.plan import Plan
 
@@ -106,7 +107,8 @@ def budget(plan: Plan, base: Base, labels: int) -> Budget:
         PlanError: a site matches nothing, or the kind refuses the base.
     """
     on = "cpu" if KINDS.get(plan.adapter.kind).reads_weights else "meta"
-    trunk = shapes(base, pooler=plan.model.pooling == "pooler", device=on)
+    writes = BY_TASK[plan.data.task].writes
+    trunk = shapes(base, pooler=plan.model.pooling == "pooler", writes=writes, device=on)
     sizes = {name: parameter.numel() for name, parameter in trunk.model.named_parameters()}
     dtype = _dtype(plan)
     attached = attach(trunk, plan.adapter, plan.seed)
@@ -126,7 +128,9 @@ def budget(plan: Plan, base: Base, labels: int) -> Budget:
     )
 
 
-def shapes(base: Base, *, pooler: bool = False, device: str = "meta") -> Trunk:
+def shapes(
+    base: Base, *, pooler: bool = False, writes: bool = False, device: str = "meta"
+) -> Trunk:
     """Give a base's trunk without its weights: every tensor has a shape and no data.
 
     Args:
@@ -144,16 +148,18 @@ def shapes(base: Base, *, pooler: bool = False, device: str = "meta") -> Trunk:
         what = f"transformers cannot read its config ({first})"
         raise FileError(f"base {base.name}: {what}") from error
     with torch.device(device), unchanged_random_state():
-        model = _empty(config, pooler=pooler)
+        model = _empty(config, pooler=pooler, writes=writes)
     model.requires_grad_(requires_grad=False)
     count = sum(parameter.numel() for parameter in model.parameters())
     decoder = _is_decoder(model)
     return Trunk(model, decoder, packed=False, why="", offset=0, pad=0, parameters=count)
 
 
-def _empty(config: Any, *, pooler: bool) -> PreTrainedModel:
-    if config.model_type == "t5":
-        return T5EncoderModel(config)
+def _empty(config: Any, *, pooler: bool, writes: bool) -> PreTrainedModel:
+    if config.is_encoder_decoder and writes:
+        return cast(PreTrainedModel, AutoModelForSeq2SeqLM.from_config(config).base_model)
+    if config.model_type in ENCODERS:
+        return ENCODERS[config.model_type](config)
     if config.model_type in POOLERS:
         return AutoModel.from_config(config, add_pooling_layer=pooler)
     return AutoModel.from_config(config)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Set
 from pathlib import Path, PurePath
 
 from tenon.core.errors import PlanError, did_you_mean
+from tenon.data.parallel import split_pair
 from tenon.data.settings import Columns
 from tenon.data.sources import HUB
 from tenon.data.task import TASKS
@@ -17,6 +18,7 @@ from tenon.evaluate.statistics import FEWEST_ROWS
 from tenon.plan.plan import SOURCES, Plan
 from tenon.plan.table import Told
 from tenon.plan.task import HEADS, OPTIONS, READING, TOKENS, WRITING
+from tenon.text.instruction import AUTO, CHAT
 from tenon.text.settings import PLACE
 
 TYPED = (".jsonl", ".json", ".parquet")
@@ -64,6 +66,8 @@ def _quoting(plan: Plan, given: Set[str]) -> Iterator[Finding]:
 
 def _is_typed(source: str) -> bool:
     """Whether the form of `source`, or of what holds it, has no quotation marks of its own."""
+    if split_pair(source):
+        return True
     container, _, member = source.rpartition("#")
     return source.startswith(HUB) or _suffix(member) in TYPED or _suffix(container) in TYPED
 
@@ -177,10 +181,10 @@ def _judging(plan: Plan, given: Set[str]) -> Iterator[Finding]:
     own, task = BY_TASK[plan.data.task], plan.data.task
     if not plan.evaluate.scorers:
         yield "evaluate.scorers", "is empty: nothing would be measured", "name at least one"
-    for name in sorted(set(plan.evaluate.scorers) - set(own.scorers)):
+    for name in sorted(set(plan.evaluate.scorers) - {*own.scorers, *own.more}):
         if name not in _further_scorers():
             what = f"names {name}, which is no scorer of {task}"
-            yield "evaluate.scorers", what, did_you_mean(name, own.scorers)
+            yield "evaluate.scorers", what, did_you_mean(name, (*own.scorers, *own.more))
     for name in plan.evaluate.against or ():
         if name not in (known := (*own.baselines, *own.further)):
             what = f"names {name}, which is no baseline of {task}"
@@ -192,7 +196,7 @@ def _judging(plan: Plan, given: Set[str]) -> Iterator[Finding]:
 
 def _further_scorers() -> list[str]:
     """Give the scorers that other packages add, which are of no task of ours."""
-    ours = {name for judging in BY_TASK.values() for name in judging.scorers}
+    ours = {name for own in BY_TASK.values() for name in (*own.scorers, *own.more)}
     return [name for name in SCORERS.names() if name not in ours]
 
 
@@ -257,7 +261,7 @@ def _writing(plan: Plan, given: Set[str]) -> Iterator[Finding]:
     for name in sorted(HEADS & given):
         what = f"has no effect: {task} trains no head, the base's own is used"
         yield name, what, "remove it"
-    if "text.cut" in given:
+    if "text.cut" in given and not BY_TASK[task].cuts:
         what = "has no effect: a prompt that is too long loses its left, and answers are never cut"
         yield "text.cut", what, "remove it"
     if plan.data.labels:
@@ -269,17 +273,23 @@ def _writing(plan: Plan, given: Set[str]) -> Iterator[Finding]:
 def _asking(plan: Plan, given: Set[str]) -> Iterator[Finding]:
     """Tell what is wrong with how prompts are written."""
     instruction, turns = plan.text.instruction, bool(plan.data.columns and plan.data.columns.turns)
-    if instruction and turns:
+    given_one = instruction not in ("", AUTO)
+    if given_one and turns:
         what = "has no effect: rows are conversations, in which everything is said"
         yield "text.instruction", what, "remove it"
-    elif instruction and instruction.count(PLACE) != 1:
+    elif given_one and instruction.count(PLACE) != 1:
         what = f"holds {PLACE} {instruction.count(PLACE)} times, which is where the prompt stands"
         yield "text.instruction", what, f'write it once: "Translate: {PLACE}"'
-    elif "text.instruction" in given and instruction in ("", PLACE):
+    elif "text.instruction" in given and instruction in _without_effect(plan.data.task):
         yield "text.instruction", "has no effect: it is the prompt alone", "remove it"
     if turns and plan.text.template == "none":
         what = '= "none": conversations are written by a template'
         yield "text.template", what, 'use "auto" or "chat"'
+
+
+def _without_effect(task: str) -> tuple[str, ...]:
+    """Give the instructions that are what there is anyway: of tasks that ask for nothing, none."""
+    return (PLACE,) if task in CHAT else ("", PLACE)
 
 
 def _comparing(plan: Plan, given: Set[str]) -> Iterator[Finding]:
@@ -293,6 +303,9 @@ def _comparing(plan: Plan, given: Set[str]) -> Iterator[Finding]:
     if "evaluate.extract" in given and "exact_match" not in settings.scorers:
         what = "has no effect: exact_match is not among evaluate.scorers"
         yield "evaluate.extract", what, "remove it, or add exact_match"
+    if "evaluate.bleu_tokenizer" in given and "bleu" not in settings.scorers:
+        what = "has no effect: bleu is not among evaluate.scorers"
+        yield "evaluate.bleu_tokenizer", what, "remove it, or add bleu"
     if 0 < settings.written_rows < FEWEST_ROWS:
         what = f"= {settings.written_rows}: so few rows show nothing"
         yield "evaluate.written_rows", what, f"take {FEWEST_ROWS} at least, or 0 for all"

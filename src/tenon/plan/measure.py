@@ -29,6 +29,8 @@ class Measured:
         template: how prompts are written; "" where there are none.
         answer_tokens: of a long answer that is learned; 0 where the base writes none.
         found_tokens: most tokens of an answer that stands in a context; 0 where none does.
+        instruction: what is asked around each prompt.
+        bleu_tokenizer: how answers are parted into words.
     """
 
     pooling: Pooling
@@ -40,6 +42,8 @@ class Measured:
     template: str = ""
     answer_tokens: int = 0
     found_tokens: int = 0
+    instruction: str = ""
+    bleu_tokenizer: str = "13a"
 
 
 def limit(plan: Plan, base_limit: int) -> int:
@@ -88,6 +92,8 @@ def settle(plan: Plan, measured: Measured) -> Plan:
         found["text.answer_tokens"] = measured.found_tokens
     if measured.answer_tokens:
         found["text.template"] = measured.template
+        found["text.instruction"] = measured.instruction
+        found["evaluate.bleu_tokenizer"] = measured.bleu_tokenizer
         found["evaluate.max_new_tokens"] = _longest_answer(measured)
     tables: dict[str, dict[str, Any]] = {}
     origins = dict(plan.origins)

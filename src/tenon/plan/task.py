@@ -18,8 +18,11 @@ WRITING = frozenset(
     {
         "text.template",
         "text.instruction",
+        "text.source_language",
+        "text.target_language",
         "evaluate.max_new_tokens",
         "evaluate.written_rows",
+        "evaluate.bleu_tokenizer",
         "evaluate.extract",
     }
 )
@@ -55,4 +58,5 @@ def of_other_tasks(task: str) -> set[str]:
     found |= HEADS if BY_TASK[task].writes else WRITING
     found |= set() if task == "multi-label-classification" else {"evaluate.thresholds"}
     found |= set() if task == READING else {"text.answer_tokens"}
-    return found | {"model.pooling", "text.cut"} if BY_TASK[task].by_token else found
+    found |= set() if BY_TASK[task].cuts or not BY_TASK[task].by_token else {"text.cut"}
+    return found | {"model.pooling"} if BY_TASK[task].by_token else found

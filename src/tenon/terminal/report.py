@@ -11,7 +11,7 @@ from tenon.data.findings import counted
 from tenon.evaluate.report import Report
 from tenon.evaluate.scorers import SCORERS, Scorer
 from tenon.evaluate.statistics import Interval, Paired
-from tenon.evaluate.verdict import amount, probability, signed
+from tenon.evaluate.verdict import amount, probability, signed, strongest_first
 from tenon.terminal.number import count, duration, size
 from tenon.terminal.sheet import heading, notes, page, sheet
 
@@ -20,8 +20,11 @@ SHORT = {
     PROBE: "probe",
     "frequent_tag": "frequent",
     "zero_shot": "base",
+    "few_shot": "shots",
     "copy_source": "copied",
+    "lead_3": "lead 3",
 }
+SHOWN_BASELINES = 2
 COLOURS = {"better": "bold green", "worse": "bold red"}
 COSTS = {
     "seconds": ("", duration),
@@ -77,9 +80,11 @@ def scorer_of(name: str) -> Scorer:
 def _part(report: Report, part: str) -> RenderableType:
     metrics = report.metrics[part]
     leading = part == report.part
-    baselines = report.baselines if leading else {}
+    order = _strongest(report)
+    shown = order[:SHOWN_BASELINES] if leading else []
+    baselines = {name: group for name, group in report.baselines.items() if name in shown}
     paired = report.paired if leading else {}
-    rival = PROBE if PROBE in paired else next(iter(paired), "")
+    rival = PROBE if PROBE in paired else next((name for name in order if name in paired), "")
     rows = [
         (
             name.replace("_", " "),
@@ -95,6 +100,13 @@ def _part(report: Report, part: str) -> RenderableType:
     head = ("metric", "value", "interval", *known, *against)
     n = max((metric.n for metric in metrics.values()), default=0)
     return Group(heading(part, counted(n, "row")), sheet(*head, rows=rows, numbers=head[1:]))
+
+
+def _strongest(report: Report) -> list[str]:
+    """Give the baselines by the leading score, the best first: a terminal has no room for all."""
+    lead = next(iter(report.metrics[report.part]))
+    values = {name: group[lead].value for name, group in report.baselines.items() if lead in group}
+    return list(dict.fromkeys([*strongest_first(scorer_of(lead), values), *report.baselines]))
 
 
 def _gain(name: str, paired: Mapping[str, Paired]) -> str:

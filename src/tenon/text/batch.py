@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,6 +68,21 @@ def batch(tokens: Tokens, rows: Rows) -> Batch:
         lengths=tuple(tokens.lengths_R[rows].tolist()),
         targets_X=torch.from_numpy(np.concatenate([tokens.targets(row) for row in places])),
         rows=rows,
+    )
+
+
+def joined(batches: Sequence[Batch]) -> Batch:
+    """Lay batches end to end; targets stand end to end as well, whatever their forms."""
+    typed = any(each.types_T is not None for each in batches)
+    types = [
+        torch.zeros_like(each.ids_T) if each.types_T is None else each.types_T for each in batches
+    ]
+    return Batch(
+        ids_T=torch.cat([each.ids_T for each in batches]),
+        types_T=torch.cat(types) if typed else None,
+        lengths=tuple(length for each in batches for length in each.lengths),
+        targets_X=torch.cat([each.targets_X for each in batches]),
+        rows=np.concatenate([each.rows for each in batches]),
     )
 
 

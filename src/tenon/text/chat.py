@@ -150,7 +150,7 @@ def encode_completion(
     """
     refuse_without_offsets(tokenizer)
     asked = encode_prompt(tokenizer, prompt, origin)
-    said, escaped = _typed(tokenizer, completion, origin, inner=True)
+    said, escaped = typed(tokenizer, completion, origin, inner=True)
     ids = [*said, end_of(tokenizer)]
     weights = [0] * len(asked.ids) + [1] * len(ids)
     return Row([*asked.ids, *ids], weights, escaped=asked.escaped + escaped)
@@ -162,7 +162,7 @@ def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str, origin: str) 
     Raises:
         Refused: a control token that is typed cannot be kept as text.
     """
-    ids, escaped = _typed(tokenizer, prompt, origin, inner=False)
+    ids, escaped = typed(tokenizer, prompt, origin, inner=False)
     ids = [*frame(tokenizer, pair=False).before, *ids]
     return Row(ids, [0] * len(ids), escaped=escaped)
 
@@ -244,10 +244,17 @@ def _tokens(
     return text.tokens, text.escaped
 
 
-def _typed(
+def typed(
     tokenizer: PreTrainedTokenizerBase, text: str, origin: str, *, inner: bool
 ) -> tuple[list[int], int]:
-    """Tokenize what is typed, without control tokens; `inner` says that text stands before it."""
+    """Tokenize what is typed; give the ids, and the control tokens in it that stay text.
+
+    Args:
+        inner: whether text stands before it.
+
+    Raises:
+        Refused: a control token cannot be kept as text.
+    """
     known: Any = tokenizer.added_tokens_decoder
     controls = frozenset(place for place, token in known.items() if token.special)
     found = Pieced(tokenizer, text, [(0, len(text), controls)], origin, inner=inner)

@@ -28,6 +28,7 @@ class Reading:
         units: what gets class scores: "rows", "words" or "tokens", or "answers".
         template: how prompts are written; see `tenon.text.settings`.
         instruction: what is asked around a prompt.
+        seq2seq: whether an encoder reads the prompt and a decoder writes the answer.
         answer_tokens: most tokens of an answer that stands in a context.
     """
 
@@ -38,6 +39,7 @@ class Reading:
     template: str = "auto"
     instruction: str = ""
     answer_tokens: int = 0
+    seq2seq: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,9 +84,22 @@ def _tag_renderer(tokenizer: PreTrainedTokenizerBase, reading: Reading) -> Rende
     return TagRenderer(tokenizer, reading.classes, reading.limit, reading.units)
 
 
-def _writing_renderer(tokenizer: PreTrainedTokenizerBase, reading: Reading) -> Renderer:
-    form = form_of(tokenizer, reading.template, reading.units)
-    return WritingRenderer(tokenizer, reading.limit, form, reading.instruction)
+def _writing_renderer(
+    *, cut: bool
+) -> Callable[[PreTrainedTokenizerBase, Reading], WritingRenderer]:
+    """Give how answers are written; `cut` says that the text loses tokens where the user says."""
+
+    def make(tokenizer: PreTrainedTokenizerBase, reading: Reading) -> WritingRenderer:
+        return WritingRenderer(
+            tokenizer,
+            reading.limit,
+            form_of(tokenizer, reading.template, reading.units, seq2seq=reading.seq2seq),
+            reading.instruction,
+            cut=reading.cut if cut else "",
+            seq2seq=reading.seq2seq,
+        )
+
+    return make
 
 
 def _answer_renderer(tokenizer: PreTrainedTokenizerBase, reading: Reading) -> Renderer:
@@ -128,9 +143,18 @@ RENDERINGS.add(
     Rendering(
         classes=lambda labels, _: (),  # noqa: ARG005 - the base's own vocabulary is all there is
         units=lambda columns: "turns" if columns.turns else "texts",
-        make=_writing_renderer,
+        make=_writing_renderer(cut=False),
     ),
 )
+for _task in ("translation", "summarization"):
+    RENDERINGS.add(
+        _task,
+        Rendering(
+            classes=lambda labels, _: (),  # noqa: ARG005 - as above
+            units=lambda _: "texts",
+            make=_writing_renderer(cut=True),
+        ),
+    )
 RENDERINGS.add(
     "question-answering",
     Rendering(

@@ -139,7 +139,7 @@ class Loop:
                 steps before.
             FileError: the disk refused. The last checkpoint is whole.
         """
-        log = steplog.StepLog(self.course.run, self.position)
+        log = self.log()
         started, tokens = time.perf_counter(), 0
         if self.course.progress:
             self.course.progress.start("train", self.steps, done=self.position)
@@ -159,6 +159,10 @@ class Loop:
         seconds = time.perf_counter() - started
         return self.finish(seconds, tokens)
 
+    def log(self) -> steplog.StepLog:
+        """Open the log of the run at the position."""
+        return steplog.StepLog(self.course.run, self.position)
+
     def batches(self) -> Iterator[list[Batch]]:
         """Give the micro-batches of each step from the position on."""
         first, done = divmod(self.position, self.order.steps_per_epoch)
@@ -170,12 +174,17 @@ class Loop:
 
     def step(self, batches: list[Batch]) -> StepResult:
         """Take the step at the position; the dropout's randomness depends on the position alone."""
-        torch.manual_seed(step_seed(self.course.seed, self.position))
-        settings = self.course.settings
-        optim.set_rate(self.optimizer, optim.rate(self.position, self.steps, settings))
-        result = step(self.model, batches, self.optimizer, self.accelerator, settings.clip)
+        self.prepare()
+        clip = self.course.settings.clip
+        result = step(self.model, batches, self.optimizer, self.accelerator, clip)
         self.position += 1
         return result
+
+    def prepare(self) -> None:
+        """Set torch's generator and the learning rate for the step at the position."""
+        torch.manual_seed(step_seed(self.course.seed, self.position))
+        factor = optim.rate(self.position, self.steps, self.course.settings)
+        optim.set_rate(self.optimizer, factor)
 
     def note(self, log: steplog.StepLog, result: StepResult, seconds: float) -> None:
         """Write the step to the log, the tracker and the progress bar."""

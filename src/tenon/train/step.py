@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -50,22 +50,52 @@ def step(
             updated, and the gradients are cleared.
     Source: mean over the whole step, not a mean of means (transformers' `num_items_in_batch`).
     """
-    targets = sum(model.targets(batch) for batch in batches)
-    if not targets:
-        raise RunError("no row of this step has a label; nothing can be learned from it")
+    targets = count_targets(model, batches)
     losses: list[torch.Tensor] = []
     for batch in batches:
         loss = model.nats(batch) / targets
         accelerator.backward(loss)
         losses.append(loss.detach())
-    norm = nn.utils.clip_grad_norm_(model.parameters(), clip)
-    mean = torch.stack(losses).sum()
-    if not bool(torch.isfinite(mean) & torch.isfinite(norm)):
+    try:
+        loss, norm = clipped(losses, model.parameters(), clip)
+    except RunError:
         optimizer.zero_grad(set_to_none=True)
+        raise
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return StepResult(loss, targets, sum(batch.tokens for batch in batches), norm)
+
+
+def count_targets(model: Model, batches: Sequence[Batch]) -> int:
+    """Give how many targets a step has.
+
+    Raises:
+        RunError: none.
+    """
+    targets = sum(model.targets(batch) for batch in batches)
+    if not targets:
+        raise RunError("no row of this step has a label; nothing can be learned from it")
+    return targets
+
+
+def clipped(
+    losses: Sequence[torch.Tensor], parameters: Iterable[nn.Parameter], clip: float
+) -> tuple[float, float]:
+    """Clip the gradient of a step; give its loss, and its norm before.
+
+    Args:
+        losses: of the micro-batches; they sum to the step's.
+        parameters: whose gradients they are.
+        clip: largest norm.
+
+    Raises:
+        RunError: loss or norm is not finite. Nothing has been updated.
+    """
+    norm = nn.utils.clip_grad_norm_(parameters, clip)
+    mean = torch.stack(list(losses)).sum()
+    if not bool(torch.isfinite(mean) & torch.isfinite(norm)):
         raise RunError(
             f"loss {float(mean):.4g} nats, gradient norm {float(norm):.4g}: not finite; nothing "
             "was updated. Lower train.learning_rate, or use model.dtype = float32 or bfloat16"
         )
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    return StepResult(float(mean), targets, sum(batch.tokens for batch in batches), float(norm))
+    return float(mean), float(norm)

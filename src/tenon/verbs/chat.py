@@ -14,9 +14,8 @@ from tenon.core.errors import RequestError
 from tenon.data.gold import Turn
 from tenon.data.text_generation import example_of
 from tenon.evaluate.answerer import Answerer
-from tenon.evaluate.generate import clipped, generate, room
+from tenon.evaluate.generate import Writing, clipped, generate, room
 from tenon.evaluate.reply import Text
-from tenon.model.writer import Writer
 from tenon.text.text_generation_render import WritingRenderer
 from tenon.verbs.predict import load_adapter
 
@@ -82,7 +81,7 @@ class Chat:
         return Heard(adapter, base, forgotten)
 
     def _answer(self, who: str, text: str, told: Told | None) -> tuple[Text, int]:
-        model = cast(Writer, self.answerer.model)
+        model = cast(Writing, self.answerer.model)
         renderer = cast(WritingRenderer, self.answerer.renderer)
         begin = [Turn("system", self.system)] if self.system else []
         before = self.turns.get(who, begin) if self.remembers else begin
@@ -122,7 +121,7 @@ def chat(adapter: Path | str, *, base: str = "", compare: bool = False, system: 
         FileError: something is not there.
     """
     answerer = load_adapter(adapter, base)
-    if answerer.manifest.head != "language":
+    if not answerer.manifest.writes:
         raise RequestError(
             f"{adapter}: is an adapter for {answerer.manifest.task}, which writes no texts; "
             "use tenon predict"

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tenon.core.errors import DataError, FileError
+from tenon.core.errors import DataError, FileError, TenonError
 from tenon.core.progress import Progress
+from tenon.data.example import Example
 from tenon.data.load import load as load_data
 from tenon.data.reading import open_reading
+from tenon.data.script import script_of
 from tenon.evaluate import baselines as baseline
 from tenon.evaluate.answerer import Answerer
 from tenon.evaluate.baselines import Baselines
 from tenon.evaluate.exam import EXAMS, Exam
+from tenon.evaluate.overlap import tokenizer_of
 from tenon.evaluate.report import Report
 from tenon.evaluate.report import report as make_report
 from tenon.evaluate.settings import BY_TASK, EvaluateSettings
+from tenon.evaluate.write_rivals import shots_of
 from tenon.plan.plan import Plan
 from tenon.text.renderers import ANSWERS
 from tenon.text.tokens import Tokens, collect
@@ -38,6 +44,7 @@ class Asked:
         tokens: of the rows.
         notes: what was met, guessed and accepted.
         names: how the report calls the files.
+        examples: give the rows themselves.
         seen: ids of rows whose inputs train has too.
     """
 
@@ -45,6 +52,7 @@ class Asked:
     tokens: Tokens
     notes: tuple[str, ...]
     names: Names
+    examples: Callable[[], Iterable[Example]]
     seen: frozenset[str] = frozenset()
 
 
@@ -82,8 +90,9 @@ def evaluate(
         progress.start("reading", None)
     asked = _own(answerer, plan, folder) if data is None else _other(answerer, plan, str(data))
     known = baseline.load(run) if run else None
-    settings = plan.evaluate if plan else _settings(answerer.manifest.task)
-    exam = answerer.exam(settings, plan.seed if plan else 0)
+    settings = _settled(plan.evaluate if plan else _settings(answerer.manifest.task), asked)
+    shots, unasked = _shots(plan, settings)
+    exam = answerer.exam(settings, plan.seed if plan else 0, shots)
     answers, rivals = _answers(answerer, exam, known, asked, settings, progress)
     report = make_report(
         {asked.part: answers},
@@ -93,7 +102,7 @@ def evaluate(
         cost={},
         data=_data(answerer, asked, data),
         curve={},
-        notes=_notes(asked, exam, answers, fitted=known is not None),
+        notes=[*_notes(asked, exam, answers, fitted=known is not None), *unasked],
         seed=plan.seed if plan else 0,
         seen_in_train=asked.seen,
         title=f"{answerer.manifest.name} ({answerer.manifest.kind}) on "
@@ -122,6 +131,27 @@ def _settings(task: str) -> EvaluateSettings:
     return EvaluateSettings(scorers=own.scorers, against=own.baselines)
 
 
+def _settled(settings: EvaluateSettings, asked: Asked) -> EvaluateSettings:
+    """Give the settings with how answers are parted into words, where no plan has settled it."""
+    if settings.bleu_tokenizer != "auto":
+        return settings
+    golds = (example.gold for example in asked.examples())
+    texts = (gold[0] for gold in golds if isinstance(gold, tuple) and isinstance(gold[0], str))
+    return settings.model_copy(update={"bleu_tokenizer": tokenizer_of(script_of(texts))})
+
+
+def _shots(plan: Plan | None, settings: EvaluateSettings) -> tuple[tuple[Example, ...], list[str]]:
+    """Give the rows of train that the base was shown in the run, or say why there are none."""
+    if "few_shot" not in (settings.against or ()):
+        return (), []
+    lacking = ["few_shot is not compared: the rows of train are not at hand"]
+    try:
+        parts = load_data(plan.data, plan.seed) if plan else None
+    except TenonError:
+        return (), lacking
+    return (shots_of(parts.examples("train"), parts.seed), []) if parts else ((), lacking)
+
+
 def _own(answerer: Answerer, plan: Plan | None, folder: Path) -> Asked:
     """Give the test part of the adapter's run, or dev where it has none."""
     if plan is None:
@@ -139,7 +169,7 @@ def _own(answerer: Answerer, plan: Plan | None, folder: Path) -> Asked:
         notes.append("the data have changed since the adapter was trained")
     seen = parts.shared_ids if plan.data.overlap == "keep" else frozenset[str]()
     tokens = collect(parts.examples(part), answerer.renderer)
-    return Asked(part, tokens, tuple(notes), names, seen)
+    return Asked(part, tokens, tuple(notes), names, partial(parts.examples, part), seen)
 
 
 def _other(answerer: Answerer, plan: Plan | None, data: str) -> Asked:
@@ -154,7 +184,7 @@ def _other(answerer: Answerer, plan: Plan | None, data: str) -> Asked:
         if plan is not None and same_source(data, getattr(plan.data, part)):
             notes.append(f"these are the rows that the adapter {why}, so its scores flatter")
     tokens = collect(reading.examples(), answerer.renderer)
-    return Asked(PART, tokens, tuple(notes), Names({}))
+    return Asked(PART, tokens, tuple(notes), Names({}), reading.examples)
 
 
 def _answers(
@@ -173,7 +203,9 @@ def _answers(
     answers = exam.answer(model, asked.tokens, labels, batch_tokens=size, progress=progress)
     rivals: dict[str, Any] = {}
     if exam.rivals is not None:
-        rivals = exam.rivals(model, asked.tokens, answers, against, batch_tokens=size)
+        rivals = exam.rivals(
+            model, asked.tokens, answers, against, batch_tokens=size, examples=asked.examples
+        )
     elif known and against:
         rivals = _rivals(answerer, known, asked, answers, size)
     named = asked.names.of_answers

@@ -104,18 +104,18 @@ def same_source(one: str, other: object) -> bool:
     if not isinstance(other, str) or not other:
         return False
     first, second = Source.parse(one), Source.parse(other)
-    return (Path(first.path).resolve(), first.member) == (
-        Path(second.path).resolve(),
-        second.member,
-    )
+    places = [
+        ([Path(file).resolve() for file in each.files], each.member) for each in (first, second)
+    ]
+    return places[0] == places[1]
 
 
 def _covers(spec: str, out: Path) -> bool:
-    source = Source.parse(spec)
-    path, real = Path(source.path).resolve(), out.resolve()
-    if source.hub:
-        return False
-    return path == real or path in real.parents or (out.exists() and _is(path, out))
+    source, real = Source.parse(spec), out.resolve()
+    paths = [] if source.hub else [Path(file).resolve() for file in source.files]
+    return any(
+        path == real or path in real.parents or (out.exists() and _is(path, out)) for path in paths
+    )
 
 
 def _is(path: Path, out: Path) -> bool:

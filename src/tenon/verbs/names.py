@@ -27,7 +27,7 @@ class Names:
         """Name a plan's files as they lie below run.toml, all others by their bare names."""
         specs = [getattr(plan.data, part) for part in SOURCES]
         sources = [Source.parse(spec) for spec in specs if isinstance(spec, str) and spec]
-        paths = [source.path for source in sources if not source.hub]
+        paths = [path for source in sources if not source.hub for path in source.files]
         return cls({path: bare(path, plan.folder) for path in sorted(paths, key=len, reverse=True)})
 
     def told(self, text: str) -> str:

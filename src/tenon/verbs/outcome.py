@@ -6,6 +6,7 @@ import platform
 import shlex
 from collections import defaultdict
 from collections.abc import Mapping
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -116,7 +117,13 @@ def _answers(
             if progress:
                 progress.start("answers of the base", len(tokens))
             found = exam.rivals(
-                model, tokens, answered, against, batch_tokens=size, progress=progress
+                model,
+                tokens,
+                answered,
+                against,
+                batch_tokens=size,
+                progress=progress,
+                examples=partial(space.parts.examples, part),
             )
         for name, rival in found.items():
             if name in against:
@@ -178,6 +185,8 @@ def _writing(space: Workspace) -> dict[str, Any]:
         "template": renderer.form,
         "template_digest": renderer.template_digest,
         "instruction": renderer.instruction,
+        "source_language": plan.text.source_language,
+        "target_language": plan.text.target_language,
         "max_new_tokens": plan.evaluate.max_new_tokens,
     }
 
@@ -190,7 +199,8 @@ def _own_head(space: Workspace, model: Model, pooling: Pooling) -> dict[str, Any
         return {"layout": layout_for(model_type, pooling, has_bias=head.has_bias)}
     assert whole is not None  # noqa: S101 - a base without a head of ours has its own
     prefix = "" if whole is space.trunk.model else whole.base_model_prefix
-    return {"layout": "transformers", "head": "language", "prefix": prefix}
+    head_sort = "seq2seq" if space.trunk.seq2seq else "language"
+    return {"layout": "transformers", "head": head_sort, "prefix": prefix}
 
 
 def _head_tensors(head: Head | None) -> dict[str, torch.Tensor]:
@@ -328,15 +338,25 @@ def _notes(space: Workspace, known: Baselines | None, attached: Attached) -> lis
         f"rows are {'packed' if space.trunk.packed else 'padded'}: {space.trunk.why}",
     ]
     if space.writes:
-        chat = space.plan.text.template == "chat"
-        form = "in the base's chat template" if chat else "as they are"
-        notes.append(f"prompts are written {form}")
+        notes += _asking(space)
     elif space.units == "rows":
         notes.append(f"pooling is {space.plan.model.pooling}: {space.trained.why}")
     else:
         notes.append(f"each {space.units.removesuffix('s')} is scored by its own hidden state")
     sampled = [] if known is None else _sampled(space, known)
     return [*notes, *sampled, *token_notes(space.tokens)]
+
+
+def _asking(space: Workspace) -> list[str]:
+    """Say how prompts are written, and which baseline cannot be asked."""
+    text = space.plan.text
+    form = "in the base's chat template" if text.template == "chat" else "as they are"
+    notes = [f"prompts are written {form}"]
+    if text.instruction:
+        notes.append(f"each text is asked as {text.instruction!r}")
+    if "few_shot" in (space.plan.evaluate.against or ()) and not space.shots:
+        notes.append("few_shot is not compared: no row of train is one question with its answer")
+    return notes
 
 
 def _sampled(space: Workspace, known: Baselines) -> list[str]:

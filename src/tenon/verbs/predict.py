@@ -27,6 +27,8 @@ from tenon.evaluate.exam import EXAMS
 from tenon.verbs.home import adapter_folder, refuse_own, refuse_sources
 
 CHUNK_ROWS = 4096
+WRITTEN_ROWS = 64
+"""Rows that are answered before their lines are given, where each answer is written by the base."""
 STDIN = "-"
 STDIN_NAME = "stdin"
 CONVERSION = re.compile(r"iconv -f \S+ -t \S+")
@@ -76,7 +78,8 @@ def predict(
     """Answer the rows of a file, one JSON line each, to `out` or standard output.
 
     A file is read twice, so that a fault at its end is told before anything is answered. Memory
-    is that of some thousand rows, whatever the size of the file.
+    is that of some thousand rows, whatever the size of the file. Answers that are written come as
+    they are made, some at a time; one by one to lines that are typed.
 
     Args:
         adapter: the adapter directory, or a run.
@@ -98,10 +101,11 @@ def predict(
     examples = _typed(manifest, notes) if source == STDIN else _read(source, manifest, notes)
     if progress:
         progress.start(f"answers of {source}", None)
+    size = _chunk(manifest, source)
     if target is None:
-        return Answered(*_write(answerer, examples, sys.stdout, progress), None, notes)
+        return Answered(*_write(answerer, examples, sys.stdout, progress, size), None, notes)
     with aside(target) as beside, beside.open("w", encoding="utf-8") as file:
-        written = _write(answerer, examples, file, progress)
+        written = _write(answerer, examples, file, progress, size)
     return Answered(*written, target, notes)
 
 
@@ -112,22 +116,30 @@ def _target(out: Path, source: str, folder: Path) -> Path:
     return out
 
 
+def _chunk(manifest: Manifest, source: str) -> int:
+    """Give how many rows are answered at once."""
+    if source == STDIN and sys.stdin.isatty():
+        return 1
+    return WRITTEN_ROWS if manifest.writes else CHUNK_ROWS
+
+
 def _write(
     answerer: Answerer,
     examples: Iterator[Example],
     file: TextIO,
     progress: Progress | None,
+    size: int,
 ) -> tuple[int, dict[str, str]]:
     rows, failed = 0, dict[str, str]()
-    while chunk := list(islice(examples, CHUNK_ROWS)):
+    while chunk := list(islice(examples, size)):
         answers = answerer.answer_examples(chunk)
         for line in EXAMS.get(answerer.manifest.task).entries(answers):
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        file.flush()
         rows += len(answers)
         failed |= answers.failed
         if progress:
             progress.advance(len(chunk))
-    file.flush()
     return rows, failed
 
 

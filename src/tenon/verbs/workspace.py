@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
+from itertools import islice
+from os.path import basename
+from typing import cast
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
@@ -14,11 +17,16 @@ from tenon.core import cache
 from tenon.core.errors import FileError, PlanError
 from tenon.core.files import digest_of
 from tenon.core.progress import Progress
+from tenon.data.example import Example
 from tenon.data.load import Parts
 from tenon.data.load import load as load_data
+from tenon.data.parallel import each_path
+from tenon.data.script import Script, script_of
 from tenon.evaluate.exam import EXAMS, Exam, exam_of
+from tenon.evaluate.overlap import tokenizer_of
 from tenon.evaluate.settings import BY_TASK
 from tenon.evaluate.write_exam import refuse_unextractable
+from tenon.evaluate.write_rivals import shots_of
 from tenon.model import trunk as trunks
 from tenon.model.base import Base, Trained, locate, trained_pooling
 from tenon.model.head import Head
@@ -26,13 +34,16 @@ from tenon.model.models import model_for
 from tenon.model.trunk import Trunk
 from tenon.plan import measure
 from tenon.plan.plan import Plan
+from tenon.text.instruction import instruction_of
 from tenon.text.render import Renderer
 from tenon.text.renderers import RENDERINGS, Reading
-from tenon.text.text_generation_render import answer_tokens
+from tenon.text.seq2seq import lead, speak
+from tenon.text.text_generation_render import answer_tokens, form_of
 from tenon.text.tokenizer import load_tokenizer, token_limit
 from tenon.text.tokens import SCHEMA, Tokens, open_tokens, tokenize
 
 NORM_ROWS = 64
+SCRIPT_ROWS = 1_000
 
 
 @dataclass(frozen=True)
@@ -70,7 +81,13 @@ class Workspace:
     def exam(self) -> Exam:
         """How the task's rows are answered and judged."""
         plan = self.plan
-        return exam_of(plan.data.task, self.renderer, plan.evaluate, plan.seed)
+        return exam_of(plan.data.task, self.renderer, plan.evaluate, plan.seed, self.shots)
+
+    @cached_property
+    def shots(self) -> tuple[Example, ...]:
+        """Answered rows of train that a base may be shown, where it writes answers."""
+        wanted = self.writes and "few_shot" in (self.plan.evaluate.against or ())
+        return shots_of(self.parts.examples("train"), self.plan.seed) if wanted else ()
 
     @property
     def writes(self) -> bool:
@@ -92,13 +109,15 @@ def open_workspace(plan: Plan, progress: Progress | None = None) -> Workspace:
     """
     base = locate(plan.base, plan.model.revision)
     if progress:
-        progress.start(f"reading {Path(plan.data.train).name}", None)
+        progress.start(f"reading {each_path(plan.data.train, basename)}", None)
     parts = load_data(plan.data, plan.seed)
     if not {"dev", "test"} & set(parts.counts):
         raise PlanError('data.dev = "" and no data.test: nothing to judge on; give one of them')
     writes = BY_TASK[plan.data.task].writes
-    trunk = trunks.load(base, plan.model, pooler=plan.model.pooling == "pooler", writes=writes)
     tokenizer = load_tokenizer(base.folder)
+    speak(tokenizer, plan.text.source_language, plan.text.target_language)
+    pooler, first = plan.model.pooling == "pooler", lead(tokenizer) if writes else ()
+    trunk = trunks.load(base, plan.model, pooler=pooler, writes=writes, lead=first)
     limit = measure.limit(plan, token_limit(tokenizer, trunks.positions(trunk)))
     rendering = RENDERINGS.get(plan.data.task)
     classes = rendering.classes(parts.labels, parts.columns)
@@ -106,9 +125,13 @@ def open_workspace(plan: Plan, progress: Progress | None = None) -> Workspace:
     longest = plan.text.answer_tokens
     if rendering.longest is not None and not longest:
         longest = rendering.longest(tokenizer, parts.examples("train"), limit)
-    reading = Reading(classes, limit, plan.text.cut, units, answer_tokens=longest)
+    reading = Reading(
+        classes, limit, plan.text.cut, units, answer_tokens=longest, seq2seq=trunk.seq2seq
+    )
+    plan = _without_shots(plan) if trunk.seq2seq else plan
+    script = script_of(answer_texts(parts)) if writes else "other"
     if writes:
-        reading = replace(reading, template=plan.text.template, instruction=plan.text.instruction)
+        reading = _written(reading, plan, tokenizer, script)
     renderer = rendering.make(tokenizer, reading)
     tokens = {part: _tokens(parts, part, renderer, plan.seed, progress) for part in parts.counts}
     trained = trained_pooling(base.folder, decoder=trunk.decoder)
@@ -122,12 +145,49 @@ def open_workspace(plan: Plan, progress: Progress | None = None) -> Workspace:
         template=str(getattr(renderer, "form", "")),
         answer_tokens=answer_tokens(tokens["train"]) if writes else 0,
         found_tokens=longest,
+        instruction=reading.instruction,
+        bleu_tokenizer=tokenizer_of(script),
     )
     if writes:
         for rows in tokens.values():
             refuse_unextractable(rows, plan.evaluate.extract)
     settled = measure.settle(plan, measured)
     return Workspace(settled, parts, base, trunk, trained, renderer, classes, units, tokens)
+
+
+def _written(
+    reading: Reading, plan: Plan, tokenizer: PreTrainedTokenizerBase, script: Script
+) -> Reading:
+    """Give the reading with what decides how prompts are written."""
+    text, seq2seq = plan.text, reading.seq2seq
+    form = form_of(tokenizer, text.template, reading.units, seq2seq=seq2seq)
+    asked = instruction_of(text.instruction, plan.data.task, form, script, seq2seq=seq2seq)
+    return replace(reading, template=text.template, instruction=asked)
+
+
+def _without_shots(plan: Plan) -> Plan:
+    """Give the plan of an encoder-decoder, which is shown no examples.
+
+    Raises:
+        PlanError: that is asked for.
+    """
+    against = plan.evaluate.against or ()
+    if "few_shot" not in against:
+        return plan
+    if plan.origins.get("evaluate.against", "default") != "default":
+        raise PlanError(
+            "evaluate.against: few_shot has no effect, as an encoder-decoder is not shown "
+            "examples; remove it"
+        )
+    kept = tuple(name for name in against if name != "few_shot")
+    return plan.decided({"evaluate.against": kept})
+
+
+def answer_texts(parts: Parts) -> Iterator[str]:
+    """Give the first answers that are learned, by which their script is told."""
+    for example in islice(parts.examples("train"), SCRIPT_ROWS):
+        if example.gold is not None:
+            yield str(cast("tuple[str, ...]", example.gold)[0])
 
 
 def _feature_norm(plan: Plan, trunk: Trunk, trained: Trained, tokens: Tokens) -> float:

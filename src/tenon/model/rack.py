@@ -1,0 +1,207 @@
+"""Rack: many adapters of one trunk, each of which fits into it and comes out again.
+
+An adapter is put on a trunk by PEFT, which wraps modules in place; the rack takes the wrapped
+modules out and keeps them. One adapter can then be put in alone, and the trunk is as PEFT left it;
+or all at once, behind switches, so that each row of a batch has its own. Kinds may differ from
+adapter to adapter.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import cast
+
+from peft import PeftModel
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import nn
+
+from tenon.adapters.bottleneck import UncoupledHead
+from tenon.adapters.kind import KINDS
+from tenon.core.errors import PlanError, RunError
+from tenon.model.route import Route, Router, Segment, Switch
+from tenon.model.trunk import Trunk
+
+INSIDE = ".base_layer"
+"""What stands in a module's name for each layer around it."""
+MARK = "peft_config"
+"""What PEFT leaves on a model, and takes for the sign of an adapter that is still there."""
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """An adapter that was taken out of its trunk.
+
+    Args:
+        peft: the PEFT model; whole only while the adapter is in.
+        layers: full name of a wrapped module to the layer around it.
+        bases: the same to the base's own module.
+    """
+
+    peft: PeftModel
+    layers: Mapping[str, nn.Module]
+    bases: Mapping[str, nn.Module]
+
+
+@dataclass
+class Rack:
+    """The adapters of a trunk.
+
+    Args:
+        trunk: the base, which carries no adapter but those that are put in here.
+        fittings: adapter to what was taken out.
+        router: tells switches whose the rows are.
+    """
+
+    trunk: Trunk
+    fittings: dict[str, Fitting] = field(default_factory=dict[str, Fitting])
+    router: Router = field(default_factory=Router)
+    _inside: bool = False
+
+    def __post_init__(self) -> None:
+        self.router.device = self.trunk.device
+
+    def keep(self, name: str, kind: str, peft: PeftModel) -> None:
+        """Take the adapter that was just put on the trunk out of it, and keep it.
+
+        Args:
+            name: the adapter's.
+            kind: its registered kind.
+            peft: the PEFT model around the trunk.
+
+        Raises:
+            PlanError: the kind is none that a row can have for itself, or the name is taken. The
+                adapter stays on the trunk.
+        """
+        refuse_unroutable(name, kind)
+        if name in self.fittings:
+            raise PlanError(f"adapter {name}: there is one of this name already; choose another")
+        if self.trunk.whole is not None and isinstance(self.trunk.output, UncoupledHead):
+            raise PlanError(
+                f"adapter {name}: changes the base's language-model head, which all rows of a batch "
+                "share; train and serve it alone, or take a preset without a coupling"
+            )
+        layers = _wrapped(self.trunk.model)
+        bases = {path: _base_of(layer) for path, layer in layers.items()}
+        self.fittings[name] = Fitting(peft, layers, bases)
+        self._place(bases)
+        vars(self.trunk.model).pop(MARK, None)
+
+    @contextlib.contextmanager
+    def only(self, name: str) -> Iterator[PeftModel]:
+        """Put one adapter in, alone, and take it out again, whatever happened."""
+        fitting = self.fittings[name]
+        with self._holding(fitting.layers, fitting.bases):
+            vars(self.trunk.model)[MARK] = fitting.peft.peft_config
+            try:
+                yield fitting.peft
+            finally:
+                del vars(self.trunk.model)[MARK]
+
+    @contextlib.contextmanager
+    def all(self) -> Iterator[Router]:
+        """Put all adapters in, behind switches, and take them out again, whatever happened."""
+        bases = {path: base for fit in self.fittings.values() for path, base in fit.bases.items()}
+        switches = {
+            path: Switch(
+                base,
+                {n: f.layers[path] for n, f in self.fittings.items() if path in f.layers},
+                self.router,
+            )
+            for path, base in bases.items()
+        }
+        with self._holding(switches, bases):
+            yield self.router
+
+    def route(self, names: Sequence[str | None], lengths: Sequence[int]) -> Route:
+        """Give the route of a batch.
+
+        Args:
+            names: of each row its adapter; None for the base as it is.
+            lengths: tokens of each row.
+
+        Raises:
+            RunError: an adapter is not in the rack.
+        """
+        strange = sorted({name for name in names if name is not None} - self.fittings.keys())
+        if strange:
+            known = ", ".join(self.fittings) or "none"
+            raise RunError(f"adapter {strange[0]}: is not in this rack, which has {known}")
+        packed = self.trunk.packed
+        sizes = lengths if packed else [1] * len(names)
+        segments: list[Segment] = []
+        for name, size in zip(names, sizes, strict=True):
+            if segments and segments[-1].name == name:
+                segments[-1] = Segment(name, segments[-1].size + size)
+            else:
+                segments.append(Segment(name, size))
+        return Route(tuple(segments), dim=1 if packed else 0)
+
+    def drop(self, name: str) -> None:
+        """Forget an adapter; the others stay as they are."""
+        del self.fittings[name]
+
+    @contextlib.contextmanager
+    def _holding(
+        self, inside: Mapping[str, nn.Module], bases: Mapping[str, nn.Module]
+    ) -> Iterator[None]:
+        if self._inside:
+            raise RunError("adapters are in the trunk already; take them out first")
+        self._inside = True
+        self._place(inside)
+        try:
+            yield
+        finally:
+            self._place(bases)
+            self._inside = False
+
+    def _place(self, modules: Mapping[str, nn.Module]) -> None:
+        """Put modules in their places; inner places first, as their parents may be replaced."""
+        for path in sorted(modules, key=lambda path: -path.count(".")):
+            parent, _, name = path.rpartition(".")
+            setattr(self._original(parent), name, modules[path])
+
+    def _original(self, path: str) -> nn.Module:
+        """Give the base's own module of a name, whatever stands around it now."""
+        module: nn.Module = self.trunk.model
+        for name in path.split(".") if path else ():
+            module = getattr(_bare(module), name)
+        return _bare(module)
+
+
+def refuse_unroutable(name: str, kind: str) -> None:
+    """Refuse a kind that is none a row can have for itself.
+
+    Raises:
+        PlanError: it is such a kind.
+    """
+    if not KINDS.get(kind).rowwise:
+        known = ", ".join(each for each, made in KINDS if made.rowwise)
+        raise PlanError(
+            f"adapter {name}: {kind} cannot be given to single rows of a batch; train and serve it "
+            f"alone, or take one of {known}"
+        )
+
+
+def _wrapped(model: nn.Module) -> dict[str, nn.Module]:
+    """Give the layers that PEFT has put into a model, by the base's names of what they wrap."""
+    found: dict[str, nn.Module] = {}
+    for path, module in model.named_modules():
+        if isinstance(module, BaseTunerLayer):
+            found[path.replace(INSIDE, "")] = cast(nn.Module, module)
+    return found
+
+
+def _base_of(layer: nn.Module) -> nn.Module:
+    base = getattr(layer, "base_layer", None)
+    if not isinstance(base, nn.Module):
+        raise PlanError(f"{type(layer).__name__}: wraps no module of the base; it cannot be routed")
+    return base
+
+
+def _bare(module: nn.Module) -> nn.Module:
+    """Give the base's own module inside of what is put around it."""
+    while isinstance(module, Switch | BaseTunerLayer):
+        module = module.base if isinstance(module, Switch) else _base_of(module)
+    return module

@@ -1,0 +1,202 @@
+"""Seq2Seq: a frozen encoder-decoder with an adapter, and its own language-model head.
+
+Legend: B rows, S tokens of the longest source, P places of the longest answer, U tokens that are
+learned, D hidden, V tokens of the vocabulary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from peft import PeftModel
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+from transformers.modeling_outputs import Seq2SeqLMOutput
+
+from tenon.core.errors import PlanError
+from tenon.model.head import Head
+from tenon.model.model import quieten, trainable
+from tenon.model.trunk import Trunk
+from tenon.model.writer import IGNORED, chunked_nats_U
+from tenon.text.batch import Batch
+
+SEPARATE = (
+    "adapters of an encoder-decoder cannot share a pass over it, as each answer has a source of "
+    "its own; train them one by one"
+)
+
+
+@dataclass(frozen=True)
+class Sides:
+    """A batch as its two sides.
+
+    Args:
+        source_BS: ids that the encoder reads, padded on the right.
+        real_BS: 1 on real tokens of it.
+        said_BP: ids that the decoder reads: what every answer begins with, and the answer.
+        real_BP: 1 on real tokens of it.
+        learned_BP: whether the state at a place is asked for a token that is learned.
+        ids_U: the learned tokens, row after row.
+    """
+
+    source_BS: Tensor
+    real_BS: Tensor
+    said_BP: Tensor
+    real_BP: Tensor
+    learned_BP: Tensor
+    ids_U: Tensor
+
+
+class Seq2Seq(nn.Module):
+    """Scores of the next token of answers, of which the encoder has read the sources.
+
+    A row of a batch is a source and, from the first token with a weight on, its answer. In
+    training mode the frozen trunk runs without its own dropout unless `trunk_dropout` is set;
+    adapters keep theirs. `forward` takes what `transformers.Trainer` gives such a model.
+
+    Args:
+        trunk: the base, with its language-model head; all parameters are frozen.
+        peft: the PEFT model around the trunk's modules, or None for the bare base.
+        trunk_dropout: keep the trunk's own dropout on in training mode.
+    """
+
+    accepts_loss_kwargs = True
+    """Trainer then tells `forward` the tokens of a whole step, and does not average averages."""
+
+    head: Head | None = None
+
+    def __init__(
+        self, trunk: Trunk, peft: PeftModel | None, *, trunk_dropout: bool = False
+    ) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.base: nn.Module = peft if peft is not None else trunk.model
+        self.output = trunk.output
+        self.trunk_dropout = trunk_dropout
+
+    @property
+    def peft(self) -> PeftModel | None:
+        """The PEFT model, or None for the bare base."""
+        return self.base if isinstance(self.base, PeftModel) else None
+
+    def nats(self, batch: Batch) -> Tensor:
+        """Give the summed cross-entropy of the learned tokens."""
+        return self.nats_U(batch).sum()
+
+    def nats_from(self, hidden_TD: Tensor, batch: Batch) -> Tensor:
+        """Refuse: a batch of one side has no hidden states that could be shared.
+
+        Raises:
+            PlanError: always.
+        """
+        del hidden_TD, batch
+        raise PlanError(SEPARATE)
+
+    def targets(self, batch: Batch) -> int:
+        """Give how many tokens are learned."""
+        return int((batch.targets_X > 0).sum())
+
+    def nats_U(self, batch: Batch) -> Tensor:
+        """Give the cross-entropy of each learned token, times its weight, in the batch's order."""
+        on_device = batch.to(self.trunk.device)
+        weights_T = on_device.targets_X
+        sides = self.sides(on_device)
+        hidden_UD = self._hidden_BPD(sides)[sides.learned_BP]
+        nats_U = chunked_nats_U(self.trunk, hidden_UD, sides.ids_U)
+        return nats_U * weights_T[weights_T > 0]
+
+    def next_logits_BV(self, batch: Batch) -> Tensor:
+        """Give the scores of the token with which the answer to each row begins, in float32."""
+        sides = self.sides(batch.to(self.trunk.device))
+        hidden_BPD = self._hidden_BPD(sides)
+        return self.trunk.logits_UV(hidden_BPD[:, len(self.trunk.start) - 1])
+
+    def sides(self, batch: Batch) -> Sides:
+        """Part each row at the first token with a weight.
+
+        Args:
+            batch: on the trunk's device; -1 for each row instead of weights where all is source.
+        """
+        lengths = list(batch.lengths)
+        rows = torch.split(batch.ids_T, lengths)
+        weighed = len(batch.targets_X) == len(batch.ids_T)
+        weights = torch.split(batch.targets_X, lengths) if weighed else [None] * len(rows)
+        borders = [
+            _border(weights_T, len(row)) for weights_T, row in zip(weights, rows, strict=True)
+        ]
+        pairs = list(zip(rows, borders, strict=True))
+        start = torch.tensor(self.trunk.start, device=batch.ids_T.device)
+        said = [torch.cat([start, row[border:]]) for row, border in pairs]
+        learned = [
+            _learned(len(start), None if w is None else w[border:], row[border:])
+            for (row, border), w in zip(pairs, weights, strict=True)
+        ]
+        source_BS, real_BS = self._padded([row[:border] for row, border in pairs])
+        said_BP, real_BP = self._padded(said)
+        learned_BP = pad_sequence(learned, batch_first=True, padding_value=0).bool()
+        ids_BP = torch.roll(said_BP, -1, dims=1)
+        return Sides(source_BS, real_BS, said_BP, real_BP, learned_BP, ids_BP[learned_BP])
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        labels: Tensor,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Seq2SeqLMOutput:
+        """Give the loss of padded sides, as `transformers.Trainer` calls a model.
+
+        Args:
+            input_ids: [B, S], the sources, padded on the right.
+            attention_mask: [B, S], 1 on real tokens.
+            labels: [B, P], the ids of the answers, else -100.
+            num_items_in_batch: learned tokens of the whole step; their mean is the loss.
+        """
+        start = torch.tensor(self.trunk.start, device=labels.device).expand(len(labels), -1)
+        said_BP = torch.cat([start, labels.masked_fill(labels == IGNORED, self.trunk.pad)], 1)
+        count = len(self.trunk.start)
+        learned_BP = nn.functional.pad(labels != IGNORED, (count - 1, 1))
+        real_BP = nn.functional.pad(labels != IGNORED, (count, 0), value=True)
+        ids_U = labels[labels != IGNORED]
+        sides = Sides(input_ids, attention_mask, said_BP, real_BP.long(), learned_BP, ids_U)
+        hidden_UD = self._hidden_BPD(sides)[learned_BP]
+        total = chunked_nats_U(self.trunk, hidden_UD, ids_U).sum()
+        items = len(ids_U) if num_items_in_batch is None else num_items_in_batch
+        return Seq2SeqLMOutput(loss=cast(torch.FloatTensor, total / items))
+
+    def train(self, mode: bool = True) -> Seq2Seq:  # noqa: FBT001, FBT002 - torch's signature
+        """Set the mode; the trunk's own modules stay in evaluation mode, their dropout off."""
+        super().train(mode)
+        if mode and not self.trunk_dropout:
+            quieten(self.base)
+        return self
+
+    def trainable(self) -> dict[str, nn.Parameter]:
+        """Give the parameters that training changes, by name, in the model's order."""
+        return trainable(self)
+
+    def _hidden_BPD(self, sides: Sides) -> Tensor:
+        return self.trunk.coded_BPD(sides.source_BS, sides.real_BS, sides.said_BP, sides.real_BP)
+
+    def _padded(self, rows: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Give rows padded on the right, and 1 on their real tokens."""
+        ids_BS = pad_sequence(rows, batch_first=True, padding_value=self.trunk.pad)
+        lengths_B = torch.tensor([len(row) for row in rows], device=ids_BS.device)
+        places_S = torch.arange(ids_BS.shape[1], device=ids_BS.device)
+        return ids_BS, (places_S < lengths_B[:, None]).long()
+
+
+def _border(weights_T: Tensor | None, length: int) -> int:
+    """Give the place of a row's first weight; its length where it has none."""
+    found = [] if weights_T is None else (weights_T > 0).nonzero()[:1, 0].tolist()
+    return found[0] if found else length
+
+
+def _learned(start: int, weights_T: Tensor | None, ids_T: Tensor) -> Tensor:
+    """Say of each place of a decoder's row whether it is asked for a token with a weight."""
+    flags_P = torch.zeros(start + len(ids_T), dtype=torch.int64, device=ids_T.device)
+    if weights_T is not None:
+        flags_P[start - 1 : start - 1 + len(ids_T)] = (weights_T > 0).long()
+    return flags_P

@@ -1,0 +1,195 @@
+"""Joint: several runs over one trunk, side by side, with one pass over the trunk for all.
+
+Each run keeps its own data, order, head, optimizer, rate, evaluations and checkpoints, and is what
+it would be alone: a run that was begun here can go on alone, and the other way. What they share
+are the forward and backward passes over the frozen trunk.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from itertools import zip_longest
+
+import torch
+from torch import Tensor
+
+from tenon.core.errors import RunError
+from tenon.core.progress import Progress
+from tenon.model.rack import Rack
+from tenon.model.route import random_state
+from tenon.text.batch import Batch, joined
+from tenon.train.interrupt import Interrupt
+from tenon.train.loop import Loop, Trained
+from tenon.train.step import StepResult, clipped, count_targets
+from tenon.train.steplog import StepLog
+
+
+@dataclass
+class Going:
+    """A run that has not come to its end.
+
+    Args:
+        loop: the run.
+        log: of its steps.
+        batches: the micro-batches of each step that is left.
+        seconds: that its steps took, those of the others' share of a pass included.
+        tokens: that it has stepped over.
+    """
+
+    loop: Loop
+    log: StepLog
+    batches: Iterator[list[Batch]]
+    seconds: float = 0.0
+    tokens: int = 0
+
+
+@dataclass
+class Joint:
+    """Runs in step.
+
+    Args:
+        rack: holds the adapter of each run, under its name.
+        loops: adapter to its run, at its position.
+        progress: told of every step.
+    """
+
+    rack: Rack
+    loops: Mapping[str, Loop]
+    progress: Progress | None = None
+    going: dict[str, Going] = field(default_factory=dict[str, Going])
+
+    def run(self) -> dict[str, Trained]:
+        """Train all to their ends; each model's parameters are then those of its best step.
+
+        Raises:
+            KeyboardInterrupt: on Ctrl-C or SIGTERM, after a checkpoint of each at its last step.
+            RunError: a loss, a weight or a score on dev is not finite; the message names the
+                adapter. The last checkpoints hold steps before.
+            FileError: the disk refused. The last checkpoints are whole.
+        """
+        self.going = {
+            name: Going(loop, loop.log(), loop.batches()) for name, loop in self.loops.items()
+        }
+        ended = dict(self.going)
+        self._announce()
+        with ExitStack() as stack, Interrupt() as interrupt:
+            for loop in self.loops.values():
+                stack.enter_context(loop.tracker)
+            while steps := self._next():
+                begun = time.perf_counter()
+                results = self.step(steps)
+                self._took(results, time.perf_counter() - begun)
+                if interrupt.wished:
+                    for each in self.going.values():
+                        each.loop.save(each.log)
+                    raise KeyboardInterrupt
+        return {name: each.loop.finish(each.seconds, each.tokens) for name, each in ended.items()}
+
+    def step(self, steps: Mapping[str, list[Batch]]) -> dict[str, StepResult]:
+        """Take one step of each run.
+
+        Args:
+            steps: adapter to the micro-batches of its step.
+
+        Raises:
+            RunError: a step has nothing to learn from, or its loss or norm is not finite. No
+                weights have been updated, of no adapter.
+        """
+        random = self._prepare(steps)
+        loops = {name: self.loops[name] for name in steps}
+        targets = {name: count_targets(loops[name].model, steps[name]) for name in steps}
+        losses: dict[str, list[Tensor]] = {name: [] for name in steps}
+        with self.rack.all():
+            for loop in loops.values():
+                loop.model.train()
+            for row in zip_longest(*steps.values()):
+                part = {n: b for n, b in zip(steps, row, strict=True) if b is not None}
+                for name, loss in self._passed(part, targets, random).items():
+                    losses[name].append(loss)
+        sizes = self._clipped(losses)
+        results: dict[str, StepResult] = {}
+        for name, (loss, norm) in sizes.items():
+            loop = loops[name]
+            loop.optimizer.step()
+            loop.optimizer.zero_grad(set_to_none=True)
+            loop.position += 1
+            tokens = sum(batch.tokens for batch in steps[name])
+            results[name] = StepResult(loss, targets[name], tokens, norm)
+        return results
+
+    def _prepare(self, steps: Mapping[str, list[Batch]]) -> dict[str, Tensor]:
+        """Set the rates; give the state of each one's generator at the beginning of its step."""
+        random: dict[str, Tensor] = {}
+        for name in steps:
+            self.loops[name].prepare()
+            random[name] = random_state(self.rack.trunk.device)
+        return random
+
+    def _passed(
+        self, part: Mapping[str, Batch], targets: Mapping[str, int], random: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Compute a micro-batch of each, and their gradients, in one pass over the trunk."""
+        trunk = self.rack.trunk
+        whole = joined(list(part.values())).to(trunk.device)
+        owners = [name for name, batch in part.items() for _ in batch.lengths]
+        with self.rack.router.on(self.rack.route(owners, whole.lengths), random):
+            sizes = [batch.tokens for batch in part.values()]
+            hidden = trunk.hidden_TD(whole).split(sizes)
+            losses = {
+                name: self.loops[name].model.nats_from(hidden_TD, batch) / targets[name]
+                for (name, batch), hidden_TD in zip(part.items(), hidden, strict=True)
+            }
+            any_loop = self.loops[next(iter(part))]
+            any_loop.accelerator.backward(torch.stack(list(losses.values())).sum())
+        return {name: loss.detach() for name, loss in losses.items()}
+
+    def _clipped(self, losses: Mapping[str, list[Tensor]]) -> dict[str, tuple[float, float]]:
+        """Clip each one's gradients; clear all of them where one is not finite."""
+        found: dict[str, tuple[float, float]] = {}
+        try:
+            for name, parts in losses.items():
+                loop = self.loops[name]
+                clip = loop.course.settings.clip
+                found[name] = clipped(parts, loop.parameters.values(), clip)
+        except RunError as error:
+            for name in losses:
+                self.loops[name].optimizer.zero_grad(set_to_none=True)
+            culprit = next(name for name in losses if name not in found)
+            raise RunError(f"adapter {culprit}: {error}") from error
+        return found
+
+    def _next(self) -> dict[str, list[Batch]]:
+        """Give the next step of each run that has one; those that have none are over."""
+        steps: dict[str, list[Batch]] = {}
+        for name, each in list(self.going.items()):
+            batches = None if each.loop.out_of_patience else next(each.batches, None)
+            if batches is None:
+                del self.going[name]
+            else:
+                steps[name] = batches
+        return steps
+
+    def _took(self, results: Mapping[str, StepResult], seconds: float) -> None:
+        """Log the steps, and evaluate and save where each one's settings say so."""
+        tokens = sum(result.tokens for result in results.values())
+        for name, result in results.items():
+            each = self.going[name]
+            share = seconds * result.tokens / max(1, tokens)
+            each.seconds += share
+            each.tokens += result.tokens
+            each.loop.note(each.log, result, share)
+            with self.rack.only(name):
+                each.loop.after_step(each.log)
+        if self.progress:
+            mean = sum(result.loss for result in results.values()) / len(results)
+            pace = tokens / max(seconds, 1e-9)
+            self.progress.advance(len(results), loss=mean, tokens_per_second=pace)
+
+    def _announce(self) -> None:
+        if self.progress:
+            done = sum(loop.position for loop in self.loops.values())
+            total = sum(loop.steps for loop in self.loops.values())
+            self.progress.start(f"train {len(self.loops)} adapters", total, done=done)
