@@ -665,11 +665,11 @@ def page(results: dict[str, Any]) -> Iterator[str]:
     """Yield the lines of the tables: figures, then commands."""
     from tenon.evaluate.scorers import SCORERS
 
-    yield "| set | rows of train, dev, test | score | adapter | baseline | its score | gain | p |"
+    yield "| set | rows: train / dev / test | score | adapter | baseline | its score | gain | p |"
     yield "|---|---|---|---|---|---|---|---|"
     for name, found in results.items():
-        rows = ", ".join(f"{found['data']['rows'].get(p, 0):,}" for p in ("train", "dev", "test"))
-        head = [name, rows]
+        rows = " / ".join(f"{found['data']['rows'].get(p, 0):,}" for p in ("train", "dev", "test"))
+        head = [f"`{name}`", rows]
         for metric in SHOWN[found["task"]]:
             scorer = SCORERS.get(metric)
             score = [scorer.title, _interval(found["metrics"][metric], scorer.unit)]
@@ -687,7 +687,12 @@ def page(results: dict[str, Any]) -> Iterator[str]:
     for name, found in results.items():
         cost = found["cost"]
         share = 100 * cost["trainable_parameters"] / cost["base_parameters"]
-        cells = [name, f"{cost['seconds']:,.0f}", f"{cost['steps']:,}", f"{cost['tokens']:,}"]
+        cells = [
+            f"`{name}`",
+            f"{cost['seconds']:,.0f}",
+            f"{cost['steps']:,}",
+            f"{cost['tokens']:,}",
+        ]
         cells += [f"{share:.2f} %", found["hardware"], found["environment"]["dtype"]]
         yield f"| {' | '.join(cells)} |"
     yield ""
@@ -695,7 +700,8 @@ def page(results: dict[str, Any]) -> Iterator[str]:
 
 
 def _number(value: float, unit: str) -> str:
-    return f"{100 * value:.1f}" if unit in ("percent", "points") else f"{value:.3f}"
+    number = f"{100 * value:.1f}" if unit in ("percent", "points") else f"{value:.3f}"
+    return number if float(number) else number.removeprefix("-")
 
 
 def _interval(value: dict[str, Any], unit: str) -> str:

@@ -28,10 +28,13 @@ kind decides, the value is found before the run starts; `tenon plan` shows it. A
 not known, or that would have no effect in its plan, is refused."""
 ADAPTER = """## `[adapters.NAME]`
 
-A plan has exactly one such table. `kind` names the kind and `sites` the places; the other settings
-are the kind's. [The kinds](kinds.md) are compared on a page of their own. `sites` is a list of site
-names, or of globs over the names of the modules that the kind can sit on, most often linear layers.
-If it is left out, the kind decides."""
+A plan file has one such table or several. `kind` names the kind and `sites` the places; the other
+settings are the kind's. Tables within it (`[adapters.NAME.data]`, and likewise `text`, `train` and
+`evaluate`) say what holds for this adapter instead of the file's own tables of these names. Several
+adapters are trained side by side, each into a run folder of its own, `runs/NAME`. [The
+kinds](kinds.md) are compared on a page of their own. `sites` is a list of site names, or of globs
+over the names of the modules that the kind can sit on, most often linear layers. If it is left out,
+the kind decides."""
 PRESETS = """A setting that is given replaces the preset's; `width` replaces `reduction`. The three
 last rows hold for bases that normalise after each block (BERT and its kin). In the others, presets
 with `original_ln_before` read the sum of the MLP's output and the residual, and add to it."""

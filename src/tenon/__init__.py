@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tenon.verbs.predict import load_adapter as load_adapter
     from tenon.verbs.predict import predict as predict
     from tenon.verbs.show import show as show
+    from tenon.verbs.together import train_together as train_together
     from tenon.verbs.train import train as train
 
 __version__ = "0.1.0"
@@ -41,6 +42,7 @@ HOMES = {
     "predict": "tenon.verbs.predict:predict",
     "show": "tenon.verbs.show:show",
     "train": "tenon.verbs.train:train",
+    "train_together": "tenon.verbs.together:train_together",
 }
 
 

@@ -151,8 +151,11 @@ def train(
 
     wanted = order(target, settings or (), out)
     with bar(silent=json or quiet) as progress, wanted.kept(anew=resume is Resume.never):
-        run = _verb("train")(wanted.plan, wanted.out, resume=resume.value, progress=progress)
-    emit(run, json=json, quiet=quiet)
+        first, *others = wanted.plans
+        verb = _verb("train_together") if others else _verb("train")
+        what = wanted.plans if others else first
+        made = verb(what, wanted.out, resume=resume.value, progress=progress)
+    emit(made, json=json, quiet=quiet)
 
 
 @app.command(name="eval")

@@ -102,7 +102,7 @@ class TestWithoutDev:
         trained = loop.run()
         entries = steplog.read(loop.course.run)
         assert trained.tokens == sum(entry["tokens"] for entry in entries) == 2 * 36 * 8
-        assert sum(entry["rows"] for entry in entries) == 2 * 36
+        assert sum(entry["targets"] for entry in entries) == 2 * 36
         assert [entry["epoch"] for entry in entries] == [n / 5 for n in range(1, 11)]
         assert all(entry["loss"] > 0 and entry["norm"] > 0 for entry in entries)
         assert all(entry["seconds"] > 0 for entry in entries)

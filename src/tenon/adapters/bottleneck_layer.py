@@ -42,6 +42,8 @@ UNMERGEABLE = (
 
 OPEN = ("stream", "coupled")
 """Places on modules whose parts and attributes the model itself reads."""
+FOLLOWING = ("after", *OPEN)
+"""Places where a delta reads the wrapped module's output and nothing else."""
 
 
 class BottleneckLayer(nn.Module, BaseTunerLayer):
@@ -211,6 +213,20 @@ class BottleneckLayer(nn.Module, BaseTunerLayer):
         output = self.base_layer(*args, **kwargs)
         if self.place == "beside":
             return _plus(output, self._sum(_first(args, kwargs), names))
+        return self.changed(output)
+
+    @property
+    def follows(self) -> bool:
+        """Whether `changed` is all that the adapters do here."""
+        return self.place in FOLLOWING
+
+    def changed(self, output: Any) -> Any:
+        """Give what the wrapped module gave, a tensor or a tuple, as the active adapters change it.
+
+        Args:
+            output: of any rows; what the adapters do to one row depends on no other.
+        """
+        names = [name for name in self.active_adapters if name in self.configs]
         if isinstance(output, tuple):
             return (self._changed(output[0], names), *output[1:])
         return self._changed(output, names)

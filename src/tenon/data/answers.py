@@ -10,10 +10,12 @@ from typing import Literal, NamedTuple, cast
 from tenon.core.errors import did_you_mean
 from tenon.data.example import Row
 from tenon.data.fields import Problem, missing_column
-from tenon.data.gold import AnswerSpan
+from tenon.data.gold import NOWHERE, AnswerSpan
 from tenon.data.strict_json import kind_of
 from tenon.data.tables import excerpt
 
+UNREADABLE = ("null_answer", "answer_not_text", "empty_answer", "unsound_answer")
+"""Problems of an answer that is no text at all, and counts nowhere."""
 NEAR = 8
 """An answer that occurs more than once is moved at most so many characters to where it stands."""
 
@@ -24,7 +26,8 @@ _SAID: dict[Mend, str] = {
     "moved": "answers stand in the context at another place than answer_start says, and are moved",
     "found": "answers have no answer_start, and stand once in the context",
     "first": "answers have no answer_start and stand several times; the first place is taken",
-    "dropped": "answers do not stand in the context and are dropped; their questions have others",
+    "dropped": "answers do not stand in the context: they count where answers are compared, and "
+    "are not learned; their questions have others",
     "silent": "questions are blank; their rows are kept, for official figures count them",
 }
 _FORM = 'write "answers": {"text": ["..."], "answer_start": [0]}'
@@ -76,8 +79,8 @@ def judge_answers(
 
     An answer is kept where it stands. A wrong start is mended where the answer occurs once, or
     closest within `NEAR` characters; outer blanks are left out; an answer that is not in the
-    context is dropped where the question has another one that is; a blank question stays. Each is
-    counted in `mended`.
+    context has no place where the question has another one that is; a blank question stays. Each
+    is counted in `mended`.
 
     Args:
         values: the row's values.
@@ -267,7 +270,7 @@ def _placed(
     given: list[_Given], context: str, several: Several
 ) -> tuple[tuple[AnswerSpan, ...], Counter[Mend]] | list[Problem]:
     """Give the answers that stand in the context and what was mended, or why none stands."""
-    spans: list[AnswerSpan] = []
+    spans, beside = list[AnswerSpan](), list[AnswerSpan]()
     how: Counter[Mend] = Counter()
     failed: dict[Problem, None] = {}
     for answer in given:
@@ -275,12 +278,13 @@ def _placed(
         if isinstance(place, Problem):
             failed[place] = None
             how["dropped"] += 1
+            beside += [] if place.kind in UNREADABLE else [AnswerSpan(answer.text.strip(), NOWHERE)]
         else:
             spans.append(place[0])
             how.update(place[1])
     if not spans:
         return list(failed)
-    return tuple(spans), how
+    return (*spans, *beside), how
 
 
 def _place(

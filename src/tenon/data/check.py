@@ -271,7 +271,8 @@ def _gathered(reading: _Reading, settings: DataSettings) -> Iterator[Finding]:
             yield finding
     yield from number_findings(reading.ranges)
     yield from leaks(ledgers, settings.overlap)
-    yield from conflicts(ledgers, classes=task.every)
+    if not task.open:
+        yield from conflicts(ledgers, classes=task.every)
     for part, ledger in ledgers.items():
         yield from duplicates(part, ledger)
     yield from _unlabelled(reading)

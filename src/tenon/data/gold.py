@@ -26,13 +26,17 @@ class Span:
     label: str
 
 
+NOWHERE = -1
+
+
 @dataclass(frozen=True, slots=True)
 class AnswerSpan:
-    """An answer that stands in a context.
+    """An answer to a question about a context.
 
     Args:
         text: the answer; `context[start : start + len(text)]`.
-        start: of its first character, counted in code points from 0.
+        start: of its first character, counted in code points from 0; -1 for one that does not
+            stand in the context so, which counts where answers are compared.
     """
 
     text: str

@@ -69,6 +69,8 @@ _LONGEST_PLACEHOLDER = 4
 
 def oddities_of(text: str) -> Iterator[str]:
     """Name what is odd in `text`; most texts pass four quick tests and nothing more."""
+    if not text:
+        return
     if not text.isprintable():
         yield from _unprintable(text)
     if not text.isascii():

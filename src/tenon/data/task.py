@@ -85,6 +85,7 @@ class Task:
             test may hold no other than train. Empty for an open answer.
         least: labels that train must have at least; 0 where there are no classes.
         every: whether a row has exactly one label, so that rows must be more than labels.
+        open: whether several answers to the same text may all be right.
         counts: what each of a label's numbers counts: rows, or the spans in them.
         windowed: whether a text longer than the base can read is read in windows, none of it cut.
         kinds: kind of problem to the noun and verb with which a finding counts it.
@@ -104,6 +105,7 @@ class Task:
     number: Callable[[Gold], float] | None = None
     least: int = 2
     every: bool = True
+    open: bool = False
     counts: str = "row"
     windowed: bool = False
     kinds: Mapping[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])

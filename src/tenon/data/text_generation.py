@@ -210,6 +210,7 @@ TASKS.add(
         classes=classes,
         least=0,
         every=False,
+        open=True,
         kinds=KINDS,
         recognise=recognise,
     ),

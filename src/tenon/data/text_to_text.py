@@ -284,6 +284,7 @@ def _task(name: str, sides: Sides) -> Task:
         classes=classes,
         least=0,
         every=False,
+        open=True,
         kinds=sides.kinds,
         recognise=partial(recognise, sides=sides),
     )

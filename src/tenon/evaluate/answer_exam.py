@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tenon.data.findings import said
-from tenon.data.gold import Place
+from tenon.data.gold import NOWHERE, Place
 from tenon.data.question_answering import NO_ANSWER
 from tenon.evaluate.answer import answered_tokens, read, token_classes, token_features
 from tenon.evaluate.answer_leaning import tune
@@ -169,7 +169,8 @@ def _shown(
 def _golds(answers: Extracts, row: int) -> list[Place]:
     """Give the places of a question's answers, each once, none overlapping one before."""
     places: list[Place] = []
-    for start, text in dict.fromkeys((g.start, g.text) for g in answers.gold[row] or ()):
+    placed = [gold for gold in answers.gold[row] or () if gold.start != NOWHERE]
+    for start, text in dict.fromkeys((gold.start, gold.text) for gold in placed):
         end = start + len(text)
         if all(end <= first or last <= start for first, last in places):
             places.append((start, end))

@@ -72,7 +72,7 @@ def judge(
     strongest = ordered[0]
     outcome = decide(scorer, compared[strongest], level)
     sentence = _sentence(
-        scorer, lead, spoken(strongest), baselines[strongest], compared[strongest], outcome
+        scorer, value, lead, spoken(strongest), baselines[strongest], compared[strongest], outcome
     )
     lower = next((name for name in ordered[1:] if name == "majority"), None)
     if lower and decide(scorer, compared[lower], level) != "better":
@@ -103,11 +103,31 @@ def decide(scorer: Scorer, compared: Paired, level: float) -> Outcome:
     return "better" if (compared.difference > 0) == (scorer.better == "higher") else "worse"
 
 
+def _on_fewer(scorer: Scorer, lead: str, rival: str, compared: Paired, outcome: Outcome) -> str:
+    """Say it where the baseline has answered a part of the rows: scores of all are no match."""
+    size = difference(scorer, compared.difference)
+    bounds = f"{signed(scorer, compared.low)} to {signed(scorer, compared.high)}"
+    known = {"better": "better than", "worse": "worse than"}
+    said = known.get(outcome, "not shown to differ from")
+    return (
+        f"{lead}. On the {counted(compared.n, 'row')} that it was asked, it is {said} {rival}: "
+        f"{size} ({bounds}; {probability(compared.p)})."
+    )
+
+
 def _sentence(
-    scorer: Scorer, lead: str, rival: str, baseline: Interval, compared: Paired, outcome: Outcome
+    scorer: Scorer,
+    value: Interval,
+    lead: str,
+    rival: str,
+    baseline: Interval,
+    compared: Paired,
+    outcome: Outcome,
 ) -> str:
-    other = amount(scorer, baseline.value)
     rows = counted(compared.n, "row")
+    if compared.n < value.n:
+        return _on_fewer(scorer, lead, rival, compared, outcome)
+    other = amount(scorer, baseline.value)
     if outcome == "no_difference":
         bounds = f"{signed(scorer, compared.low)} to {signed(scorer, compared.high)}"
         return (

@@ -79,10 +79,11 @@ class Rack:
             raise PlanError(f"adapter {name}: there is one of this name already; choose another")
         if self.trunk.whole is not None and isinstance(self.trunk.output, UncoupledHead):
             raise PlanError(
-                f"adapter {name}: changes the base's language-model head, which all rows of a batch "
-                "share; train and serve it alone, or take a preset without a coupling"
+                f"adapter {name}: changes the base's language-model head, which all rows of a "
+                "batch share; train and serve it alone, or take a preset without a coupling"
             )
         layers = _wrapped(self.trunk.model)
+        _refuse_beside(name, layers)
         bases = {path: _base_of(layer) for path, layer in layers.items()}
         self.fittings[name] = Fitting(peft, layers, bases)
         self._place(bases)
@@ -182,6 +183,21 @@ def refuse_unroutable(name: str, kind: str) -> None:
             f"adapter {name}: {kind} cannot be given to single rows of a batch; train and serve it "
             f"alone, or take one of {known}"
         )
+
+
+def _refuse_beside(name: str, layers: Mapping[str, nn.Module]) -> None:
+    """Refuse layers that read what another module was given, which is of all rows of a batch.
+
+    Raises:
+        PlanError: there is one.
+    """
+    for path, layer in layers.items():
+        if getattr(layer, "place", "") == "across":
+            raise PlanError(
+                f"adapter {name}: at {path} it reads the input of another module, so that it "
+                "cannot be given to single rows of a batch; train and serve it alone, or take "
+                "another preset"
+            )
 
 
 def _wrapped(model: nn.Module) -> dict[str, nn.Module]:

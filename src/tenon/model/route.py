@@ -2,8 +2,9 @@
 
 Rows of one adapter lie side by side, a segment. A `Switch` stands in the place of a module that
 adapters wrap: it gives each segment to its adapter's layer, which is PEFT's own, and all else to
-the base's module. So every kind whose layers see one row at a time is routed, in training as well,
-and no kind needs a routing of its own.
+the base's module. Where all that layers do is to change the module's output, the module is run
+once for all rows; so it may be a whole block, whose attention sees where rows begin. Every kind
+whose layers see one row at a time is routed, in training as well, and needs no routing of its own.
 
 The route is a field of one object that all switches hold, not a context variable: activation
 checkpointing runs forward passes again in autograd's own thread, which sees no context.
@@ -156,6 +157,8 @@ class Switch(nn.Module):
         route = self.router.route
         if route is None:
             raise RunError("several adapters are on this base and no route says whose the rows are")
+        if all(getattr(layer, "follows", False) for layer in self.layers.values()):
+            return self._followed(self.base(*given, **named), route)
         runs = [
             (owner, tuple(run))
             for owner, run in groupby(route.segments, key=lambda s: self._owner(s.name))
@@ -172,6 +175,20 @@ class Switch(nn.Module):
             for n, (owner, run) in enumerate(runs)
         ]
         return _joined(outputs, route.dim)
+
+    def _followed(self, output: Any, route: Route) -> Any:
+        """Let each adapter change its rows of what the base's module gave for all of them."""
+        whole: Tensor = output[0] if isinstance(output, tuple) else output
+        sizes = [segment.size for segment in route.segments]
+        parts = list(_split(whole, sizes, route))
+        for n, segment in enumerate(route.segments):
+            owner = self._owner(segment.name)
+            if owner is not None:
+                layer = cast(Any, self.layers[key_of(owner)])
+                with self.router.drawing(owner):
+                    parts[n] = layer.changed(parts[n])
+        joint = torch.cat(parts, route.dim)
+        return (joint, *output[1:]) if isinstance(output, tuple) else joint
 
     def _owner(self, name: str | None) -> str | None:
         """Give the adapter that has a layer here; None for the base."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.console import Group, RenderableType
 from rich.text import Text
 
@@ -18,6 +20,11 @@ SHOWN_ORIGINS = 3
 def findings_page(findings: Findings) -> RenderableType:
     """Lay out rows, labels, lengths, and the findings with what to do."""
     return page(_rows(findings), _labels(findings), _lengths(findings), found(findings))
+
+
+def several_page(several: Sequence[Findings]) -> RenderableType:
+    """Lay out the findings of each adapter's data."""
+    return page(*(findings_page(each) for each in several))
 
 
 def _rows(findings: Findings) -> RenderableType:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -30,6 +31,21 @@ def preview_page(preview: Preview) -> RenderableType:
         _cost(preview),
         settings_table(preview.plan),
     )
+
+
+def previews_page(previews: Sequence[Preview]) -> RenderableType:
+    """Lay out the plan of each adapter."""
+    return page(
+        *(
+            Group(heading(f"[adapters.{each.plan.adapter.name}]"), Text(""), preview_page(each))
+            for each in previews
+        )
+    )
+
+
+def plans_page(plans: Sequence[Plan]) -> RenderableType:
+    """Lay out the settings of each adapter's plan."""
+    return page(*(Group(heading(f"[adapters.{p.adapter.name}]"), settings_table(p)) for p in plans))
 
 
 def settings_table(plan: Plan) -> RenderableType:

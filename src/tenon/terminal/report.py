@@ -84,7 +84,7 @@ def _part(report: Report, part: str) -> RenderableType:
     shown = order[:SHOWN_BASELINES] if leading else []
     baselines = {name: group for name, group in report.baselines.items() if name in shown}
     paired = report.paired if leading else {}
-    rival = PROBE if PROBE in paired else next((name for name in order if name in paired), "")
+    rival = next((name for name in order if name in paired), "")
     rows = [
         (
             name.replace("_", " "),

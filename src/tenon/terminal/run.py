@@ -15,6 +15,7 @@ from tenon.terminal.number import count, duration
 from tenon.terminal.place import short
 from tenon.terminal.preview import settings_table
 from tenon.terminal.report import (
+    COLOURS,
     PROBE,
     bounds_of,
     gain_of,
@@ -27,6 +28,7 @@ from tenon.terminal.sheet import heading, notes, page, sheet
 from tenon.verbs.demo import Demonstration
 from tenon.verbs.predict import Answered
 from tenon.verbs.show import RunView
+from tenon.verbs.together import Runs
 from tenon.verbs.train import Run
 
 SHOWN_FAILED = 10
@@ -44,6 +46,35 @@ def run_page(run: Run) -> RenderableType:
         return made
     told = f"{run.out}: had ended before; nothing was trained now. --resume never trains it anew"
     return page(Text(short(told), style="yellow"), made)
+
+
+def runs_page(made: Runs) -> RenderableType:
+    """Lay out the runs of several adapters: their leading scores, then what each one says."""
+    head = ("adapter", "task", "score", "value", "interval", "trained")
+    rows = [_line(name, run) for name, run in made.runs.items()]
+    said = [
+        (name, Text(run.report.verdict, style=COLOURS.get(run.report.outcome, "bold")))
+        for name, run in made.runs.items()
+    ]
+    files = [(name, str(report_file(run.out))) for name, run in made.runs.items()]
+    return page(
+        sheet(*head, rows=rows, numbers=head[3:], clip=head[1]),
+        sheet("", "", rows=said),
+        paths(files),
+    )
+
+
+def _line(name: str, run: Run) -> list[RenderableType]:
+    lead, interval = next(iter(run.report.metrics[run.report.part].items()))
+    trained = run.report.cost.get("trainable_parameters", 0)
+    return [
+        name,
+        run.report.task,
+        scorer_of(lead).title,
+        _bold(value_of(lead, interval)),
+        bounds_of(lead, interval),
+        count(trained),
+    ]
 
 
 def answered_page(answered: Answered) -> RenderableType:

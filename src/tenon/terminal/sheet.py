@@ -40,7 +40,8 @@ def sheet(
         table.add_column(
             head,
             justify="right" if head in numbers else "left",
-            no_wrap=place == 0 or clipped or head in numbers,
+            # Columns that may wrap are made narrower first.
+            no_wrap=not clipped and (place == 0 or head in numbers),
             overflow="ellipsis" if clipped else "fold",
             style="dim" if clipped else "",
             header_style="dim",

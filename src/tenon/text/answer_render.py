@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerBase
 
 from tenon.core.files import digest_of
 from tenon.data.example import Example
+from tenon.data.gold import NOWHERE as UNPLACED
 from tenon.data.gold import AnswerSpan, Place
 from tenon.text.render import JOINT, UNLABELLED, Rendered
 from tenon.text.tally import packed
@@ -132,7 +133,7 @@ def _answer_tokens(example: Example, read: WindowedText, longest: int) -> Place:
     gold = cast(tuple[AnswerSpan, ...] | None, example.gold)
     if gold is None:
         return UNKNOWN_PLACE
-    for answer, _ in Counter(gold).most_common():
+    for answer, _ in Counter(a for a in gold if a.start != UNPLACED).most_common():
         end = answer.start + len(answer.text)
         touched = [
             token

@@ -1,8 +1,8 @@
 """Order: which rows make which step, a pure function of (seed, epoch).
 
-A step takes rows in shuffled order until it holds its share of real tokens, so
-every step of an epoch weighs about the same and no step prefers short or long
-rows. Within a step the rows are sorted by length: the sum over a step does not
+A step takes rows in shuffled order until it holds its share of real tokens. All
+steps of an epoch, the last one as well, have the same share, and no step prefers
+short or long rows. Within a step the rows are sorted by length: the sum over a step does not
 depend on their order, and neighbours of like length waste least in attention.
 """
 
@@ -32,8 +32,13 @@ class Order:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Steps in which every row is seen once; the same in each epoch."""
-        return -(-int(self.lengths_R.sum()) // self.budget)
+        """Steps in which every row is seen once; the same in each epoch.
+
+        They are as many as `tokens_per_step` asks for, unless a step's share would then be less
+        than the longest row: a share that is no less leaves no step without a row.
+        """
+        total, longest = int(self.lengths_R.sum()), int(self.lengths_R.max())
+        return min(-(-total // self.budget), max(1, total // longest))
 
     @property
     def budget(self) -> int:
@@ -44,7 +49,8 @@ class Order:
         """Give the rows of each step of an epoch, every row once, sorted by length in a step."""
         shuffled = generator(self.seed, epoch).permutation(len(self.lengths_R))
         lengths = self.lengths_R[shuffled]
-        step_R = (np.cumsum(lengths) - 1) // self.budget
+        ends_R = np.cumsum(lengths)
+        step_R = (ends_R - 1) * self.steps_per_epoch // ends_R[-1]
         ordered = shuffled[np.lexsort((lengths, step_R))]
         borders = np.searchsorted(step_R, np.arange(1, self.steps_per_epoch))
         return np.split(ordered, borders)

@@ -192,7 +192,7 @@ class Loop:
             "step": self.position - 1,
             "epoch": round(self.position / self.order.steps_per_epoch, 4),
             "loss": result.loss,
-            "rows": result.rows,
+            "targets": result.targets,
             "tokens": result.tokens,
             "norm": result.norm,
             "learning_rate": self.optimizer.param_groups[0]["lr"],

@@ -21,13 +21,13 @@ class StepResult:
 
     Args:
         loss: nats per target, before the update.
-        rows: targets: rows with a label, or tokens with a tag.
+        targets: what the loss is the mean over: rows with a label, tokens that are learned.
         tokens: real tokens.
         norm: of the gradient, before clipping.
     """
 
     loss: float
-    rows: int
+    targets: int
     tokens: int
     norm: float
 

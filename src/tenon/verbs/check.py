@@ -22,11 +22,11 @@ UNNAMED = "(none)"
 
 def check(
     target: str, arguments: Sequence[str] = (), *, progress: Progress | None = None
-) -> Findings:
+) -> Findings | tuple[Findings, ...]:
     """Find rows, lengths, labels, duplicates, leaks and unreadable lines.
 
     Rows that are wrong are findings, not errors. Tokens are counted where the
-    plan's base is on this machine.
+    plan's base is on this machine. A plan of several adapters has findings for each.
 
     Args:
         target: run.toml, or `path[#member]`; of a container, all parts are checked together.
@@ -39,11 +39,17 @@ def check(
     """
     tell = _Rows(progress) if progress else None
     if is_plan_file(target):
-        return _planned(planned(target, arguments), tell)
+        first, *others = [_planned(plan, tell) for plan in planned(target, arguments)]
+        return (first, *others) if others else first
     if override.parse(arguments):
         made = starter(target, Path.cwd() / PLAN_FILE, arguments, otherwise=UNNAMED)
         return _planned(made.plan, tell)
-    return doctor.check(sniff(target), 0, progress=tell)
+    return check_file(target, progress=progress)
+
+
+def check_file(source: str, *, progress: Progress | None = None) -> Findings:
+    """Find what is in a data file and wrong with it, without a plan."""
+    return doctor.check(sniff(source), 0, progress=_Rows(progress) if progress else None)
 
 
 def _planned(plan: Plan, tell: _Rows | None) -> Findings:

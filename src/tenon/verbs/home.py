@@ -12,7 +12,7 @@ from tenon.data.sources import Source
 from tenon.plan.plan import SOURCES, Plan
 from tenon.plan.starter import PLAN_FILE
 from tenon.train import checkpoint
-from tenon.verbs.train import INPUTS, LEFT_BY_A_RUN, LOCK, PLAN
+from tenon.verbs.claim import INPUTS, LEFT_BY_A_RUN, LOCK, PLAN
 
 ADAPTER = "adapter"
 OF_A_RUN = frozenset({PLAN, PLAN_FILE, INPUTS, LOCK, *LEFT_BY_A_RUN})

@@ -35,6 +35,7 @@ from tenon.evaluate.rows import write_entries
 from tenon.model.attach import Attached
 from tenon.model.head import Head
 from tenon.model.model import Model
+from tenon.text.renderers import ANSWERS
 from tenon.text.tally import told
 from tenon.text.text_generation_render import WritingRenderer
 from tenon.text.tokens import Tokens
@@ -342,7 +343,8 @@ def _notes(space: Workspace, known: Baselines | None, attached: Attached) -> lis
     elif space.units == "rows":
         notes.append(f"pooling is {space.plan.model.pooling}: {space.trained.why}")
     else:
-        notes.append(f"each {space.units.removesuffix('s')} is scored by its own hidden state")
+        scored = "place" if space.units == ANSWERS else space.units.removesuffix("s")
+        notes.append(f"each {scored} is scored by its own hidden state")
     sampled = [] if known is None else _sampled(space, known)
     return [*notes, *sampled, *token_notes(space.tokens)]
 

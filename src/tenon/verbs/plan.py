@@ -80,10 +80,11 @@ class Preview:
 
 def plan(
     target: str, arguments: Sequence[str] = (), *, progress: Progress | None = None
-) -> Preview:
+) -> Preview | tuple[Preview, ...]:
     """Resolve a plan, read its data and base, and count what it trains.
 
-    Nothing is written but the tokens, which the run will find in the cache.
+    Nothing is written but the tokens, which the run will find in the cache. A plan of several
+    adapters has a preview for each.
 
     Args:
         target: run.toml, or `path[#member]` of labelled rows.
@@ -94,6 +95,11 @@ def plan(
         TenonError: whatever would keep the run from starting.
     """
     wanted, why = explained(target, arguments)
+    first, *others = [_preview(each, why, progress) for each in wanted]
+    return (first, *others) if others else first
+
+
+def _preview(wanted: Plan, why: Sequence[str], progress: Progress | None) -> Preview:
     space = open_workspace(wanted, progress)
     trunk = space.trunk
     return Preview(

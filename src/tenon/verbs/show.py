@@ -16,7 +16,8 @@ from tenon.core.manual import Setting, manual
 from tenon.evaluate.report import Report
 from tenon.evaluate.scorers import SCORERS, Scorer
 from tenon.plan.plan import Plan
-from tenon.plan.resolve import FLOORS, Top, resolve
+from tenon.plan.resolve import FLOORS, Top
+from tenon.plan.several import resolve_several
 from tenon.train import steplog
 from tenon.verbs.target import is_plan_file
 
@@ -50,7 +51,13 @@ class RunView:
         }
 
 
-Listed = tuple[Kind, ...] | tuple[Refused, ...] | tuple[Setting, ...] | tuple[Scorer, ...]
+Listed = (
+    tuple[Plan, ...]
+    | tuple[Kind, ...]
+    | tuple[Refused, ...]
+    | tuple[Setting, ...]
+    | tuple[Scorer, ...]
+)
 Shown = Listed | Plan | Manifest | RunView | Report
 
 
@@ -81,7 +88,8 @@ def _written(path: Path) -> Shown:
     if path.name == "plan.json":
         return Plan.read(path)
     if is_plan_file(str(path)):
-        return resolve(path)
+        first, *others = resolve_several(path)
+        return (first, *others) if others else first
     if (path / "plan.json").is_file():
         return _run(path)
     manifest = path if path.name == "tenon.json" else path / "tenon.json"

@@ -10,7 +10,7 @@ from pathlib import Path
 from tenon.core.errors import Occupied, PlanError
 from tenon.core.files import write_text
 from tenon.plan.plan import Plan
-from tenon.plan.resolve import resolve
+from tenon.plan.several import resolve_several
 from tenon.plan.starter import PLAN_FILE, adapter_name, starter
 
 RUNS = Path("runs")
@@ -23,8 +23,8 @@ def is_plan_file(target: str) -> bool:
     return Path(target).suffix == PLAN_SUFFIX or Path(target).name == SETTLED
 
 
-def planned(target: str, arguments: Sequence[str] = ()) -> Plan:
-    """Give the plan in a plan file, or the one that a data file suggests.
+def planned(target: str, arguments: Sequence[str] = ()) -> tuple[Plan, ...]:
+    """Give the plans in a plan file, one an adapter, or the one that a data file suggests.
 
     Args:
         target: run.toml, the plan.json of a run, or `path[#member]` of labelled rows.
@@ -36,23 +36,25 @@ def planned(target: str, arguments: Sequence[str] = ()) -> Plan:
     return explained(target, arguments)[0]
 
 
-def explained(target: str, arguments: Sequence[str] = ()) -> tuple[Plan, tuple[str, ...]]:
-    """Give the plan as `planned` does, and why what was inferred from a data file is so."""
+def explained(
+    target: str, arguments: Sequence[str] = ()
+) -> tuple[tuple[Plan, ...], tuple[str, ...]]:
+    """Give the plans as `planned` does, and why what was inferred from a data file is so."""
     if is_plan_file(target):
         return _written(Path(target), arguments), ()
     made = starter(target, Path.cwd() / PLAN_FILE, arguments)
-    return made.plan, made.notes
+    return (made.plan,), made.notes
 
 
-def _written(path: Path, arguments: Sequence[str]) -> Plan:
+def _written(path: Path, arguments: Sequence[str]) -> tuple[Plan, ...]:
     if path.name != SETTLED:
-        return resolve(path, arguments)
+        return resolve_several(path, arguments)
     if arguments:
         raise PlanError(
             f"{path}: is the settled plan of a run, beside which {arguments[0]} cannot be set; "
             "give the run.toml that it came from, or change the settings there"
         )
-    return Plan.read(path)
+    return (Plan.read(path),)
 
 
 @dataclass(frozen=True)
@@ -60,12 +62,12 @@ class Order:
     """What is to be trained, and where.
 
     Args:
-        plan: from a plan file, or inferred.
-        out: the run's folder.
+        plans: from a plan file, one for each adapter, or inferred.
+        out: the run's folder; of several adapters, the folder of their runs' folders.
         text: of the run.toml that was inferred; empty where there is one.
     """
 
-    plan: Plan
+    plans: tuple[Plan, ...]
     out: Path
     text: str = ""
 
@@ -100,8 +102,9 @@ def order(target: str, arguments: Sequence[str], out: Path | None) -> Order:
         TenonError: the target is absent, or cannot be a plan.
     """
     if is_plan_file(target):
-        plan = _written(Path(target), arguments)
-        return Order(plan, out or RUNS / plan.adapter.name)
+        plans = _written(Path(target), arguments)
+        alone = RUNS / plans[0].adapter.name
+        return Order(plans, out or (alone if len(plans) == 1 else RUNS))
     folder = out or RUNS / adapter_name(target)
     made = starter(target, folder / PLAN_FILE, arguments)
-    return Order(made.plan, folder, made.text)
+    return Order((made.plan,), folder, made.text)

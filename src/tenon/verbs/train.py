@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 
-from tenon.core.errors import Occupied, RunError
-from tenon.core.files import is_beside, locked, read_json, remove, sweep, write_json
+from tenon.core.errors import RunError
+from tenon.core.files import locked, sweep
 from tenon.core.progress import Progress
 from tenon.evaluate import baselines as baseline
 from tenon.evaluate.baselines import Baselines
@@ -24,19 +22,11 @@ from tenon.model.attach import Attached, attach, unchanged_random_state
 from tenon.model.head import Head
 from tenon.model.model import Model
 from tenon.model.models import model_for
-from tenon.plan.plan import SOURCES, Plan, below
-from tenon.train import checkpoint, steplog
-from tenon.train.loop import Course, Loop
+from tenon.plan.plan import Plan
+from tenon.train.loop import Course, Loop, Trained
+from tenon.verbs.claim import LOCK, claim, ended, refuse_foreign, refuse_several_processes
 from tenon.verbs.outcome import judge, write_adapter, write_report
 from tenon.verbs.workspace import Workspace, open_workspace
-
-PLAN = "plan.json"
-INPUTS = "inputs.json"
-INPUTS_FORMAT = 1
-LOCK = ".lock"
-WORLD_SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
-"""How launchers tell a process how many there are. Source: accelerate, `state.py`."""
-LEFT_BY_A_RUN = ("adapter", "report", "tensorboard", baseline.NAME, steplog.NAME, INPUTS)
 
 
 @dataclass(frozen=True)
@@ -80,14 +70,14 @@ def train(
         KeyboardInterrupt: on Ctrl-C or SIGTERM, after a checkpoint of the last whole step.
     """
     out = Path(out)
-    _refuse_several_processes()
-    _refuse_foreign(out)
+    refuse_several_processes()
+    refuse_foreign(out)
     space = open_workspace(plan, progress)
     with locked(out / LOCK):
         sweep(out)
-        _claim(out, space, anew=resume == "never")
-        ended = _ended(out)
-        return Run(out, ended or _train(space, out, progress), ended_before=ended is not None)
+        claim(out, space, anew=resume == "never")
+        before = ended(out)
+        return Run(out, before or _train(space, out, progress), ended_before=before is not None)
 
 
 def build(space: Workspace, known: Baselines | None) -> tuple[Model, Attached]:
@@ -171,14 +161,32 @@ def dev_score(model: Model, space: Workspace) -> dict[str, float]:
     return {name: SCORERS.get(name).score(answers) for name in BY_TASK[task].dev}
 
 
-def _train(space: Workspace, out: Path, progress: Progress | None) -> Report:
+def known_baselines(space: Workspace, out: Path, progress: Progress | None) -> Baselines | None:
+    """Give the baselines of a run, fitted on the bare base if they are not there yet."""
     known = baseline.load(out)
     if known is None and not space.writes:
         known = fit_baselines(space, progress)
         known.save(out)
-    from_probe = space.plan.train.head_start == "probe"
-    model, attached = build(space, known if from_probe else None)
-    course = Course(
+    return known
+
+
+def _train(space: Workspace, out: Path, progress: Progress | None) -> Report:
+    known = known_baselines(space, out, progress)
+    model, attached = build(space, known if from_probe(space) else None)
+    loop = Loop(model, space.tokens["train"], course_of(space, out, progress))
+    loop.resume()
+    trained = loop.run()
+    return conclude(space, model, known, attached, trained, out, progress)
+
+
+def from_probe(space: Workspace) -> bool:
+    """Whether the head starts from the linear probe."""
+    return space.plan.train.head_start == "probe"
+
+
+def course_of(space: Workspace, out: Path, progress: Progress | None) -> Course:
+    """Give what the run of a workspace is made of."""
+    return Course(
         run=out,
         plan=space.plan.digest,
         seed=space.plan.seed,
@@ -186,100 +194,19 @@ def _train(space: Workspace, out: Path, progress: Progress | None) -> Report:
         score=(lambda judged: dev_score(judged, space)) if "dev" in space.tokens else None,
         progress=progress,
     )
-    loop = Loop(model, space.tokens["train"], course)
-    loop.resume()
-    trained = loop.run()
+
+
+def conclude(
+    space: Workspace,
+    model: Model,
+    known: Baselines | None,
+    attached: Attached,
+    trained: Trained,
+    out: Path,
+    progress: Progress | None,
+) -> Report:
+    """Judge a run that has come to its end, and write its adapter and report."""
     report, answers = judge(space, model, known, attached, trained, out, progress)
     write_adapter(space, model, report, out / "adapter")
     write_report(report, answers, out / "report")
     return report
-
-
-def _refuse_several_processes() -> None:
-    """Refuse to be one of several processes: each would train the same run on all rows."""
-    for name in WORLD_SIZES:
-        size = os.environ.get(name, "")
-        if size.isdigit() and int(size) > 1:
-            raise RunError(
-                f"{name} = {size}: this is one of {size} processes that were launched together; "
-                "training takes one process only; run tenon train without torchrun, mpirun or "
-                "accelerate launch"
-            )
-
-
-def _refuse_foreign(out: Path) -> None:
-    if out.exists() and not out.is_dir():
-        raise Occupied(f"{out}: is a file; choose another --out")
-    if not out.is_dir() or (out / PLAN).exists():
-        return
-    if any(path.name != LOCK and not is_beside(path) for path in out.iterdir()):
-        raise Occupied(f"{out}: holds files that no run left there; choose another --out")
-
-
-def _claim(out: Path, space: Workspace, *, anew: bool) -> None:
-    """Make `out` the folder of the plan, or find that it is."""
-    if anew or not (out / PLAN).exists():
-        _clear(out)
-        space.plan.write(out / PLAN)
-    else:
-        _refuse_another(out, space.plan)
-    inputs = {
-        "format": INPUTS_FORMAT,
-        "data": space.parts.digest,
-        "base": space.fingerprint.digest,
-        "tokenizer": space.fingerprint.tokenizer_digest,
-    }
-    if (out / INPUTS).exists():
-        _refuse_changed(out, inputs)
-    else:
-        write_json(out / INPUTS, inputs)
-
-
-def _clear(out: Path) -> None:
-    for name in LEFT_BY_A_RUN:
-        remove(out / name)
-    checkpoint.clear(out)
-
-
-def _refuse_another(out: Path, plan: Plan) -> None:
-    before = Plan.read(out / PLAN)
-    if before.digest != plan.digest:
-        raise Occupied(
-            f"{out}: holds a run of another plan ({_differences(before, plan)}); choose another "
-            "--out, or start anew there with --resume never"
-        )
-
-
-def _refuse_changed(out: Path, inputs: Mapping[str, Any]) -> None:
-    before = read_json(out / INPUTS)
-    changed = [name for name, digest in inputs.items() if before.get(name) != digest]
-    if changed:
-        what = "the data have" if changed == ["data"] else f"the {changed[-1]} has"
-        raise Occupied(
-            f"{out}: {what} changed since this run began; choose another --out, or start anew "
-            "there with --resume never"
-        )
-
-
-def _differences(before: Plan, now: Plan) -> str:
-    old, new = _settings(before), _settings(now)
-    names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
-    shown = [f"{name} was {old.get(name)!r}, is {new.get(name)!r}" for name in names[:3]]
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""  # noqa: PLR2004
-    return "; ".join(shown) + more
-
-
-def _settings(plan: Plan) -> dict[str, Any]:
-    """Give the settings by name; a path below the plan's folder is told as it stands there."""
-    paths = {"base", *(f"data.{source}" for source in SOURCES)}
-    return {
-        name: below(value, plan.folder) if name in paths and isinstance(value, str) else value
-        for name, value, _ in plan.settings()
-    }
-
-
-def _ended(out: Path) -> Report | None:
-    report = out / "report" / "report.json"
-    if report.exists() and (out / "adapter" / "tenon.json").exists():
-        return Report.from_json(read_json(report))
-    return None

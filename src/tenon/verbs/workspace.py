@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
@@ -60,6 +60,7 @@ class Workspace:
         classes: what the head scores.
         units: what gets class scores: "rows", "words" or "tokens".
         tokens: of each part.
+        beside: another workspace on the same base, in this process.
     """
 
     plan: Plan
@@ -71,6 +72,7 @@ class Workspace:
     classes: tuple[str, ...]
     units: str
     tokens: dict[str, Tokens]
+    beside: Workspace | None = None
 
     @property
     def normalize(self) -> bool:
@@ -92,16 +94,30 @@ class Workspace:
     @property
     def writes(self) -> bool:
         """Whether the base writes its answers itself, so that no head is trained."""
-        return self.trunk.whole is not None
+        return BY_TASK[self.plan.data.task].writes
 
     @cached_property
     def fingerprint(self) -> Fingerprint:
-        """What identifies the base; every byte of it is read."""
+        """What identifies the base; every byte of it is read, once for all that share it."""
+        if self.beside is not None:
+            return self.beside.fingerprint
         return fingerprint(self.base.folder, self.base.name, self.base.revision)
 
 
-def open_workspace(plan: Plan, progress: Progress | None = None) -> Workspace:
+def open_workspace(
+    plan: Plan,
+    progress: Progress | None = None,
+    *,
+    trunk: Trunk | None = None,
+    beside: Workspace | None = None,
+) -> Workspace:
     """Read the data, load the base, make the tokens and settle the plan.
+
+    Args:
+        plan: what is wanted.
+        progress: told of every stage.
+        trunk: the plan's base, where it is loaded already.
+        beside: another workspace on that trunk.
 
     Raises:
         TenonError: the data, the base or a setting cannot be used; nothing is written but
@@ -116,8 +132,7 @@ def open_workspace(plan: Plan, progress: Progress | None = None) -> Workspace:
     writes = BY_TASK[plan.data.task].writes
     tokenizer = load_tokenizer(base.folder)
     speak(tokenizer, plan.text.source_language, plan.text.target_language)
-    pooler, first = plan.model.pooling == "pooler", lead(tokenizer) if writes else ()
-    trunk = trunks.load(base, plan.model, pooler=pooler, writes=writes, lead=first)
+    trunk = trunk or load_trunk([plan], base, lead(tokenizer) if writes else ())
     limit = measure.limit(plan, token_limit(tokenizer, trunks.positions(trunk)))
     rendering = RENDERINGS.get(plan.data.task)
     classes = rendering.classes(parts.labels, parts.columns)
@@ -152,7 +167,20 @@ def open_workspace(plan: Plan, progress: Progress | None = None) -> Workspace:
         for rows in tokens.values():
             refuse_unextractable(rows, plan.evaluate.extract)
     settled = measure.settle(plan, measured)
-    return Workspace(settled, parts, base, trunk, trained, renderer, classes, units, tokens)
+    return Workspace(settled, parts, base, trunk, trained, renderer, classes, units, tokens, beside)
+
+
+def load_trunk(plans: Sequence[Plan], base: Base, first: Sequence[int] = ()) -> Trunk:
+    """Load the base of some plans with all that any of them needs of it.
+
+    Args:
+        plans: all of one base and with the same settings of it.
+        base: where it lies.
+        first: what stands before every answer of an encoder-decoder.
+    """
+    pooler = any(plan.model.pooling == "pooler" for plan in plans)
+    writes = any(BY_TASK[plan.data.task].writes for plan in plans)
+    return trunks.load(base, plans[0].model, pooler=pooler, writes=writes, lead=first)
 
 
 def _written(

@@ -1,0 +1,183 @@
+"""Together: several adapters of one base, trained side by side in one process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tenon.core.errors import PlanError
+from tenon.core.files import locked, sweep
+from tenon.core.progress import Progress
+from tenon.evaluate.baselines import Baselines
+from tenon.evaluate.report import Report
+from tenon.model.attach import Attached
+from tenon.model.base import locate
+from tenon.model.model import Model
+from tenon.model.rack import Rack, refuse_unroutable
+from tenon.model.seq2seq import SEPARATE
+from tenon.plan.plan import Plan
+from tenon.train.joint import Joint
+from tenon.train.loop import Loop, Trained
+from tenon.verbs.claim import LOCK, claim, ended, refuse_foreign, refuse_several_processes
+from tenon.verbs.train import (
+    Run,
+    build,
+    conclude,
+    course_of,
+    from_probe,
+    known_baselines,
+)
+from tenon.verbs.workspace import Workspace, load_trunk, open_workspace
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Runs that have ended.
+
+    Args:
+        runs: adapter to its run.
+    """
+
+    runs: Mapping[str, Run]
+
+
+@dataclass(frozen=True)
+class Place:
+    """One of the adapters, ready to be trained.
+
+    Args:
+        space: its workspace.
+        out: its run's folder.
+        known: its baselines.
+        model: over the shared trunk.
+        attached: its adapter.
+        loop: its run.
+    """
+
+    space: Workspace
+    out: Path
+    known: Baselines | None
+    model: Model
+    attached: Attached
+    loop: Loop
+
+
+def train_together(
+    plans: Sequence[Plan],
+    out: Path | str,
+    *,
+    resume: Literal["auto", "never"] = "auto",
+    progress: Progress | None = None,
+) -> Runs:
+    """Train the adapters of `plans` side by side, with one pass over the base for all of them.
+
+    Each run lies in a folder of its own, `out/NAME`, and is what `train` makes of its plan, up to
+    rounding: a run that was begun together goes on alone, and the other way.
+
+    Args:
+        plans: of one base, with the same settings of it; each adapter has a name of its own.
+        out: folder of the runs' folders.
+        resume: "never" removes what earlier runs left there and starts anew.
+        progress: told of every stage.
+
+    Raises:
+        TenonError: a plan cannot be carried out, or the plans do not fit together. What is under
+            `out` is whole: another command goes on from the last checkpoints.
+        KeyboardInterrupt: on Ctrl-C or SIGTERM, after a checkpoint of each at its last step.
+    """
+    refuse_several_processes()
+    _refuse_unlike(plans)
+    folders = {plan.adapter.name: Path(out) / plan.adapter.name for plan in plans}
+    for folder in folders.values():
+        refuse_foreign(folder)
+    spaces = _workspaces(plans, progress)
+    with ExitStack() as stack:
+        for name, folder in folders.items():
+            stack.enter_context(locked(folder / LOCK))
+            sweep(folder)
+            claim(folder, spaces[name], anew=resume == "never")
+        before = {name: report for name in spaces if (report := ended(folders[name]))}
+        left = {name: space for name, space in spaces.items() if name not in before}
+        made = _train(left, folders, progress) if left else {}
+    return Runs(
+        {
+            name: Run(folders[name], before.get(name) or made[name], ended_before=name in before)
+            for name in spaces
+        }
+    )
+
+
+def _refuse_unlike(plans: Sequence[Plan]) -> None:
+    """Refuse plans that cannot share a pass over one base.
+
+    Raises:
+        PlanError: they name several bases, or one name twice; a kind cannot be given to single
+            rows; or the base's own dropout is wanted, which all rows would share.
+    """
+    names = [plan.adapter.name for plan in plans]
+    if len(set(names)) < len(names):
+        raise PlanError(f"adapters: {', '.join(names)}: a name stands twice; each needs its own")
+    if len({(plan.base, plan.model.revision) for plan in plans}) > 1:
+        raise PlanError("base: adapters that are trained together are of one base")
+    for plan in plans:
+        refuse_unroutable(plan.adapter.name, plan.adapter.kind)
+        if plan.model.trunk_dropout:
+            raise PlanError(
+                "model.trunk_dropout = true: adapters that are trained together share the base's "
+                "states; train them one by one, or leave it out"
+            )
+
+
+def _workspaces(plans: Sequence[Plan], progress: Progress | None) -> dict[str, Workspace]:
+    """Open a workspace for each plan, on one trunk.
+
+    Raises:
+        PlanError: the base is an encoder-decoder.
+    """
+    base = locate(plans[0].base, plans[0].model.revision)
+    trunk = load_trunk(plans, base)
+    if trunk.model.config.is_encoder_decoder and trunk.whole is not None:
+        raise PlanError(SEPARATE)
+    spaces: dict[str, Workspace] = {}
+    for plan in plans:
+        first = next(iter(spaces.values()), None)
+        space = open_workspace(plan, progress, trunk=trunk, beside=first)
+        spaces[plan.adapter.name] = space
+    return spaces
+
+
+def _train(
+    spaces: Mapping[str, Workspace], folders: Mapping[str, Path], progress: Progress | None
+) -> dict[str, Report]:
+    trunk = next(iter(spaces.values())).trunk
+    # Baselines read the bare base: all of them are fitted before an adapter is on it.
+    known = {name: known_baselines(s, folders[name], progress) for name, s in spaces.items()}
+    rack = Rack(trunk)
+    places: dict[str, Place] = {}
+    for name, space in spaces.items():
+        model, attached = build(space, known[name] if from_probe(space) else None)
+        course = course_of(space, folders[name], None)
+        loop = Loop(model, space.tokens["train"], course)
+        loop.resume()
+        rack.keep(name, space.plan.adapter.kind, attached.peft)
+        places[name] = Place(space, folders[name], known[name], model, attached, loop)
+    loops = {name: place.loop for name, place in places.items()}
+    trained = Joint(rack, loops, progress).run()
+    return {
+        name: _concluded(rack, name, place, trained[name], progress)
+        for name, place in places.items()
+    }
+
+
+def _concluded(
+    rack: Rack, name: str, place: Place, trained: Trained, progress: Progress | None
+) -> Report:
+    """Judge one of the runs with its adapter alone on the trunk."""
+    with rack.only(name):
+        place.model.eval()
+        return conclude(
+            place.space, place.model, place.known, place.attached, trained, place.out, progress
+        )
