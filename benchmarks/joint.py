@@ -46,8 +46,8 @@ def texts(data: Path) -> Iterator[tuple[str, str, list[dict[str, Any]], list[dic
             suffix = "csv" if folder == "banking77" else "tsv"
             with (data / folder / f"{part}.{suffix}").open(encoding="utf-8") as file:
                 plain = suffix == "tsv"
-                rows = list(csv.reader(file, delimiter="\t" if plain else ",",
-                                       quoting=csv.QUOTE_NONE if plain else csv.QUOTE_MINIMAL))  # fmt: skip
+                quoting = csv.QUOTE_NONE if plain else csv.QUOTE_MINIMAL
+                rows = list(csv.reader(file, delimiter="\t" if plain else ",", quoting=quoting))
             pairs = [(row[0], row[1]) for row in rows if len(row) == 2 and row[1] != "category"]
             if folder == "sst2":
                 pairs = [p if p[1] in "01" else p[::-1] for p in pairs]
