@@ -1,0 +1,128 @@
+"""Every kind of adapter, at its defaults, on the same rows: scores, sizes, seconds a step.
+
+    python benchmarks/methods.py --shared ../shared --base MODEL --out runs/methods
+    python benchmarks/methods.py --shared ../shared --base MODEL --only lora.v1,ia3.v1
+
+A method is a kind, or a preset of the bottleneck family. `scores` are whole runs of `tenon train`,
+`--workers` of them at once. `times` are runs in this process, one at a time, the methods in turns:
+the median over the steps of a round, a method's own and that of LoRA's in the same round.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from sets import SEED, prepare
+
+import tenon
+from tenon.adapters.bottleneck_kind import PRESETS
+from tenon.adapters.kind import KINDS
+from tenon.core.errors import TenonError
+from tenon.plan.resolve import resolve
+
+SETS = {"banking": "text-classification", "entities": "token-classification"}
+LARGE = 1_000_000
+TIMED_ROWS = 600
+
+
+def methods() -> dict[str, dict[str, str]]:
+    """Give the settings of each method, by name."""
+    kinds = {name: {"kind": name} for name in KINDS.names() if name != "bottleneck.v1"}
+    return kinds | {name: {"kind": "bottleneck.v1", "preset": name} for name in PRESETS}
+
+
+def write_plan(file: Path, base: str, data: str, method: dict[str, str], *, rows: str) -> Path:
+    """Write the plan of one run."""
+    lines = [f"base = {json.dumps(base)}", f"seed = {SEED}", "[adapters.it]"]
+    lines += [f"{key} = {json.dumps(value)}" for key, value in method.items()]
+    lines += ["[data]", f'task = "{SETS[data]}"', f"train = {json.dumps(f'{data}.{rows}.jsonl')}"]
+    lines += [] if rows == "few" else [f'test = "{data}.test.jsonl"']
+    lines += ["[evaluate]", "against = []"] if rows == "few" else []
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return file
+
+
+def run(file: Path, out: Path) -> dict[str, Any]:
+    """Carry out one run in a process of its own; give what its report says, or its error."""
+    argv = [sys.executable, "-c", "from tenon.cli import main; main()", "train", str(file),
+            "--out", str(out), "--resume", "never", "--quiet"]  # fmt: skip
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    if done.returncode:
+        return {"error": done.stderr.strip()[-2_000:]}
+    report = json.loads((out / "report" / "report.json").read_text(encoding="utf-8"))
+    name, interval = next(iter(report["metrics"]["test"].items()))
+    size = sum(file.stat().st_size for file in (out / "adapter").glob("*.safetensors"))
+    return {"score": name, **interval, **report["cost"], "bytes": size}
+
+
+def scores(out: Path, base: str, chosen: dict[str, dict[str, str]], sets: list[str], workers: int):
+    """Run every method on every set, several at once."""
+    jobs = [(data, name) for name in chosen for data in sets]
+
+    def one(job: tuple[str, str]) -> dict[str, Any]:
+        data, name = job
+        file = write_plan(out / f"{data}-{name}.toml", base, data, chosen[name], rows="train")
+        found = run(file, out / data / name) | {"set": data, "method": name}
+        print(json.dumps(found), flush=True)
+        return found
+
+    with ThreadPoolExecutor(workers) as pool:
+        return list(pool.map(one, jobs))
+
+
+def times(out: Path, base: str, chosen: dict[str, dict[str, str]], rounds: int):
+    """Time the steps of every method on the same rows, in turns."""
+    lines = (out / "banking.train.jsonl").read_text(encoding="utf-8").splitlines()
+    (out / "banking.few.jsonl").write_text("\n".join(lines[:TIMED_ROWS]) + "\n", encoding="utf-8")
+    found: list[dict[str, Any]] = []
+    for turn in range(rounds + 1):
+        for name, method in chosen.items():
+            file = write_plan(out / f"{name}.few.toml", base, "banking", method, rows="few")
+            folder = out / "times" / name
+            try:
+                tenon.train(resolve(file), folder, resume="never")
+            except TenonError as error:
+                found.append({"method": name, "round": turn, "error": str(error)})
+                continue
+            steps = [json.loads(line) for line in (folder / "steps.jsonl").open(encoding="utf-8")]
+            seconds = statistics.median(step["seconds"] for step in steps[1:])
+            found.append({"method": name, "round": turn, "step_seconds": seconds})
+    return [each for each in found if each["round"]]
+
+
+def main() -> None:
+    """Measure what is asked for, and write `methods.json`."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--shared", type=Path, default=Path("../shared"))
+    parser.add_argument("--base", required=True)
+    parser.add_argument("--out", type=Path, default=Path("runs/methods"))
+    parser.add_argument("--only", default="")
+    parser.add_argument("--sets", default=",".join(SETS))
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--rows", type=int, default=LARGE)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    out = options.out.resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    prepare(options.shared.resolve() / "data", out, options.rows, LARGE)
+    every = methods()
+    chosen = {name: every[name] for name in options.only.split(",")} if options.only else every
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    base = options.base if "/" not in options.base else str(Path(options.base).resolve())
+    file = out / "methods.json"
+    found = {"scores": scores(out, base, chosen, options.sets.split(","), options.workers)}
+    file.write_text(json.dumps(found, indent=1), encoding="utf-8")
+    found["times"] = times(out, base, chosen, options.rounds)
+    file.write_text(json.dumps(found, indent=1), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
