@@ -9,8 +9,14 @@ from typing import Any
 import torch
 
 from attached import TABLES, shake
+from bases import HIDDEN
 from models import trunk_of
+from packed import LABELS, fingerprint_of
+from tenon.adapters import pack
+from tenon.adapters.compose import Parents
 from tenon.adapters.kind import settle
+from tenon.adapters.manifest import Lengths, Manifest, Pooling
+from tenon.adapters.weights import take
 from tenon.model.attach import attach
 from tenon.model.rack import Rack
 
@@ -62,3 +68,35 @@ def alone(rack: Rack, name: str | None, batch) -> torch.Tensor:
             return rack.trunk.hidden_TD(batch)
         with rack.only(name):
             return rack.trunk.hidden_TD(batch)
+
+
+def adapter_in(rack: Rack, name: str, table: dict[str, Any], **fields: Any) -> pack.Adapter:
+    """Give an adapter of a rack apart from it, with a head of three labels.
+
+    Args:
+        fields: of the manifest.
+    """
+    model_type = rack.trunk.model.config.model_type
+    own = settle(name, {**table, "dropout": 0.0})
+    with rack.only(name) as peft:
+        held, config = take(peft), peft.peft_config["default"]
+    random = torch.Generator().manual_seed(sum(map(ord, name)))
+    head = {
+        "weight": torch.randn(len(LABELS), HIDDEN, generator=random),
+        "bias": torch.randn(len(LABELS), generator=random),
+    }
+    given: dict[str, Any] = {
+        "labels": LABELS,
+        "base": fingerprint_of(model_type),
+        "pooling": Pooling(mode="mean"),
+        "text": Lengths(max_tokens=32),
+        **fields,
+    }
+    manifest = Manifest(tenon="0.1.0", name=name, kind=own.kind, **given)
+    return pack.Adapter(name, own.kind, own, config, held, head, manifest)
+
+
+def parents_in(rack: Rack, tables: Mapping[str, dict[str, Any]] = MIXED) -> Parents:
+    """Give all adapters of a rack as what can be composed."""
+    held = {name: adapter_in(rack, name, table) for name, table in tables.items()}
+    return Parents(held, {name: f"{place}" * 64 for place, name in enumerate(held)})
