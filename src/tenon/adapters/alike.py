@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 import torch
@@ -17,7 +17,7 @@ from tenon.adapters.composition import (
     text,
 )
 from tenon.adapters.fingerprint import differences
-from tenon.adapters.manifest import Manifest
+from tenon.adapters.manifest import Lengths, Manifest
 from tenon.adapters.pack import Adapter
 from tenon.core.errors import AdapterError, Faults, did_you_mean
 
@@ -141,6 +141,13 @@ def _other_labels(lead: str, ours: Manifest, theirs: Manifest) -> str:
         odd = sorted(set(ours.labels) ^ set(theirs.labels))
         what = f"has other labels ({', '.join(odd[:4])}{', …' if len(odd) > 4 else ''})"  # noqa: PLR2004
     return f"{what} than {text(lead)}, so that their heads cannot be averaged"
+
+
+def longest(lead: Manifest, others: Collection[Manifest]) -> Lengths:
+    """Give how texts are read, as long as the longest that any of the adapters reads."""
+    fields = ("max_tokens", "max_new_tokens", "answer_tokens")
+    most = {name: max(getattr(each.text, name) for each in others) for name in fields}
+    return lead.text.model_copy(update=most)
 
 
 def answer_of(composition: Composition, adapters: Mapping[str, Adapter], head: str) -> Answering:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from tenon.adapters import directory
-from tenon.adapters.alike import answer_of, answering, coefficients, refuse_unlike
+from tenon.adapters.alike import answer_of, answering, coefficients, longest, refuse_unlike
 from tenon.adapters.blend import METHODS, MOST_RANK, ComposeSettings, Cut, Part, cut, factored
 from tenon.adapters.composition import (
     FORMS,
@@ -255,10 +255,6 @@ def _manifest(
     """Give the manifest: what the lead adapter's says of reading and answering, and the parents."""
     lead = answer_of(composition, parents.adapters, settings.head).lead
     known, labels = parents.manifests, parents.labels
-    longest = {
-        field: max(getattr(manifest.text, field) for manifest in known.values())
-        for field in ("max_tokens", "max_new_tokens", "answer_tokens")
-    }
     family = tuple(
         Parent(
             name=labels[name],
@@ -273,7 +269,7 @@ def _manifest(
             "name": settings.name,
             "kind": kind,
             "settings": None,
-            "text": known[lead].text.model_copy(update=longest),
+            "text": longest(known[lead], known.values()),
             "plan_digest": "",
             "data_digest": "",
             "probes": Probes(),
