@@ -7,11 +7,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import writers
 from attached import TABLES
 from models import rows_of
 from racks import alone, mixed, put, rack_of
 from tenon.adapters.composition import Average, Fuse, Parallel, Route, Stack
 from tenon.core.errors import PlanError, RunError
+from tenon.evaluate.answerer import open_answerer
+from tenon.verbs.compose import compose, load_composition
 
 ARCHITECTURES = ("bert", "llama", "gpt2")
 CLOSE = {"rtol": 2e-5, "atol": 2e-5}
@@ -223,3 +226,28 @@ class TestRefusals:
         told = pytest.raises(PlanError, match="z: is not in this rack, which has a, b, c, d")
         with told, rack.mixed(Average({"a": 1, "z": 1})):
             pass
+
+
+@pytest.mark.parametrize("arch", ["llama", "gpt2"])
+def test_compositions_of_writers_score_tokens(arch, tmp_path):
+    """Of a base that writes: the composed adapter, the running average, and the sum by hand."""
+    base = writers.causal_folder(tmp_path / "bases", arch)
+    folders = {}
+    for name, own in (("a", {"rank": 4}), ("b", {"rank": 2, "rank_stabilized": True})):
+        model = writers.writer(base, shaken=True, **own)
+        folders[name] = writers.save(model, base, tmp_path / name, **own)
+    composition = Average({str(folder): 0.5 for folder in folders.values()})
+    made = compose(composition, tmp_path / "made", base=str(base))
+    ensemble = load_composition(composition, str(base))
+    batch = rows_of([5, 3, 6], labels=False)
+    with ensemble.answering(composition) as running, torch.no_grad():
+        expected = running.model.next_logits_BV(batch)
+    with torch.no_grad():
+        found = open_answerer(made.folder, str(base)).model.next_logits_BV(batch)
+        bare = writers.writer(base, adapter=False).next_logits_BV(batch)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    assert float((bare - expected).abs().max()) > 1e-2
+    assert (
+        ensemble.predict(["the old dog"])[0]
+        == open_answerer(made.folder).predict(["the old dog"])[0]
+    )

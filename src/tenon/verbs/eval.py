@@ -63,10 +63,20 @@ def evaluate(
         return contest(str(target), data, out, base=base, head=head, progress=progress)
     if head:
         raise PlanError(f"--head {head}: has no effect on an adapter alone, whose head is its own")
-    folder = adapter_folder(target)
     if out is not None:
         refuse_own(Path(out))
         refuse_foreign_report(Path(out))
+    return _evaluated(target, data, out, base, progress)
+
+
+def _evaluated(
+    target: Path | str,
+    data: Path | str | None,
+    out: Path | str | None,
+    base: str,
+    progress: Progress | None,
+) -> Report:
+    folder = adapter_folder(target)
     answerer = load_adapter(folder, base)
     found = run_of(folder, answerer.manifest.plan_digest)
     run, plan = found or (None, None)
@@ -89,13 +99,17 @@ def evaluate(
         notes=[*_notes(asked, exam, answers, fitted=known is not None), *unasked],
         seed=plan.seed if plan else 0,
         seen_in_train=asked.seen,
-        title=f"{answerer.manifest.name} ({answerer.manifest.kind}) on "
-        + (str(data) if data else f"its {asked.part} part"),
+        title=_title(answerer, data, asked.part),
         command=_command(target, data, out, base),
     )
     if out is not None:
         write_report(report, answers, Path(out))
     return report
+
+
+def _title(answerer: Answerer, data: Path | str | None, part: str) -> str:
+    where = str(data) if data else f"its {part} part"
+    return f"{answerer.manifest.name} ({answerer.manifest.kind}) on {where}"
 
 
 def _notes(asked: Asked, exam: Exam, answers: Any, *, fitted: bool) -> list[str]:
