@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -266,6 +267,16 @@ class TestRefusals:
     def test_a_place_within_a_run(self, said, runs, tmp_path):
         with pytest.raises(FileError, match="belongs to the run|lies in an adapter"):
             compose(said("average", "a", "b"), runs / "a" / "adapter" / "x")
+
+    def test_a_trained_adapter_is_not_written_over(self, said, runs, tmp_path):
+        shutil.copytree(runs / "n" / "adapter", tmp_path / "n")
+        before = pack.digest(tmp_path / "n")
+        with pytest.raises(FileError, match="n: holds an adapter that was trained"):
+            compose(said("average", "a", "b"), tmp_path / "n")
+        assert pack.digest(tmp_path / "n") == before
+        compose(said("average", "a", "b"), tmp_path / "x", ["name=first"])
+        again = compose(said("average", "a", "b"), tmp_path / "x", ["name=second"])
+        assert pack.read(again.folder).name == "second"
 
     def test_another_base_at_hand(self, said, folder_of, tmp_path):
         for go in (

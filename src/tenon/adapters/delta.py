@@ -32,8 +32,8 @@ UNDERSTOOD = {
 }
 """Fields of PEFT's config that are folded into a delta, or do not change what it computes."""
 
-MOVED = ("pissa", "olora", "corda", "loftq", "lora_ga")
-"""Initialisations that change the base's own weights, which then are not those of other parents."""
+STARTS = (True, False, "gaussian", "orthogonal", "eva")
+"""Initialisations that leave the base's own weights as they are; of others nothing is known."""
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,8 @@ def why_not(adapter: Adapter) -> str:
     if strange:
         return f"its {strange[0]} = {given[strange[0]]!r} makes it more than the product of A and B"
     start = given["init_lora_weights"]
-    if isinstance(start, str) and start.startswith(MOVED):
-        return f"it began as {start}, which changes the base's own weights"
+    if start not in STARTS:
+        return f"it began as {start}, which may change the base's own weights"
     paired = {f"{module}.{name}" for module, pair in _pairs(adapter).items() for name in pair}
     others = sorted(adapter.weights.keys() - paired)
     return f"its tensor {others[0]} is no part of a product of A and B" if others else ""

@@ -15,10 +15,11 @@ from tenon.adapters.blend import ComposeSettings
 from tenon.adapters.compose import Made, Parents
 from tenon.adapters.compose import compose as compose_adapters
 from tenon.adapters.composition import Composition, names, text
+from tenon.adapters.directory import MANIFEST
 from tenon.adapters.expression import parse
 from tenon.adapters.fingerprint import fingerprint, refuse_other
 from tenon.adapters.manifest import Manifest
-from tenon.core.errors import PlanError, did_you_mean
+from tenon.core.errors import FileError, PlanError, did_you_mean
 from tenon.core.progress import Progress
 from tenon.evaluate.answerer import load_ground, model_of, renderer_of
 from tenon.evaluate.card import card
@@ -67,7 +68,7 @@ def compose(
 
     Args:
         composition: such as `average(runs/a:0.7, runs/b:0.3)`, over runs or adapter directories.
-        out: folder of the adapter; it must be new, empty, or hold an adapter.
+        out: folder of the adapter; it must be new, empty, or hold one that was composed.
         settings: `key=value` of `ComposeSettings`: name, method, rank, density, seed, head.
         base: where the base is now, if not under the name that the adapters were trained on.
         device: where the probes are computed.
@@ -84,6 +85,7 @@ def compose(
     chosen = settings if isinstance(settings, ComposeSettings) else read_settings(settings)
     if progress:
         progress.start("reading the adapters", None)
+    _refuse_adapter(out)
     parents = read_parents(wanted)
     made = compose_adapters(wanted, parents, chosen)
     if progress:
@@ -168,6 +170,17 @@ def read_parents(composition: Composition) -> Parents:
     folders = folders_of(composition)
     held = {name: pack.read(folder) for name, folder in folders.items()}
     return Parents(held, {name: pack.digest(folder) for name, folder in folders.items()})
+
+
+def _refuse_adapter(out: Path) -> None:
+    """Refuse to write over an adapter that took a training.
+
+    Raises:
+        FileError: there is one.
+        AdapterError: there is something that cannot be read as an adapter.
+    """
+    if (out / MANIFEST).is_file() and not pack.read(out).manifest.parents:
+        raise FileError(f"{out}: holds an adapter that was trained; choose another --out")
 
 
 def _probed(made: Made, base: str, device: str) -> pack.Adapter:
