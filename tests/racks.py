@@ -14,7 +14,7 @@ from models import trunk_of
 from packed import LABELS, fingerprint_of
 from tenon.adapters import pack
 from tenon.adapters.compose import Parents
-from tenon.adapters.kind import settle
+from tenon.adapters.kind import KINDS, settle
 from tenon.adapters.manifest import Lengths, Manifest, Pooling
 from tenon.adapters.weights import take
 from tenon.model.attach import attach
@@ -49,7 +49,10 @@ def rack_of(
 
 def put(rack: Rack, name: str, table: dict[str, Any], *, seed: int, size: float) -> None:
     """Put one more adapter into a rack."""
-    held = attach(rack.trunk, settle(name, {**table, "dropout": 0.0}), seed=seed)
+    dropout = (
+        {"dropout": 0.0} if "dropout" in KINDS.get(table["kind"]).settings.model_fields else {}
+    )
+    held = attach(rack.trunk, settle(name, {**table, **dropout}), seed=seed)
     if size:
         shake(held.peft, seed=seed, size=size)
     rack.keep(name, table["kind"], held.peft.eval())

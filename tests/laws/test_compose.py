@@ -9,9 +9,12 @@ from hypothesis import strategies as st
 
 import writers
 from attached import TABLES
+from kinds import NO_TRANSPOSED
+from kinds import TABLES as PEFT_TABLES
 from models import rows_of
 from racks import alone, mixed, put, rack_of
 from tenon.adapters.composition import Average, Fuse, Parallel, Route, Stack
+from tenon.adapters.kind import KINDS
 from tenon.core.errors import PlanError, RunError
 from tenon.evaluate.answerer import open_answerer
 from tenon.verbs.compose import compose, load_composition
@@ -251,3 +254,30 @@ def test_compositions_of_writers_score_tokens(arch, tmp_path):
         ensemble.predict(["the old dog"])[0]
         == open_answerer(made.folder).predict(["the old dog"])[0]
     )
+
+
+ROWWISE = [(arch, name) for arch in ("bert", "gpt2") for name, kind in KINDS if kind.rowwise]
+ROWWISE = [(arch, name) for arch, name in ROWWISE if arch == "bert" or name not in NO_TRANSPOSED]
+
+
+@pytest.mark.parametrize(("arch", "kind"), ROWWISE)
+def test_every_kind_that_rows_can_have_is_averaged_and_stacked(arch, kind, folder_of):
+    """At the first module it wraps, by the formula; in the whole base, as a part of a stack."""
+    rack = rack_of(
+        folder_of(arch),
+        {"k": PEFT_TABLES.get(kind, TABLES["pfeiffer"]), "a": TABLES["lora"]},
+        size=0.05,
+    )
+    put(rack, "fresh", TABLES["lora"], seed=9, size=0)
+    batch = rows_of([4, 6])
+    expected = alone(rack, "k", batch)
+    torch.testing.assert_close(
+        mixed(rack, Stack("k", "fresh"), batch), expected, rtol=1e-4, atol=1e-4
+    )
+    torch.testing.assert_close(mixed(rack, Average({"k": 1}), batch), expected)
+    twice = Average([(Average({"k": 0.5}), 2)])
+    torch.testing.assert_close(mixed(rack, twice, batch), expected, rtol=1e-3, atol=1e-3)
+    half = mixed(rack, Average({"k": 0.5, "a": 0.5}), batch)
+    swapped = mixed(rack, Average({"a": 0.5, "k": 0.5}), batch)
+    torch.testing.assert_close(half, swapped, rtol=1e-4, atol=1e-4)
+    assert torch.equal(alone(rack, "k", batch), expected)

@@ -150,9 +150,12 @@ class Once(nn.Module):
             self._remembers, self._known = before
 
     def forward(self, *given: Any, **named: Any) -> Any:
-        """Give what the module gives; computed once where the inputs are the very same."""
+        """Give what the module gives; computed once where the inputs are the very same.
+
+        Some of PEFT's layers add to it in place, so each but the first is given a copy.
+        """
         if self._known is not None and _same(self._known, given, named):
-            return self._known[2]
+            return _copied(self._known[2])
         output = self.base_layer(*given, **named)
         if self._remembers and self._known is None:
             self._known = given, named, output
@@ -248,6 +251,13 @@ def _same(
         (*known[0], *known[1].values()), (*given, *(named[k] for k in known[1])), strict=True
     )
     return all(one is other for one, other in both)
+
+
+def _copied(output: Any) -> Any:
+    """Give an output that can be written over; of a tuple, its first is."""
+    if isinstance(output, tuple):
+        return (_copied(output[0]), *cast("tuple[Any, ...]", output[1:]))
+    return cast(Tensor, output).clone()
 
 
 def _mixed(output: Any, parts: Sequence[tuple[Any, float]]) -> Any:
