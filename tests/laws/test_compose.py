@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import encoder_decoders
 import writers
 from attached import TABLES
 from kinds import NO_TRANSPOSED
@@ -281,3 +282,17 @@ def test_every_kind_that_rows_can_have_is_averaged_and_stacked(arch, kind, folde
     swapped = mixed(rack, Average({"a": 0.5, "k": 0.5}), batch)
     torch.testing.assert_close(half, swapped, rtol=1e-4, atol=1e-4)
     assert torch.equal(alone(rack, "k", batch), expected)
+
+
+@pytest.mark.parametrize("arch", ["t5", "bart"])
+def test_compositions_over_an_encoder_decoder_write(arch, tmp_path):
+    base = encoder_decoders.folder_of(tmp_path / "bases", arch)
+    folders = []
+    for name, own in (("a", {"rank": 4}), ("b", {"rank": 2})):
+        model = encoder_decoders.seq2seq(base, shaken=True, **own)
+        folders.append(encoder_decoders.save(model, base, tmp_path / name, **own))
+    composition = Average({str(folder): 0.5 for folder in folders})
+    made = compose(composition, tmp_path / "made", base=str(base))
+    texts = ["the old dog", "a day by the river"]
+    running = load_composition(composition, str(base)).predict(texts)
+    assert running == open_answerer(made.folder, str(base)).predict(texts)
