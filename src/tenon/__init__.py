@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tenon.verbs.chat import chat as chat
     from tenon.verbs.check import check as check
+    from tenon.verbs.compose import compose as compose
+    from tenon.verbs.compose import load_composition as load_composition
     from tenon.verbs.demo import demo as demo
     from tenon.verbs.eval import evaluate as eval  # noqa: F401 # pyright: ignore[reportUnusedImport]
     from tenon.verbs.init import init as init
@@ -34,10 +36,12 @@ __version__ = "0.1.0"
 HOMES = {
     "chat": "tenon.verbs.chat:chat",
     "check": "tenon.verbs.check:check",
+    "compose": "tenon.verbs.compose:compose",
     "demo": "tenon.verbs.demo:demo",
     "eval": "tenon.verbs.eval:evaluate",
     "init": "tenon.verbs.init:init",
     "load_adapter": "tenon.verbs.predict:load_adapter",
+    "load_composition": "tenon.verbs.compose:load_composition",
     "plan": "tenon.verbs.plan:plan",
     "predict": "tenon.verbs.predict:predict",
     "show": "tenon.verbs.show:show",

@@ -160,22 +160,50 @@ def train(
 
 @app.command(name="eval")
 def evaluate(
-    target: Annotated[Path, typer.Argument(metavar="RUN|ADAPTER")],
+    target: Annotated[str, typer.Argument(metavar="RUN|ADAPTER|COMPOSITION")],
     data: Annotated[
         str | None, typer.Argument(metavar="[DATA]", help="Other rows than the run's own.")
     ] = None,
     *,
     out: Out = None,
     base: Base = "",
+    head: Annotated[
+        str, typer.Option("--head", help="Whose head a composition takes.", show_default=False)
+    ] = "",
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Report how good an adapter is, with intervals and against baselines."""
     with bar(silent=json or quiet) as progress:
-        report = tenon.eval(target, data, out, base=base, progress=progress)
+        report = tenon.eval(target, data, out, base=base, head=head, progress=progress)
     emit(report, json=json, quiet=quiet)
     if out is not None and not json and not quiet:
         print(f"report  {out / 'report.html'}")
+
+
+@app.command()
+def compose(
+    composition: Annotated[
+        str, typer.Argument(metavar="COMPOSITION", help='"average(runs/a:0.7, runs/b:0.3)"')
+    ],
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="key=value",
+            help="name, method (linear, ties, dare), rank, density, seed, head",
+            show_default=False,
+        ),
+    ] = None,
+    *,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The adapter's folder.")],
+    base: Base = "",
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write a composition of adapters as one adapter, or say why it cannot be one."""
+    with bar(silent=json or quiet) as progress:
+        made = tenon.compose(composition, out, settings or (), base=base, progress=progress)
+    emit(made, json=json, quiet=quiet)
 
 
 @app.command()

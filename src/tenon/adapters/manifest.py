@@ -73,6 +73,22 @@ class Probes(Settings):
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
 
 
+class Parent(Settings):
+    """An adapter that another one was composed of.
+
+    Args:
+        name: its own, made different from those of other parents.
+        kind: its kind.
+        digest: sha256 of its manifest, which has those of all its files.
+        weight: what its change of each module's weight is multiplied by.
+    """
+
+    name: str
+    kind: str
+    digest: str
+    weight: float
+
+
 class TensorSpec(Settings):
     """One tensor of the adapter.
 
@@ -107,6 +123,8 @@ class Manifest(Settings):
         plan_digest, data_digest: of what it was trained by and on.
         probes: inputs with known logits, to prove an environment by.
         report: summary of its report.
+        parents: the adapters that it was composed of; none where it was trained.
+        composed: how: the `composition` over the names of the parents, `method`, and what it lost.
         layout: "transformers" where AutoModelForSequenceClassification has this very head, or
             AutoModelForCausalLM is the base, under whose names the tensors then lie; "trunk" where
             the head is a file of its own.
@@ -132,6 +150,8 @@ class Manifest(Settings):
     data_digest: str = ""
     probes: Probes = Probes()
     report: dict[str, Any] = {}
+    parents: tuple[Parent, ...] = ()
+    composed: dict[str, Any] = {}
     layout: Layout = "trunk"
     tensors: dict[str, dict[str, TensorSpec]] = {}
     files: dict[str, str] = {}

@@ -25,6 +25,7 @@ from tenon.adapters.directory import CARD, CONFIG, HEAD, MANIFEST, MODULE, WEIGH
 from tenon.adapters.fingerprint import Fingerprint, refuse_other
 from tenon.adapters.manifest import HEADS, TASK_TYPES, Head, Manifest
 from tenon.adapters.settings import AdapterSettings
+from tenon.core import files
 from tenon.core.errors import AdapterError, Faults
 from tenon.core.files import folder_aside
 
@@ -120,6 +121,15 @@ def read(folder: Path, base: Fingerprint | None = None) -> Adapter:
     if base is not None:
         refuse_other(manifest.name, manifest.base, base)
     return adapter
+
+
+def digest(folder: Path) -> str:
+    """Give what identifies an adapter directory: the sha256 of its manifest, which has all others.
+
+    Raises:
+        FileError: there is no manifest, or it cannot be read.
+    """
+    return files.digest(folder / MANIFEST)
 
 
 def check(adapter: Adapter, where: str) -> None:

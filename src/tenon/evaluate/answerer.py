@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+from peft import PeftModel
+from transformers import PreTrainedTokenizerBase
+
 from tenon.adapters import pack
 from tenon.adapters.fingerprint import fingerprint
 from tenon.adapters.manifest import Manifest
-from tenon.adapters.pack import Adapter
 from tenon.core.errors import AdapterError, DataError, RequestError
 from tenon.core.progress import Progress
 from tenon.data.example import Example, content_id
@@ -19,7 +22,7 @@ from tenon.evaluate.probes import prove
 from tenon.evaluate.settings import EvaluateSettings
 from tenon.model import trunk as trunks
 from tenon.model.attach import restore, unchanged_random_state
-from tenon.model.base import locate
+from tenon.model.base import Base, locate
 from tenon.model.head import Head
 from tenon.model.model import Model
 from tenon.model.models import model_for
@@ -128,13 +131,38 @@ def open_answerer(folder: Path, base: str = "", device: str = "auto") -> Answere
     located = locate(base or manifest.base.name, manifest.base.revision)
     print_of_base = fingerprint(located.folder, located.name, located.revision)
     adapter = pack.read(folder, print_of_base)
-    settings = ModelSettings(device=device)
-    pooler = manifest.pooling.mode == "pooler"
-    text, tokenizer = manifest.text, load_tokenizer(located.folder)
+    trunk, tokenizer = load_ground([manifest], located, device)
+    model = model_of(manifest, trunk, restore(trunk, adapter), adapter.head)
+    renderer = renderer_of(manifest, tokenizer, seq2seq=trunk.seq2seq)
+    refuse_other_template(folder, manifest, renderer)
+    prove(folder, manifest, model, renderer)
+    return Answerer(manifest, model, renderer)
+
+
+def load_ground(
+    manifests: Sequence[Manifest], located: Base, device: str
+) -> tuple[trunks.Trunk, PreTrainedTokenizerBase]:
+    """Load a base with all that adapters need of it, and its tokenizer.
+
+    Args:
+        manifests: of adapters of this base; how texts are read is the same to all.
+        located: where the base lies.
+        device: where answers are computed.
+    """
+    text, writes = manifests[0].text, manifests[0].writes
+    pooler = any(manifest.pooling.mode == "pooler" for manifest in manifests)
+    tokenizer = load_tokenizer(located.folder)
     speak(tokenizer, text.source_language, text.target_language)
-    first = lead(tokenizer) if manifest.writes else ()
-    trunk = trunks.load(located, settings, pooler=pooler, writes=manifest.writes, lead=first)
-    model = _model(trunk, adapter)
+    first = lead(tokenizer) if writes else ()
+    settings = ModelSettings(device=device)
+    return trunks.load(located, settings, pooler=pooler, writes=writes, lead=first), tokenizer
+
+
+def renderer_of(
+    manifest: Manifest, tokenizer: PreTrainedTokenizerBase, *, seq2seq: bool
+) -> Renderer:
+    """Give what writes texts as an adapter was trained to read them."""
+    text = manifest.text
     reading = Reading(
         manifest.labels,
         text.max_tokens,
@@ -143,15 +171,12 @@ def open_answerer(folder: Path, base: str = "", device: str = "auto") -> Answere
         answer_tokens=text.answer_tokens,
         template=text.template or "auto",
         instruction=text.instruction,
-        seq2seq=trunk.seq2seq,
+        seq2seq=seq2seq,
     )
-    renderer = RENDERINGS.get(manifest.task).make(tokenizer, reading)
-    _refuse_other_template(folder, manifest, renderer)
-    prove(folder, manifest, model, renderer)
-    return Answerer(manifest, model, renderer)
+    return RENDERINGS.get(manifest.task).make(tokenizer, reading)
 
 
-def _refuse_other_template(folder: Path, manifest: Manifest, renderer: Renderer) -> None:
+def refuse_other_template(folder: Path, manifest: Manifest, renderer: Renderer) -> None:
     """Refuse a chat template other than the one that prompts were written in for training."""
     here = str(getattr(renderer, "template_digest", ""))
     if manifest.text.template_digest != here:
@@ -161,18 +186,28 @@ def _refuse_other_template(folder: Path, manifest: Manifest, renderer: Renderer)
         )
 
 
-def _model(trunk: trunks.Trunk, adapter: Adapter) -> Model:
-    manifest = adapter.manifest
-    peft = restore(trunk, adapter)
+def model_of(
+    manifest: Manifest,
+    trunk: trunks.Trunk,
+    peft: PeftModel | None,
+    weights: Mapping[str, torch.Tensor],
+) -> Model:
+    """Put the model of an adapter together, in evaluation mode.
+
+    Args:
+        peft: around the trunk's modules; None where the trunk itself carries what is to be run.
+        weights: of the head; none where it is the base's own.
+    """
+    mode = manifest.pooling.mode
     if manifest.writes:
-        return model_for(manifest.task, trunk, peft, None, manifest.pooling.mode).eval()
+        return model_for(manifest.task, trunk, peft, None, mode).eval()
     labels = len(manifest.labels)
     with unchanged_random_state():
         head = Head(trunk.hidden_size, labels, normalize=manifest.pooling.normalize, bias=True)
-    head.linear.load_state_dict(adapter.head)
+    head.linear.load_state_dict(dict(weights))
     head.requires_grad_(requires_grad=False)
     head.constants = manifest.constants
-    return model_for(manifest.task, trunk, peft, head, manifest.pooling.mode).eval()
+    return model_for(manifest.task, trunk, peft, head, mode).eval()
 
 
 def _examples(texts: object) -> list[Example]:

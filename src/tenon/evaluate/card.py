@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from tenon.adapters.manifest import HEADS, Manifest
 from tenon.evaluate.report import Report
@@ -31,8 +32,12 @@ ANSWERS = {
 """What an answer is called in Python, of tasks that give no single label."""
 
 
-def card(manifest: Manifest, report: Report) -> str:
-    """Give the card: what the adapter is, how good it is, and how to load it without Tenon."""
+def card(manifest: Manifest, report: Report | None) -> str:
+    """Give the card: what the adapter is, how good it is, and how to load it without Tenon.
+
+    Args:
+        report: None for an adapter that was composed, and has not been evaluated.
+    """
     return "\n".join(
         [
             _front(manifest, report),
@@ -41,11 +46,7 @@ def card(manifest: Manifest, report: Report) -> str:
             f"An adapter of kind `{manifest.kind}` for {manifest.task} over `{manifest.base.name}`"
             f" ({manifest.base.digest[:12]}), made with Tenon {manifest.tenon}.",
             "",
-            "## How good it is",
-            "",
-            report.verdict,
-            "",
-            *_numbers(report),
+            *(_composed(manifest) if report is None else _judged(report)),
             "",
             "## Use",
             "",
@@ -79,28 +80,52 @@ def _from_scores(manifest: Manifest) -> list[str]:
     return [f"A label is answered where the sigmoid of its logit reaches {each}.", ""]
 
 
-def _front(manifest: Manifest, report: Report) -> str:
-    lead = next(iter(report.metrics[report.part].items()))
+def _composed(manifest: Manifest) -> list[str]:
+    """Say what the adapter was made of, and that nothing has been measured."""
+    told = manifest.composed
+    share = f", density {told['density']:g}" if "density" in told else ""
+    lost = f", which took {100 * told['error']:.2g} % of the change" if told.get("error") else ""
+    cut = f", rank {told['rank']}{lost}" if "rank" in told else ""
+    rows = [
+        f"| {parent.name} | {parent.kind} | {parent.weight:g} | `{parent.digest[:12]}` |"
+        for parent in manifest.parents
+    ]
+    return [
+        "## What it is made of",
+        "",
+        f"`{told['composition']}`, by method {told['method']}{share}{cut}.",
+        "It was not trained, and has not been evaluated: `tenon eval` does that.",
+        "",
+        "| adapter | kind | weight | digest |",
+        "|---|---|---|---|",
+        *rows,
+    ]
+
+
+def _judged(report: Report) -> list[str]:
+    return ["## How good it is", "", report.verdict, "", *_numbers(report)]
+
+
+def _front(manifest: Manifest, report: Report | None) -> str:
     fields = {
         "base_model": manifest.base.name,
         "library_name": "peft",
         "pipeline_tag": HUB_NAMES.get(manifest.task, manifest.task),
         "tags": ["tenon", manifest.kind.split(".")[0], "adapter"],
-        "model-index": [
-            {
-                "name": manifest.name,
-                "results": [
-                    {
-                        "task": {"type": HUB_NAMES.get(manifest.task, manifest.task)},
-                        "dataset": {"name": report.part, "type": "local"},
-                        "metrics": [{"type": lead[0], "value": round(lead[1].value, 6)}],
-                    }
-                ],
-            }
-        ],
+        **({} if report is None else {"model-index": [_result(manifest, report)]}),
     }
     lines = [f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in fields.items()]
     return "\n".join(["---", *lines, "---", ""])
+
+
+def _result(manifest: Manifest, report: Report) -> dict[str, Any]:
+    name, interval = next(iter(report.metrics[report.part].items()))
+    found = {
+        "task": {"type": HUB_NAMES.get(manifest.task, manifest.task)},
+        "dataset": {"name": report.part, "type": "local"},
+        "metrics": [{"type": name, "value": round(interval.value, 6)}],
+    }
+    return {"name": manifest.name, "results": [found]}
 
 
 def _numbers(report: Report) -> list[str]:

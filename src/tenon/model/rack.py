@@ -18,8 +18,10 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
 from tenon.adapters.bottleneck import UncoupledHead
+from tenon.adapters.composition import Composition, names
 from tenon.adapters.kind import KINDS
 from tenon.core.errors import PlanError, RunError
+from tenon.model.composed import Composed, composed
 from tenon.model.route import Route, Router, Segment, Switch
 from tenon.model.trunk import Trunk
 
@@ -52,15 +54,27 @@ class Rack:
         trunk: the base, which carries no adapter but those that are put in here.
         fittings: adapter to what was taken out.
         router: tells switches whose the rows are.
+        parts: what a row can have now, where that is not one of the adapters.
     """
 
     trunk: Trunk
     fittings: dict[str, Fitting] = field(default_factory=dict[str, Fitting])
     router: Router = field(default_factory=Router)
+    parts: Mapping[str, Composition] | None = None
     _inside: bool = False
 
     def __post_init__(self) -> None:
         self.router.device = self.trunk.device
+
+    @property
+    def own(self) -> dict[str, Composition]:
+        """Each adapter, as a composition of its own name."""
+        return {name: name for name in self.fittings}
+
+    @property
+    def bases(self) -> dict[str, nn.Module]:
+        """The base's own modules that any adapter wraps, by their full names."""
+        return {path: base for fit in self.fittings.values() for path, base in fit.bases.items()}
 
     def keep(self, name: str, kind: str, peft: PeftModel) -> None:
         """Take the adapter that was just put on the trunk out of it, and keep it.
@@ -101,38 +115,55 @@ class Rack:
                 del vars(self.trunk.model)[MARK]
 
     @contextlib.contextmanager
-    def all(self) -> Iterator[Router]:
-        """Put all adapters in, behind switches, and take them out again, whatever happened."""
-        bases = {path: base for fit in self.fittings.values() for path, base in fit.bases.items()}
+    def mixed(self, composition: Composition) -> Iterator[None]:
+        """Put a composition that gives one answer in, and take it out again, whatever happened.
+
+        Raises:
+            PlanError: it gives several, or adapters of it cannot share a pass over the trunk.
+        """
+        with self._holding(self._composed(composition), self.bases):
+            yield
+
+    @contextlib.contextmanager
+    def all(self, parts: Mapping[str, Composition] | None = None) -> Iterator[Router]:
+        """Put all adapters in, behind switches, and take them out again, whatever happened.
+
+        Args:
+            parts: what a row can have instead of one of the adapters, by name.
+        """
+        made = {name: self._composed(part) for name, part in (parts or self.own).items()}
         switches = {
             path: Switch(
-                base,
-                {n: f.layers[path] for n, f in self.fittings.items() if path in f.layers},
-                self.router,
+                base, {n: held[path] for n, held in made.items() if path in held}, self.router
             )
-            for path, base in bases.items()
+            for path, base in self.bases.items()
         }
-        with self._holding(switches, bases):
-            yield self.router
+        with self._holding(switches, self.bases):
+            before, self.parts = self.parts, parts
+            try:
+                yield self.router
+            finally:
+                self.parts = before
 
-    def route(self, names: Sequence[str | None], lengths: Sequence[int]) -> Route:
+    def route(self, owners: Sequence[str | None], lengths: Sequence[int]) -> Route:
         """Give the route of a batch.
 
         Args:
-            names: of each row its adapter; None for the base as it is.
+            owners: of each row its adapter; None for the base as it is.
             lengths: tokens of each row.
 
         Raises:
             RunError: an adapter is not in the rack.
         """
-        strange = sorted({name for name in names if name is not None} - self.fittings.keys())
+        parts = self.parts or self.own
+        strange = sorted({name for name in owners if name is not None} - parts.keys())
         if strange:
-            known = ", ".join(self.fittings) or "none"
+            known = ", ".join(parts) or "none"
             raise RunError(f"adapter {strange[0]}: is not in this rack, which has {known}")
         packed = self.trunk.packed
-        sizes = lengths if packed else [1] * len(names)
+        sizes = lengths if packed else [1] * len(owners)
         segments: list[Segment] = []
-        for name, size in zip(names, sizes, strict=True):
+        for name, size in zip(owners, sizes, strict=True):
             if segments and segments[-1].name == name:
                 segments[-1] = Segment(name, segments[-1].size + size)
             else:
@@ -142,6 +173,18 @@ class Rack:
     def drop(self, name: str) -> None:
         """Forget an adapter; the others stay as they are."""
         del self.fittings[name]
+
+    def _composed(self, composition: Composition) -> dict[str, nn.Module]:
+        """Give what a composition puts in the place of each module."""
+        absent = [name for name in names(composition) if name not in self.fittings]
+        if absent:
+            known = ", ".join(self.fittings) or "none"
+            raise PlanError(f"adapter {absent[0]}: is not in this rack, which has {known}")
+        layers = {name: fitting.layers for name, fitting in self.fittings.items()}
+        made = {
+            path: composed(composition, path, base, layers) for path, base in self.bases.items()
+        }
+        return {path: module for path, module in made.items() if module is not None}
 
     @contextlib.contextmanager
     def _holding(
@@ -218,6 +261,6 @@ def _base_of(layer: nn.Module) -> nn.Module:
 
 def _bare(module: nn.Module) -> nn.Module:
     """Give the base's own module inside of what is put around it."""
-    while isinstance(module, Switch | BaseTunerLayer):
+    while isinstance(module, Switch | Composed | BaseTunerLayer):
         module = module.base if isinstance(module, Switch) else _base_of(module)
     return module

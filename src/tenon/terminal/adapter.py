@@ -11,12 +11,39 @@ from rich.text import Text
 from tenon.adapters.manifest import Manifest, TensorSpec
 from tenon.plan.planfile import toml
 from tenon.terminal.number import count, size
-from tenon.terminal.sheet import heading, page, sheet
+from tenon.terminal.sheet import heading, notes, page, sheet
+from tenon.verbs.compose import Written
+
+TOLD = ("method", "density", "seed", "head", "rank")
 
 
 def adapter_page(manifest: Manifest) -> RenderableType:
     """Lay out what was trained, on which base, and how it reads a row."""
     return page(_facts(manifest), _settings(manifest))
+
+
+def written_page(made: Written) -> RenderableType:
+    """Lay out of what an adapter was composed, what was lost, and where it lies."""
+    manifest = made.manifest
+    rows = [
+        (parent.name, parent.kind, f"{parent.weight:g}", parent.digest[:12])
+        for parent in manifest.parents
+    ]
+    told = [f"{name} {value}" for name, value in manifest.composed.items() if name in TOLD]
+    worst = max(made.errors, key=lambda module: made.errors[module], default="")
+    lost = "exact: nothing was cut off"
+    if made.error:
+        lost = (
+            f"cutting to rank {manifest.composed['rank']} took {made.error:.2%} of the change; "
+            f"most at {worst}, {made.errors[worst]:.2%}"
+        )
+    return page(
+        heading(manifest.name, manifest.kind),
+        Text(str(manifest.composed["composition"])),
+        sheet("adapter", "kind", "weight", "digest", rows=rows, numbers=("weight",)),
+        notes([", ".join(told), lost]),
+        sheet("", "", rows=[(Text("adapter", style="dim"), Text(str(made.folder)))]),
+    )
 
 
 def _facts(manifest: Manifest) -> RenderableType:
@@ -37,6 +64,7 @@ def _facts(manifest: Manifest) -> RenderableType:
         ("longest row", f"{count(manifest.text.max_tokens)} tokens"),
         ("weights", f"{count(parameters)} parameters, {size(weight)}"),
         ("verdict", str(manifest.report.get("verdict", ""))),
+        ("composed of", str(manifest.composed.get("composition", ""))),
         ("written by", f"Tenon {manifest.tenon}"),
     ]
     rows = [(Text(name, style="dim"), Text(text)) for name, text in facts if text]

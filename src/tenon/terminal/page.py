@@ -26,6 +26,7 @@ PAGES = {
     "Runs": "run:runs_page",
     "RunView": "run:view_page",
     "Starter": "lists:starter_page",
+    "Written": "adapter:written_page",
     "tuple of Findings": "findings:several_page",
     "tuple of Kind": "lists:kinds_page",
     "tuple of Plan": "preview:plans_page",

@@ -3,57 +3,31 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tenon.core.errors import DataError, FileError, TenonError
+from tenon.adapters.expression import is_expression
+from tenon.core.errors import DataError, FileError, PlanError, TenonError
 from tenon.core.progress import Progress
 from tenon.data.example import Example
 from tenon.data.load import load as load_data
-from tenon.data.reading import open_reading
-from tenon.data.script import script_of
 from tenon.evaluate import baselines as baseline
 from tenon.evaluate.answerer import Answerer
 from tenon.evaluate.baselines import Baselines
 from tenon.evaluate.exam import EXAMS, Exam
-from tenon.evaluate.overlap import tokenizer_of
 from tenon.evaluate.report import Report
 from tenon.evaluate.report import report as make_report
-from tenon.evaluate.settings import BY_TASK, EvaluateSettings
+from tenon.evaluate.settings import EvaluateSettings
 from tenon.evaluate.write_rivals import shots_of
 from tenon.plan.plan import Plan
-from tenon.text.renderers import ANSWERS
-from tenon.text.tokens import Tokens, collect
-from tenon.verbs.home import adapter_folder, refuse_own, run_of, same_source
+from tenon.text.tokens import collect
+from tenon.verbs.asked import PART, Asked, other_rows, settings_of, settled
+from tenon.verbs.contest import contest
+from tenon.verbs.home import adapter_folder, refuse_own, run_of
 from tenon.verbs.names import Names
 from tenon.verbs.outcome import refuse_foreign_report, sizes, token_notes, write_report
 from tenon.verbs.predict import load_adapter
-
-PART = "test"
-
-
-@dataclass(frozen=True)
-class Asked:
-    """The rows that an adapter is judged on.
-
-    Args:
-        part: what they are called in the report.
-        tokens: of the rows.
-        notes: what was met, guessed and accepted.
-        names: how the report calls the files.
-        examples: give the rows themselves.
-        seen: ids of rows whose inputs train has too.
-    """
-
-    part: str
-    tokens: Tokens
-    notes: tuple[str, ...]
-    names: Names
-    examples: Callable[[], Iterable[Example]]
-    seen: frozenset[str] = frozenset()
 
 
 def evaluate(
@@ -62,35 +36,55 @@ def evaluate(
     out: Path | str | None = None,
     *,
     base: str = "",
+    head: str = "",
     progress: Progress | None = None,
 ) -> Report:
     """Report how good an adapter is, against the baselines of its run where they are at hand.
 
+    A composition of adapters is compared with each of them instead.
+
     Args:
-        target: a run or an adapter directory.
+        target: a run, an adapter directory, or a composition of these.
         data: `path[#member]` of labelled rows, however few, whose labels the adapter has; by
             default the test part of the run, or its dev part where it has no test.
         out: folder for the report's files; nothing is written without it.
         base: where the base is now, if not under the name it was trained on.
+        head: of a composition, the adapter whose head is taken.
+        progress: told of every stage.
 
     Raises:
+        PlanError: the composition is refused.
         RunError: the run has no adapter yet, or `out` holds something else.
         AdapterError: the adapter cannot be trusted.
         DataError: the rows cannot be used, or there are none to evaluate on.
         FileError: something is not there, or `out` lies among the files of a run or an adapter.
     """
-    folder = adapter_folder(target)
+    if is_expression(str(target)) and not Path(target).exists():
+        return contest(str(target), data, out, base=base, head=head, progress=progress)
+    if head:
+        raise PlanError(f"--head {head}: has no effect on an adapter alone, whose head is its own")
     if out is not None:
         refuse_own(Path(out))
         refuse_foreign_report(Path(out))
+    return _evaluated(target, data, out, base, progress)
+
+
+def _evaluated(
+    target: Path | str,
+    data: Path | str | None,
+    out: Path | str | None,
+    base: str,
+    progress: Progress | None,
+) -> Report:
+    folder = adapter_folder(target)
     answerer = load_adapter(folder, base)
     found = run_of(folder, answerer.manifest.plan_digest)
     run, plan = found or (None, None)
     if progress:
         progress.start("reading", None)
-    asked = _own(answerer, plan, folder) if data is None else _other(answerer, plan, str(data))
+    asked = _own(answerer, plan, folder) if data is None else other_rows(answerer, plan, str(data))
     known = baseline.load(run) if run else None
-    settings = _settled(plan.evaluate if plan else _settings(answerer.manifest.task), asked)
+    settings = settled(plan.evaluate if plan else settings_of(answerer.manifest.task), asked)
     shots, unasked = _shots(plan, settings)
     exam = answerer.exam(settings, plan.seed if plan else 0, shots)
     answers, rivals = _answers(answerer, exam, known, asked, settings, progress)
@@ -105,13 +99,17 @@ def evaluate(
         notes=[*_notes(asked, exam, answers, fitted=known is not None), *unasked],
         seed=plan.seed if plan else 0,
         seen_in_train=asked.seen,
-        title=f"{answerer.manifest.name} ({answerer.manifest.kind}) on "
-        + (str(data) if data else f"its {asked.part} part"),
+        title=_title(answerer, data, asked.part),
         command=_command(target, data, out, base),
     )
     if out is not None:
         write_report(report, answers, Path(out))
     return report
+
+
+def _title(answerer: Answerer, data: Path | str | None, part: str) -> str:
+    where = str(data) if data else f"its {part} part"
+    return f"{answerer.manifest.name} ({answerer.manifest.kind}) on {where}"
 
 
 def _notes(asked: Asked, exam: Exam, answers: Any, *, fitted: bool) -> list[str]:
@@ -123,21 +121,6 @@ def _notes(asked: Asked, exam: Exam, answers: Any, *, fitted: bool) -> list[str]
         *(f"{asked.part}: {note}" for note in exam.notes(answers)),
         *([] if fitted or exam.rivals else [lacking]),
     ]
-
-
-def _settings(task: str) -> EvaluateSettings:
-    """Give the settings of a task, for an adapter whose plan is not at hand."""
-    own = BY_TASK[task]
-    return EvaluateSettings(scorers=own.scorers, against=own.baselines)
-
-
-def _settled(settings: EvaluateSettings, asked: Asked) -> EvaluateSettings:
-    """Give the settings with how answers are parted into words, where no plan has settled it."""
-    if settings.bleu_tokenizer != "auto":
-        return settings
-    golds = (example.gold for example in asked.examples())
-    texts = (gold[0] for gold in golds if isinstance(gold, tuple) and isinstance(gold[0], str))
-    return settings.model_copy(update={"bleu_tokenizer": tokenizer_of(script_of(texts))})
 
 
 def _shots(plan: Plan | None, settings: EvaluateSettings) -> tuple[tuple[Example, ...], list[str]]:
@@ -170,21 +153,6 @@ def _own(answerer: Answerer, plan: Plan | None, folder: Path) -> Asked:
     seen = parts.shared_ids if plan.data.overlap == "keep" else frozenset[str]()
     tokens = collect(parts.examples(part), answerer.renderer)
     return Asked(part, tokens, tuple(notes), names, partial(parts.examples, part), seen)
-
-
-def _other(answerer: Answerer, plan: Plan | None, data: str) -> Asked:
-    """Give the rows of a source."""
-    manifest = answerer.manifest
-    named = [label for label in manifest.labels if "-" in label]
-    labels = tuple(dict.fromkeys(label.partition("-")[2] for label in named))
-    known = manifest.labels if manifest.text.units in ("rows", ANSWERS) else labels
-    reading = open_reading(data, manifest.columns, known, task=manifest.task)
-    notes = list(reading.notes)
-    for part, why in (("train", "learned from"), ("dev", "was chosen on")):
-        if plan is not None and same_source(data, getattr(plan.data, part)):
-            notes.append(f"these are the rows that the adapter {why}, so its scores flatter")
-    tokens = collect(reading.examples(), answerer.renderer)
-    return Asked(PART, tokens, tuple(notes), Names({}), reading.examples)
 
 
 def _answers(

@@ -1,0 +1,71 @@
+"""Asked: the rows that an adapter or a composition is judged on, and how."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from tenon.data.example import Example
+from tenon.data.reading import open_reading
+from tenon.data.script import script_of
+from tenon.evaluate.answerer import Answerer
+from tenon.evaluate.overlap import tokenizer_of
+from tenon.evaluate.settings import BY_TASK, EvaluateSettings
+from tenon.plan.plan import Plan
+from tenon.text.renderers import ANSWERS
+from tenon.text.tokens import Tokens, collect
+from tenon.verbs.home import same_source
+from tenon.verbs.names import Names
+
+PART = "test"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The rows that an adapter is judged on.
+
+    Args:
+        part: what they are called in the report.
+        tokens: of the rows.
+        notes: what was met, guessed and accepted.
+        names: how the report calls the files.
+        examples: give the rows themselves.
+        seen: ids of rows whose inputs train has too.
+    """
+
+    part: str
+    tokens: Tokens
+    notes: tuple[str, ...]
+    names: Names
+    examples: Callable[[], Iterable[Example]]
+    seen: frozenset[str] = frozenset()
+
+
+def settings_of(task: str) -> EvaluateSettings:
+    """Give the settings of a task, for an adapter whose plan is not at hand."""
+    own = BY_TASK[task]
+    return EvaluateSettings(scorers=own.scorers, against=own.baselines)
+
+
+def settled(settings: EvaluateSettings, asked: Asked) -> EvaluateSettings:
+    """Give the settings with how answers are parted into words, where no plan has settled it."""
+    if settings.bleu_tokenizer != "auto":
+        return settings
+    golds = (example.gold for example in asked.examples())
+    texts = (gold[0] for gold in golds if isinstance(gold, tuple) and isinstance(gold[0], str))
+    return settings.model_copy(update={"bleu_tokenizer": tokenizer_of(script_of(texts))})
+
+
+def other_rows(answerer: Answerer, plan: Plan | None, data: str) -> Asked:
+    """Give the rows of a source."""
+    manifest = answerer.manifest
+    named = [label for label in manifest.labels if "-" in label]
+    labels = tuple(dict.fromkeys(label.partition("-")[2] for label in named))
+    known = manifest.labels if manifest.text.units in ("rows", ANSWERS) else labels
+    reading = open_reading(data, manifest.columns, known, task=manifest.task)
+    notes = list(reading.notes)
+    for part, why in (("train", "learned from"), ("dev", "was chosen on")):
+        if plan is not None and same_source(data, getattr(plan.data, part)):
+            notes.append(f"these are the rows that the adapter {why}, so its scores flatter")
+    tokens = collect(reading.examples(), answerer.renderer)
+    return Asked(PART, tokens, tuple(notes), Names({}), reading.examples)
