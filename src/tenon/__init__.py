@@ -3,8 +3,8 @@
 Every verb is a function here and a command of the same name. Nothing heavy is
 imported until a verb is called.
 
-`train` and `plan` are at once verbs and floors: the packages `tenon.train` and
-`tenon.plan` hold the code, and calling one of them is the verb.
+`train`, `plan` and `export` are at once verbs and floors: the packages `tenon.train`, `tenon.plan`
+and `tenon.export` hold the code, and calling one of them is the verb.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tenon.verbs.check import check as check
     from tenon.verbs.demo import demo as demo
     from tenon.verbs.eval import evaluate as eval  # noqa: F401 # pyright: ignore[reportUnusedImport]
+    from tenon.verbs.export import export as export
     from tenon.verbs.init import init as init
     from tenon.verbs.plan import plan as plan
     from tenon.verbs.predict import load_adapter as load_adapter
@@ -36,6 +37,7 @@ HOMES = {
     "check": "tenon.verbs.check:check",
     "demo": "tenon.verbs.demo:demo",
     "eval": "tenon.verbs.eval:evaluate",
+    "export": "tenon.verbs.export:export",
     "init": "tenon.verbs.init:init",
     "load_adapter": "tenon.verbs.predict:load_adapter",
     "plan": "tenon.verbs.plan:plan",

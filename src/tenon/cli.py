@@ -248,6 +248,30 @@ def _tell(piece: str) -> None:
 
 
 @app.command()
+def export(
+    adapter: Annotated[Path, typer.Argument(metavar="ADAPTER")],
+    *,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder to write.")],
+    to: Annotated[str, typer.Option("--to", help="merged, or peft.")] = "merged",
+    base: Base = "",
+    dtype: Annotated[
+        str, typer.Option("--dtype", help="Number format of a merged model; auto: the base's.")
+    ] = "auto",
+    shard_size: Annotated[
+        str, typer.Option("--shard-size", help="Largest file of a merged model.")
+    ] = "5GB",
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write files that other tools read, verified by their scores before it says done."""
+    with bar(silent=json or quiet) as progress:
+        written = _verb("export")(
+            adapter, out, to=to, base=base, dtype=dtype, shard_size=shard_size, progress=progress
+        )
+    emit(written, json=json, quiet=quiet)
+
+
+@app.command()
 def show(
     what: Annotated[
         str,

@@ -219,10 +219,16 @@ def _parts(adapter: Adapter) -> dict[str, dict[str, torch.Tensor]]:
     }
     if head is None:
         return {WEIGHTS: _packed(named)}
-    parts = ("weight", "bias") if head.has_bias else ("weight",)
-    for part in parts:
-        named[f"{PEFT_PREFIX}{head.name}.{part}"] = adapter.head[part]
+    for part, tensor in head_of(adapter.head, has_bias=head.has_bias).items():
+        named[f"{PEFT_PREFIX}{head.name}.{part}"] = tensor
     return {WEIGHTS: _packed(named)}
+
+
+def head_of(
+    head: Mapping[str, torch.Tensor], *, has_bias: bool
+) -> dict[str, torch.Tensor]:
+    """Give the tensors of a linear layer that our head is in transformers."""
+    return {part: head[part] for part in (("weight", "bias") if has_bias else ("weight",))}
 
 
 def _trunk_prefix(manifest: Manifest) -> str:

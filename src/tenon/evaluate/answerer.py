@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from peft import PeftModel
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from tenon.adapters import pack
 from tenon.adapters.fingerprint import fingerprint
 from tenon.adapters.manifest import Manifest
-from tenon.adapters.pack import Adapter
 from tenon.core.errors import AdapterError, DataError, RequestError
 from tenon.core.progress import Progress
 from tenon.data.example import Example, content_id
 from tenon.evaluate.exam import Exam, exam_of
+from tenon.evaluate.merged import Proof
+from tenon.evaluate.merged import merge as fold
 from tenon.evaluate.probes import prove
 from tenon.evaluate.settings import EvaluateSettings
 from tenon.model import trunk as trunks
 from tenon.model.attach import restore, unchanged_random_state
-from tenon.model.base import locate
+from tenon.model.base import Base, locate
 from tenon.model.head import Head
 from tenon.model.model import Model
 from tenon.model.models import model_for
@@ -31,6 +36,7 @@ from tenon.text.tokenizer import load_tokenizer
 from tenon.text.tokens import Tokens, collect
 
 BATCH_TOKENS = 16_384
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 
 @dataclass(frozen=True)
@@ -41,11 +47,24 @@ class Answerer:
         manifest: the adapter's.
         model: base, adapter and head, in evaluation mode.
         renderer: as in training.
+        proof: of an adapter that is merged, how near its scores stayed; else None.
     """
 
     manifest: Manifest
     model: Model
     renderer: Renderer
+    proof: Proof | None = None
+
+    def merge(self) -> Answerer:
+        """Fold the adapter into the base's weights; what is given answers from these alone.
+
+        Raises:
+            AdapterError: its kind cannot be merged, it has been merged before, or the scores
+                change by more than the number format allows. Once the weights have been changed,
+                the message says so, and the adapter must be loaded again.
+        """
+        model, proof = fold(self.manifest, self.model, self.renderer)
+        return replace(self, model=model, proof=proof)
 
     def predict(self, texts: Sequence[str] | Sequence[tuple[str, str]]) -> list[Any]:
         """Answer texts, or pairs of texts, in their order.
@@ -112,12 +131,15 @@ class Answerer:
             )
 
 
-def open_answerer(folder: Path, base: str = "", device: str = "auto") -> Answerer:
+def open_answerer(
+    folder: Path, base: str = "", device: str = "auto", *, dtype: Dtype = "auto"
+) -> Answerer:
     """Load an adapter directory with its base, and prove that it answers as when it was written.
 
     Args:
         folder: the adapter directory.
         base: the base's folder, package or hub id; by default the name the adapter was trained on.
+        dtype: number format of the base in memory.
 
     Raises:
         AdapterError: the directory is damaged, belongs to another base, or does not give the
@@ -128,13 +150,41 @@ def open_answerer(folder: Path, base: str = "", device: str = "auto") -> Answere
     located = locate(base or manifest.base.name, manifest.base.revision)
     print_of_base = fingerprint(located.folder, located.name, located.revision)
     adapter = pack.read(folder, print_of_base)
-    settings = ModelSettings(device=device)
-    pooler = manifest.pooling.mode == "pooler"
-    text, tokenizer = manifest.text, load_tokenizer(located.folder)
-    speak(tokenizer, text.source_language, text.target_language)
-    first = lead(tokenizer) if manifest.writes else ()
-    trunk = trunks.load(located, settings, pooler=pooler, writes=manifest.writes, lead=first)
-    model = _model(trunk, adapter)
+    tokenizer = tokenizer_for(manifest, located)
+    settings = ModelSettings(device=device, dtype=dtype)
+    trunk = trunk_for(manifest, located, settings, tokenizer)
+    model = headed(manifest, trunk, restore(trunk, adapter), adapter.head)
+    renderer = renderer_for(manifest, tokenizer, seq2seq=trunk.seq2seq)
+    _refuse_other_template(folder, manifest, renderer)
+    prove(folder, manifest, model, renderer)
+    return Answerer(manifest, model, renderer)
+
+
+def tokenizer_for(manifest: Manifest, base: Base) -> PreTrainedTokenizerBase:
+    """Give the tokenizer of a base, which knows the languages that an adapter writes in."""
+    tokenizer = load_tokenizer(base.folder)
+    speak(tokenizer, manifest.text.source_language, manifest.text.target_language)
+    return tokenizer
+
+
+def trunk_for(
+    manifest: Manifest, base: Base, settings: ModelSettings, tokenizer: PreTrainedTokenizerBase
+) -> trunks.Trunk:
+    """Load as much of a base as an adapter needs."""
+    pooler, writes = manifest.pooling.mode == "pooler", manifest.writes
+    first = lead(tokenizer) if writes else ()
+    return trunks.load(base, settings, pooler=pooler, writes=writes, lead=first)
+
+
+def renderer_for(
+    manifest: Manifest, tokenizer: PreTrainedTokenizerBase, *, seq2seq: bool
+) -> Renderer:
+    """Give the renderer that an adapter's rows were written by.
+
+    Args:
+        seq2seq: whether an encoder reads the prompt and a decoder writes the answer.
+    """
+    text = manifest.text
     reading = Reading(
         manifest.labels,
         text.max_tokens,
@@ -143,12 +193,32 @@ def open_answerer(folder: Path, base: str = "", device: str = "auto") -> Answere
         answer_tokens=text.answer_tokens,
         template=text.template or "auto",
         instruction=text.instruction,
-        seq2seq=trunk.seq2seq,
+        seq2seq=seq2seq,
     )
-    renderer = RENDERINGS.get(manifest.task).make(tokenizer, reading)
-    _refuse_other_template(folder, manifest, renderer)
-    prove(folder, manifest, model, renderer)
-    return Answerer(manifest, model, renderer)
+    return RENDERINGS.get(manifest.task).make(tokenizer, reading)
+
+
+def headed(
+    manifest: Manifest,
+    trunk: trunks.Trunk,
+    peft: PeftModel | None,
+    tensors: Mapping[str, Tensor],
+) -> Model:
+    """Put trunk, adapter and head together, in evaluation mode.
+
+    Args:
+        peft: the PEFT model around the trunk, or None for the trunk as it is.
+        tensors: `weight` [L, D] and `bias` [L] of the head; none where it is the base's own.
+    """
+    if manifest.writes:
+        return model_for(manifest.task, trunk, peft, None, manifest.pooling.mode).eval()
+    labels = len(manifest.labels)
+    with unchanged_random_state():
+        head = Head(trunk.hidden_size, labels, normalize=manifest.pooling.normalize, bias=True)
+    head.linear.load_state_dict(dict(tensors))
+    head.requires_grad_(requires_grad=False)
+    head.constants = manifest.constants
+    return model_for(manifest.task, trunk, peft, head, manifest.pooling.mode).eval()
 
 
 def _refuse_other_template(folder: Path, manifest: Manifest, renderer: Renderer) -> None:
@@ -159,20 +229,6 @@ def _refuse_other_template(folder: Path, manifest: Manifest, renderer: Renderer)
             f"{folder}: was trained with another chat template ({manifest.text.template_digest[:8]}"
             f"…) than this base has ({here[:8] or 'none'}…); load the base it was trained on"
         )
-
-
-def _model(trunk: trunks.Trunk, adapter: Adapter) -> Model:
-    manifest = adapter.manifest
-    peft = restore(trunk, adapter)
-    if manifest.writes:
-        return model_for(manifest.task, trunk, peft, None, manifest.pooling.mode).eval()
-    labels = len(manifest.labels)
-    with unchanged_random_state():
-        head = Head(trunk.hidden_size, labels, normalize=manifest.pooling.normalize, bias=True)
-    head.linear.load_state_dict(adapter.head)
-    head.requires_grad_(requires_grad=False)
-    head.constants = manifest.constants
-    return model_for(manifest.task, trunk, peft, head, manifest.pooling.mode).eval()
 
 
 def _examples(texts: object) -> list[Example]:

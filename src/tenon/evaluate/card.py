@@ -51,19 +51,20 @@ def card(manifest: Manifest, report: Report) -> str:
             "",
             *_with_tenon(manifest),
             *_without_tenon(manifest),
-            *_from_scores(manifest),
-            *_labels(manifest),
+            *from_scores(manifest),
+            *labels_of(manifest),
         ]
     )
 
 
-def _labels(manifest: Manifest) -> list[str]:
+def labels_of(manifest: Manifest) -> list[str]:
+    """Give the names of the labels in their order."""
     if not manifest.labels:
         return []
     return ["## Labels", "", ", ".join(f"`{label}`" for label in manifest.labels), ""]
 
 
-def _from_scores(manifest: Manifest) -> list[str]:
+def from_scores(manifest: Manifest) -> list[str]:
     """Say how logits become answers, where that takes more than the largest one."""
     constants = manifest.constants
     if "mean" in constants:

@@ -17,6 +17,7 @@ from rich.text import Text
 PAGES = {
     "Answered": "run:answered_page",
     "Demonstration": "run:demo_page",
+    "Exported": "exported:exported_page",
     "Findings": "findings:findings_page",
     "Manifest": "adapter:adapter_page",
     "Plan": "preview:settings_table",
