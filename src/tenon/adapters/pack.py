@@ -224,9 +224,7 @@ def _parts(adapter: Adapter) -> dict[str, dict[str, torch.Tensor]]:
     return {WEIGHTS: _packed(named)}
 
 
-def head_of(
-    head: Mapping[str, torch.Tensor], *, has_bias: bool
-) -> dict[str, torch.Tensor]:
+def head_of(head: Mapping[str, torch.Tensor], *, has_bias: bool) -> dict[str, torch.Tensor]:
     """Give the tensors of a linear layer that our head is in transformers."""
     return {part: head[part] for part in (("weight", "bias") if has_bias else ("weight",))}
 

@@ -17,7 +17,7 @@ from tenon.adapters.manifest import Manifest
 from tenon.core.errors import AdapterError
 from tenon.evaluate.exam import EXAMS
 from tenon.evaluate.probes import rendered, scores
-from tenon.model.merge import TOLERANCE, Folded, merge_modules, relative
+from tenon.model.merge import TOLERANCE, Folded, adapted, merge_modules, relative
 from tenon.model.model import Model
 from tenon.model.models import model_for
 from tenon.text.render import Renderer
@@ -124,9 +124,9 @@ def refuse_far(name: str, proof: Proof, what: str) -> None:
         )
     if proof.error > max(LOST * proof.change, EXACT):
         raise AdapterError(
-            f"adapter {name}: {what}, its scores differ by {proof.error:.1e} of their size, and the "
-            f"adapter changes them by {proof.change:.1e} in all: rounding to {proof.dtype} loses "
-            f"it. The modules that differ most: {told or 'none'}. Export with --dtype float32"
+            f"adapter {name}: {what}, its scores differ by {proof.error:.1e} of their size, and "
+            f"the adapter changes them by {proof.change:.1e} in all: rounding to {proof.dtype} "
+            f"loses it. The modules that differ most: {told or 'none'}. Export with --dtype float32"
         )
 
 
@@ -144,7 +144,7 @@ def same_scores(name: str, proof: Proof, expected_BL: Tensor, found_BL: Tensor) 
         raise AdapterError(
             f"adapter {name}: the files that were written give other scores when they are read "
             f"again (they differ by {error:.1e} of their size, {proof.dtype} allows "
-            f"{proof.tolerance:.0e}); nothing was kept. Please report this with the name of the base"
+            f"{proof.tolerance:.0e}); nothing was kept. Please report this, with the base's name"
         )
     return error
 
@@ -156,7 +156,7 @@ def _mergeable(manifest: Manifest, model: Model) -> PeftModel:
             f"adapter {manifest.name}: {kind.name} cannot be merged: {kind.mergeable_why}; keep it "
             "as an adapter (tenon export --to peft)"
         )
-    if model.peft is None:
+    if model.peft is None or not adapted(model.trunk.model):
         raise AdapterError(
             f"adapter {manifest.name}: has been merged already; load adapter and base again"
         )

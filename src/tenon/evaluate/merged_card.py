@@ -8,6 +8,7 @@ from tenon.adapters.manifest import Manifest
 from tenon.evaluate.card import HUB_NAMES, POOLED, from_scores, labels_of
 from tenon.evaluate.merged import Proof
 
+
 def merged_card(manifest: Manifest, proof: Proof, factory: str) -> str:
     """Give the card: what was merged, how near it stayed, and how to load it.
 

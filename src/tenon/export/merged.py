@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import safetensors.torch
 import torch
@@ -27,9 +27,10 @@ from tenon.model.base import Base
 from tenon.model.head import Head
 from tenon.model.settings import ModelSettings
 
+Problem = Literal["single_label_classification", "multi_label_classification", "regression"]
 TOKENIZER_FILES = ("tokenizer.json", "chat_template.jinja", *SLOW_TOKENIZERS)
 OF_WRITING = "generation_config.json"
-PROBLEMS = {
+PROBLEMS: dict[str, Problem] = {
     "text-classification": "single_label_classification",
     "multi-label-classification": "multi_label_classification",
     "text-regression": "regression",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from tenon.adapters.directory import CARD, CONFIG, HEAD, WEIGHTS
 from tenon.evaluate.merged import Proof, proof_texts, same_scores
@@ -33,7 +33,7 @@ def write(order: Order, folder: Path) -> Written:
             shutil.copyfile(order.adapter / name, folder / name)
     named: Any = str(dtype).removeprefix("torch.")
     proof = Proof(named, TOLERANCE[dtype], 0.0, 0.0, (), len(texts))
-    settings = ModelSettings(device=device, dtype=cast(Any, named))
+    settings = ModelSettings(device=device, dtype=named)
     found_BL = scores_again(manifest, order.base, settings, adapter=folder)
     error = same_scores(manifest.name, proof, expected_BL, found_BL)
     return Written(proof, error, "PeftModel.from_pretrained")
