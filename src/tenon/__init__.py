@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tenon.verbs.adopt import import_adapter as import_adapter
     from tenon.verbs.chat import chat as chat
     from tenon.verbs.check import check as check
     from tenon.verbs.demo import demo as demo
@@ -38,6 +39,7 @@ HOMES = {
     "demo": "tenon.verbs.demo:demo",
     "eval": "tenon.verbs.eval:evaluate",
     "export": "tenon.verbs.export:export",
+    "import_adapter": "tenon.verbs.adopt:import_adapter",
     "init": "tenon.verbs.init:init",
     "load_adapter": "tenon.verbs.predict:load_adapter",
     "plan": "tenon.verbs.plan:plan",

@@ -271,6 +271,33 @@ def export(
     emit(written, json=json, quiet=quiet)
 
 
+@app.command(name="import")
+def adopt(
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="Folder of an adapter.")],
+    *,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The adapter directory to write.")],
+    base: Annotated[
+        str, typer.Option("--base", help="Its base, if not the one it names.", show_default=False)
+    ] = "",
+    name: Annotated[str, typer.Option("--name", help="What to call it.", show_default=False)] = "",
+    labels: Annotated[
+        str,
+        typer.Option(
+            "--labels", help="Its labels in the head's order: glad,sad.", show_default=False
+        ),
+    ] = "",
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Take in an adapter of PEFT or AdapterHub."""
+    named = [label.strip() for label in labels.split(",") if label.strip()]
+    with bar(silent=json or quiet) as progress:
+        imported = tenon.import_adapter(
+            source, out, base=base, name=name, labels=named, progress=progress
+        )
+    emit(imported, json=json, quiet=quiet)
+
+
 @app.command()
 def show(
     what: Annotated[

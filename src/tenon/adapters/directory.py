@@ -12,7 +12,7 @@ import re
 import stat
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import safetensors
 import safetensors.torch
@@ -293,12 +293,26 @@ def parse_json(where: Path, data: bytes) -> dict[str, Any]:
         AdapterError: they are not one.
     """
     try:
-        value = json.loads(data.decode("utf-8"))
+        value = json.loads(data.decode("utf-8"), object_pairs_hook=_once, parse_constant=_refused)
     except (ValueError, RecursionError) as error:
         raise AdapterError(f"{where}: not JSON ({error}); copy the folder again") from error
     if not isinstance(value, dict):
         raise AdapterError(f"{where}: holds a {type(value).__name__}; expected an object")
     return cast(dict[str, Any], value)
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Make an object whose keys stand once: of two values, readers would take one each."""
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = sorted({key for key in keys if keys.count(key) > 1})
+        raise ValueError(f"the key {', '.join(map(repr, twice))} stands twice in one object")
+    return value
+
+
+def _refused(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no number of JSON")
 
 
 def _plain(value: object) -> dict[str, Any]:

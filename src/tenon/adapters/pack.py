@@ -158,6 +158,8 @@ def _check_head(adapter: Adapter, where: str, faults: Faults) -> None:
         return
     labels, hidden = len(adapter.manifest.labels), adapter.manifest.base.hidden_size
     shapes = {"weight": (labels, hidden), "bias": (labels,)}
+    if adapter.manifest.pooling.dense:
+        shapes |= {"dense.weight": (hidden, hidden), "dense.bias": (hidden,)}
     for key in sorted({*adapter.head, *shapes}):
         tensor, shape = adapter.head.get(key), shapes.get(key)
         if tensor is None or shape is None:

@@ -214,8 +214,10 @@ def headed(
         return model_for(manifest.task, trunk, peft, None, manifest.pooling.mode).eval()
     labels = len(manifest.labels)
     with unchanged_random_state():
-        head = Head(trunk.hidden_size, labels, normalize=manifest.pooling.normalize, bias=True)
-    head.linear.load_state_dict(dict(tensors))
+        form = manifest.pooling
+        size, scaled = trunk.hidden_size, form.normalize
+        head = Head(size, labels, normalize=scaled, bias=True, dense=form.dense)
+    head.put(tensors)
     head.requires_grad_(requires_grad=False)
     head.constants = manifest.constants
     return model_for(manifest.task, trunk, peft, head, manifest.pooling.mode).eval()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from tenon.adapters.manifest import Manifest
-from tenon.evaluate.card import HUB_NAMES, POOLED, from_scores, labels_of
+from tenon.evaluate.card import HUB_NAMES, POOLED, changes, from_scores, labels_of
 from tenon.evaluate.merged import Proof
 
 
@@ -51,6 +51,7 @@ def _front(manifest: Manifest) -> list[str]:
 
 def _use(manifest: Manifest, factory: str) -> list[str]:
     own = ["from safetensors.torch import load_file"] if manifest.layout == "trunk" else []
+    own = ["import torch", *own] if manifest.pooling.dense else own
     load = [
         "```python",
         *own,
@@ -64,7 +65,7 @@ def _use(manifest: Manifest, factory: str) -> list[str]:
     mode = manifest.pooling.mode
     pooled = POOLED.get(mode, "hidden_TD  # every token is read for itself")
     pooled = pooled.replace("model.base_model.model.", "model.")
-    scaled = ["vector_D = vector_D / vector_D.norm()"] if manifest.pooling.normalize else []
+    scaled = changes(manifest)
     logits = 'logits_L = head["weight"] @ vector_D + head["bias"]'
     if mode == "tokens":
         pooled, scaled = pooled.split("  #")[0], []

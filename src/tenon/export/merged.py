@@ -80,13 +80,9 @@ def _plain(merged: Answerer) -> PreTrainedModel:
     setattr(whole, known.prefix, trunk.model)
     head = cast(Head, merged.model.head)
     linear = nn.Linear(trunk.hidden_size, len(labels), bias=known.has_bias, dtype=trunk.model.dtype)
-    linear.load_state_dict(head_of(_tensors(head), has_bias=known.has_bias))
+    linear.load_state_dict(head_of(head.tensors(), has_bias=known.has_bias))
     setattr(whole, known.name, linear)
     return whole
-
-
-def _tensors(head: Head) -> dict[str, torch.Tensor]:
-    return {name: tensor.detach().cpu() for name, tensor in head.linear.state_dict().items()}
 
 
 def _save(model: PreTrainedModel, folder: Path, shard_size: str) -> None:
@@ -101,7 +97,7 @@ def _save(model: PreTrainedModel, folder: Path, shard_size: str) -> None:
 
 def _save_head(merged: Answerer, folder: Path) -> None:
     """Write the head that no class of transformers has, in the form of an adapter's directory."""
-    data = safetensors.torch.save(_tensors(cast(Head, merged.model.head)))
+    data = safetensors.torch.save(cast(Head, merged.model.head).tensors())
     (folder / HEAD).write_bytes(data)
 
 

@@ -1,13 +1,15 @@
-"""Exported page: what an adapter was written as, and how near its scores stayed."""
+"""Exported page: what an adapter was written as, and what was taken in."""
 
 from __future__ import annotations
 
 from rich.console import RenderableType
 from rich.text import Text
 
+from tenon.terminal.adapter import adapter_page
 from tenon.terminal.number import size
 from tenon.terminal.report import paths
-from tenon.terminal.sheet import heading, page, sheet
+from tenon.terminal.sheet import heading, notes, page, sheet
+from tenon.verbs.adopt import Imported
 from tenon.verbs.export import Exported
 
 SHOWN_MODULES = 3
@@ -34,4 +36,14 @@ def exported_page(written: Exported) -> RenderableType:
         sheet("", "", rows=rows),
         sheet("file", "size", rows=files, numbers=("size",)),
         paths([(written.to, str(written.out))]),
+    )
+
+
+def imported_page(imported: Imported) -> RenderableType:
+    """Lay out the adapter, what is not known of it, and where it lies."""
+    told = ("the base is not proven to be the one that it was trained on", *imported.notes)
+    return page(
+        adapter_page(imported.manifest),
+        notes(told),
+        paths([("adapter", str(imported.out))]),
     )

@@ -19,6 +19,7 @@ PAGES = {
     "Demonstration": "run:demo_page",
     "Exported": "exported:exported_page",
     "Findings": "findings:findings_page",
+    "Imported": "exported:imported_page",
     "Manifest": "adapter:adapter_page",
     "Plan": "preview:settings_table",
     "Preview": "preview:preview_page",
