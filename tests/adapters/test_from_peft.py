@@ -1,4 +1,4 @@
-"""Adapters that PEFT wrote: adopted, they compute what they computed there; or refused, with why."""
+"""Adapters that PEFT wrote: adopted, they compute what they did there; or refused, with why."""
 
 from __future__ import annotations
 
@@ -221,9 +221,9 @@ def test_half_precision_weights_become_float32(saved, tmp_path):
 
 @pytest.mark.parametrize("which", ["houlsby", "pfeiffer", "parallel", "adapterplus", "mad-x"])
 def test_a_bottleneck_of_ours_that_lost_its_manifest(which, folder_of, tmp_path):
+    from attached import FAMILY, TABLES
     from models import classifier as our_classifier
     from models import save
-    from attached import FAMILY, TABLES
 
     TABLES.setdefault(which, FAMILY[which])
     model = our_classifier(folder_of("bert"), which, pooling="pooler")
