@@ -25,7 +25,7 @@ from tenon.adapters.kind import KINDS, NAME
 from tenon.adapters.manifest import FORMAT, HEADS, TASK_TYPES, Manifest, TensorSpec
 from tenon.adapters.settings import AdapterSettings
 from tenon.core.errors import AdapterError, Faults, FileError, PlanError
-from tenon.core.files import reading
+from tenon.core.files import digest_of, reading
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
@@ -82,15 +82,22 @@ def read_manifest(folder: Path, names: set[str]) -> Manifest:
     """
     where = folder / MANIFEST
     if MANIFEST not in names:
-        what = "a PEFT adapter without" if CONFIG in names else "no adapter: it has no"
+        foreign = CONFIG in names
+        what = "a PEFT adapter without" if foreign else "no adapter: it has no"
         raise AdapterError(
             f"{folder}: is {what} {MANIFEST}; expected a folder that `tenon train` wrote"
+            + ("; take it in: tenon import" if foreign else "")
         )
     value = parse_json(where, _bytes(where, JSON_BYTES))
     if value.get("format") != FORMAT:
         raise AdapterError(
             f"{where}: format is {value.get('format')!r}, this Tenon reads {FORMAT}; "
             "upgrade Tenon, or write the adapter again"
+        )
+    if value.get("seal") != seal_of(value):
+        raise AdapterError(
+            f"{where}: has changed since it was written: it does not have the digest that it "
+            "states; copy the folder again"
         )
     try:
         manifest = Manifest.model_validate(value)
@@ -99,6 +106,11 @@ def read_manifest(folder: Path, names: set[str]) -> Manifest:
         raise AdapterError("\n".join(lines)) from error
     check_manifest(manifest, str(where))
     return manifest
+
+
+def seal_of(manifest: Mapping[str, Any]) -> str:
+    """Give the digest of a manifest's fields, which it states in `seal`."""
+    return digest_of({key: manifest[key] for key in manifest if key != "seal"})
 
 
 def check_manifest(manifest: Manifest, where: str) -> None:

@@ -119,6 +119,7 @@ class Manifest(Settings):
         proven: whether `base` is known to be what it was trained on. Of an adapter that was
             imported, it is what the importer named.
         origin: the format it was imported from; empty for an adapter that was trained here.
+        seal: sha256 of all else in the manifest; `pack.write` fills it in.
     """
 
     format: Literal[1] = FORMAT
@@ -144,6 +145,7 @@ class Manifest(Settings):
     files: dict[str, str] = {}
     proven: bool = True
     origin: Origin = ""
+    seal: str = ""
 
     @property
     def writes(self) -> bool:

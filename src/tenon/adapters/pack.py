@@ -87,7 +87,9 @@ def write(folder: Path, adapter: Adapter, *, card: str) -> Path:
             "files": {name: hashlib.sha256(named[name]).hexdigest() for name in sorted(named)},
         }
     )
-    text = json.dumps(sealed.model_dump(mode="json"), indent=2, ensure_ascii=False)
+    told = sealed.model_dump(mode="json")
+    told["seal"] = directory.seal_of(told)
+    text = json.dumps(told, indent=2, ensure_ascii=False)
     with folder_aside(folder) as beside:
         for name, content in {**named, MANIFEST: f"{text}\n".encode()}.items():
             (beside / name).write_bytes(content)
