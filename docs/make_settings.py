@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import tenon
+from tenon.adapters.architectures import SITES
 from tenon.adapters.kind import Kind
-from tenon.adapters.sites import SITES
 from tenon.core.files import write_text
 from tenon.core.manual import Setting
 from tenon.plan.planfile import toml
@@ -28,19 +28,32 @@ kind decides, the value is found before the run starts; `tenon plan` shows it. A
 not known, or that would have no effect in its plan, is refused."""
 ADAPTER = """## `[adapters.NAME]`
 
-A plan has exactly one such table. `kind` names the kind and `sites` the places; the other settings
-are the kind's. `sites` is a list of site names, or of globs over the names of linear layers and
-embeddings. If it is left out, the kind decides."""
+A plan file has one such table or several. `kind` names the kind and `sites` the places; the other
+settings are the kind's. Tables within it (`[adapters.NAME.data]`, and likewise `text`, `train` and
+`evaluate`) say what holds for this adapter instead of the file's own tables of these names. Several
+adapters are trained side by side, each into a run folder of its own, `runs/NAME`. [The
+kinds](kinds.md) are compared on a page of their own. `sites` is a list of site names, or of globs
+over the names of the modules that the kind can sit on, most often linear layers. If it is left out,
+the kind decides."""
 PRESETS = """A setting that is given replaces the preset's; `width` replaces `reduction`. The three
 last rows hold for bases that normalise after each block (BERT and its kin). In the others, presets
 with `original_ln_before` read the sum of the MLP's output and the residual, and add to it."""
 PLACES = """## Sites
 
-A site name means the same on every architecture. `attention` stands for its four sites and `mlp`
-for its three, as far as the base has them. The tables give the ends of the module names for the
-model types that Tenon knows; `#` is a layer's number. In other models the linear layers are told
-apart by their place and shape, and `tenon plan` shows what was found. The head is trained with
-every adapter and is no site. No kind of this release can be put on `layer`."""
+A site name means the same on every architecture. `attention` and `cross` stand for their four sites
+and `mlp` for its three, as far as the base has them; `linear` stands for all eleven, and `norms` is
+every normalisation layer of the base. In an encoder-decoder `attention` is the self-attention of
+both stacks and `cross` the attention of the decoder to the encoder's output; `encoder.attention` or
+`decoder.mlp.out` is a site of one stack alone. Where a base computes query, key and value in one
+layer (GPT-2, Phi-3, Falcon, GPT-NeoX, ModernBERT), each of the three names stands for that layer,
+once. A mixture of experts that keeps its experts together in one tensor (Qwen3-MoE) has no `mlp`,
+as no kind of this release can sit on such a tensor; `linear` is then its attention. On an embedding
+that also serves as the language-model head, an adapter changes what is read, not the head.
+
+The tables give the ends of the module names for the model types that Tenon knows; `#` is a layer's
+number. In other models the linear layers are told apart by their place and shape, and `tenon plan`
+shows what was found. The head is trained with every adapter and is no site. No kind of this release
+can be put on `layer`."""
 
 
 def page() -> str:
@@ -65,11 +78,12 @@ def _kind(kind: Kind) -> str:
     parts = [
         f"### `{kind.name}`: {kind.title}",
         f"{kind.summary} Source: {kind.paper}.",
-        f"Learning rate where none is given: {kind.learning_rate:g}. "
+        f"Learning rate where none is given: {kind.learning_rate:g} ({kind.rate_source}). "
         f"Can be merged: {'yes' if kind.mergeable else 'no'}, {kind.mergeable_why}. "
         f"Sites where none are given: {sites}.",
-        _settings(kind.manual()),
     ]
+    if kind.manual():
+        parts.append(_settings(kind.manual()))
     if kind.presets:
         parts += [f"#### Presets of `{kind.name}`\n\n{PRESETS}", _presets(kind)]
     return "\n\n".join(parts)

@@ -10,30 +10,59 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from peft import PeftType
 
-from attached import TABLES
+from attached import TABLES, attach
+from bases import tiny
 from tenon.adapters.bottleneck_faults import NORM_NAMES
-from tenon.adapters.bottleneck_kind import (
-    NORMS,
-    PARALLEL,
-    PRESETS,
-    BottleneckSettings,
-)
+from tenon.adapters.bottleneck_kind import NORMS, PARALLEL, PRESETS, BottleneckSettings
 from tenon.adapters.kind import KINDS, Kind, kind, settle
-from tenon.adapters.names import GROUPS, NAMES, WEIGHTED, members
-from tenon.adapters.peft_kinds import LoraSettings
+from tenon.adapters.lora_kinds import LoraSettings
+from tenon.adapters.names import GROUPS, NAMES, WEIGHTED, members, split
+from tenon.adapters.refused import REFUSED
 from tenon.core.errors import PlanError
 from tenon.core.registry import Registry
 from tenon.core.settings import Settings
 
 
-def test_both_kinds_of_this_release_are_registered_and_complete():
-    assert KINDS.names() == ["bottleneck.v1", "lora.v1"]
+def test_each_kind_is_registered_and_complete():
+    assert len(KINDS.names()) >= 30
     for name, found in KINDS:
-        assert found.name == name
+        assert found.name == name and name.endswith(".v1")
         assert found.summary.endswith(".") and found.paper and found.mergeable_why
-        assert 1e-5 < found.learning_rate < 1e-2
+        assert found.rate_source and 1e-4 < found.learning_rate <= 0.1
         assert found.sites(found.settings()) == found.default_sites
+        places = {split(each)[1] for site in found.default_sites for each in members(site)}
+        assert places <= set(found.places(found.settings()))
+        assert set(found.divides) <= set(found.settings.model_fields)
+        assert all(setting.meaning for setting in found.manual()), name
+
+
+def test_every_type_of_peft_is_a_kind_or_refused_with_a_reason():
+    made = {_made(name).peft_type for name, _ in KINDS if name != "bottleneck.v1"}
+    refused = {each.peft_type for each in REFUSED.values() if each.peft_type}
+    assert not made & refused
+    assert {peft_type.value for peft_type in PeftType} == {each.value for each in made} | refused
+    for name, each in REFUSED.items():
+        assert each.name == name and each.why and not each.why.endswith(".")
+        assert not each.instead or each.instead in KINDS.names()
+        assert f"{name}.v1" not in KINDS.names()
+
+
+def _made(name):
+    kind = KINDS.get(name)
+    return kind.config(kind.settings(), {}, _base("bert"))
+
+
+@pytest.mark.parametrize("name", ["adalora.v1", "AdaLoRA", "adalora", "prefix-tuning.v1", "pissa"])
+def test_a_refused_method_is_told_by_its_reason(name):
+    with pytest.raises(PlanError, match=r"^adapters.mood.kind: \S.* is refused: .*; take lora.v1"):
+        settle("mood", {"kind": name})
+
+
+def test_a_refused_method_without_another_names_none():
+    with pytest.raises(PlanError, match="no task here does that$"):
+        settle("mood", {"kind": "cartridge.v1"})
 
 
 @pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
@@ -47,7 +76,7 @@ def test_a_settled_table_settles_to_itself(table):
 def test_the_default_sites_follow_the_preset():
     assert settle("a", TABLES["houlsby"]).sites == ("attention.out", "mlp.out")
     assert settle("a", TABLES["pfeiffer"]).sites == ("mlp.out",)
-    assert settle("a", TABLES["lora"]).sites == ("attention", "mlp")
+    assert settle("a", TABLES["lora"]).sites == ("linear",)
 
 
 def test_all_faults_of_a_table_come_at_once():
@@ -193,8 +222,6 @@ def test_whole_alphas_are_written_as_whole_numbers():
 
 
 def _base(model_type):
-    from bases import tiny
-
     return tiny(model_type).config
 
 
@@ -219,3 +246,14 @@ def test_naming_and_settling_kinds_needs_no_torch(then):
 
 def test_names_are_sorted():
     assert all(first < second for first, second in pairwise(KINDS.names()))
+
+
+def test_lora_plus_is_a_factor_on_the_rate_of_b():
+    lora = KINDS.get("lora.v1")
+    own = settle("mood", {"kind": "lora.v1", "b_learning_rate_ratio": 8}).own
+    assert lora.factors(own) == {".lora_B.": 8.0, ".lora_embedding_B.": 8.0}
+    model = attach(tiny("bert"), {"kind": "lora.v1", "sites": ["attention.query", "embeddings"]})
+    for part in lora.factors(own):
+        assert any(part in name for name, p in model.named_parameters() if p.requires_grad), part
+    assert set(lora.factors(LoraSettings().model_dump()).values()) == {1.0}
+    assert KINDS.get("ia3.v1").factors({}) == {}

@@ -194,8 +194,8 @@ def test_a_kind_of_a_third_party_is_written_and_read_like_ours(tmp_path, monkeyp
     kinds.KINDS.names()
 
     @kinds.kind(
-        "ia3.v1",
-        title="IA3",
+        "mine.v1",
+        title="Mine",
         settings=NoSettings,
         default_sites=("attention.key", "attention.value"),
         learning_rate=1e-3,
@@ -205,21 +205,21 @@ def test_a_kind_of_a_third_party_is_written_and_read_like_ours(tmp_path, monkeyp
         paper="Liu et al. 2022",
         summary="Scales.",
     )
-    def ia3(settings, targets, base):
+    def mine(settings, targets, base):
         names = [name for names in targets.values() for name in names]
         return peft.IA3Config(target_modules=names, feedforward_modules=[])
 
-    table = {"kind": ia3.name}
+    table = {"kind": mine.name}
     model = attach(tiny("bert"), table)
     adapter = adapter_on("bert", "lora")[1]
     chosen = kinds.settle("mood", table)
     adapter = dataclasses.replace(
         adapter,
-        kind=ia3.name,
+        kind=mine.name,
         settings=chosen,
         config=model.peft_config["default"],
         weights=weights.take(model),
-        manifest=adapter.manifest.model_copy(update={"kind": ia3.name}),
+        manifest=adapter.manifest.model_copy(update={"kind": mine.name}),
     )
     found = read(write(tmp_path / "mood", adapter, card=""))
     assert same(found.weights, adapter.weights)

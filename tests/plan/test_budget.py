@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from bases import ARCHITECTURES, CONFIGS, HIDDEN, tiny
+from kinds import SMALL
 from plan.tables import NEEDED, table_of
+from tenon.adapters.kind import KINDS
 from tenon.core.errors import FileError, PlanError
 from tenon.model.attach import attach
 from tenon.model.base import Base
@@ -90,3 +93,22 @@ def test_a_config_that_is_not_one(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "no-such-model"}')
     with pytest.raises(FileError, match="base mine: transformers cannot read its config"):
         shapes(Base("mine", tmp_path))
+
+
+@pytest.mark.parametrize("base", ["bert"], indirect=True)
+def test_a_pattern_of_ones_own_shows_what_it_matched(base):
+    table = {"kind": "lora.v1", "sites": ["*.query", "encoder.layer.1.*.dense"]}
+    first, second = budget(plan_of(table), base, LABELS).places
+    assert (first.site, first.modules) == ("*.query", 2)
+    assert first.example == "encoder.layer.0.attention.self.query"
+    assert (second.site, second.modules) == ("encoder.layer.1.*.dense", 3)
+    assert first.parameters and second.parameters
+
+
+@pytest.mark.parametrize("base", ["bert"], indirect=True)
+@pytest.mark.parametrize("kind", [name for name, kind in KINDS if kind.reads_weights])
+def test_a_kind_that_is_counted_on_weights_is_counted_on_random_ones(base, kind):
+    before = torch.get_rng_state()
+    counted = budget(plan_of({"kind": kind, **SMALL.get(kind, {})}), base, LABELS)
+    assert counted.adapter_parameters > 0
+    assert torch.equal(torch.get_rng_state(), before)

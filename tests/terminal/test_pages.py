@@ -110,15 +110,18 @@ def test_a_tensor_weighs_what_it_takes_in_its_file(dtype):
 
 
 def test_the_page_of_kinds_tells_each_preset():
-    text = shown(show("kinds"), width=80)
+    text = shown(show("kinds"), width=200)
     lines = [" ".join(line.split()) for line in text.splitlines()]
-    assert "decided by the preset houlsby pfeiffer parallel" in lines
-    assert "sites attention.out, mlp.out mlp.out mlp.out" in lines
-    assert "reduction 16 16 4" in lines
-    assert "activation swish relu relu" in lines
+    for begin in (
+        "decided by the preset houlsby pfeiffer parallel",
+        "sites attention.out, mlp.out mlp.out mlp.out",
+        "reduction 16 16 4",
+        "activation swish relu relu",
+    ):
+        assert any(line.startswith(begin) for line in lines), begin
     assert "sites by preset" in lines
     assert any(line.startswith("activation by preset") for line in lines)
-    assert "sites attention, mlp" in lines
+    assert "sites linear" in lines
 
 
 def test_the_page_of_an_adapter():

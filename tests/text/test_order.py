@@ -18,7 +18,8 @@ def test_a_step_holds_its_tokens_and_the_longest_row_always_fits():
     assert order([4] * 10, 9).steps_per_epoch == 5
     assert order([4] * 10, 10**9).steps_per_epoch == 1
     long = order([50, 1, 1, 1], 1)
-    assert long.budget == 50 and long.steps_per_epoch == 2
+    assert long.budget == 50 and long.steps_per_epoch == 1
+    assert order([50, 30, 30, 1], 1).steps_per_epoch == 2
 
 
 def test_one_row_is_one_step():

@@ -164,3 +164,30 @@ class TestState:
         with pytest.raises(RunError, match=r"other parameters \(base\.gone, 1 in all\)"):
             optim.load_state(optimizer, held, odd)
         assert equal(optim.state_tensors(optimizer, held), before)
+
+
+class TestFactors:
+    def test_b_takes_its_own_rate_and_the_rest_the_plans(self):
+        held = {**parameters(), "base.x.lora_B.default.weight": nn.Parameter(torch.ones(3, 2))}
+        optimizer = optim.adamw(held, given_settings(), {".lora_B.": 16.0})
+        peaks = {
+            name: group["peak"]
+            for group in optimizer.param_groups
+            for name, parameter in held.items()
+            if any(parameter is member for member in group["params"])
+        }
+        assert peaks.pop("base.x.lora_B.default.weight") == pytest.approx(1.6)
+        assert set(peaks.values()) == {0.1, 0.2}
+        optim.set_rate(optimizer, 0.5)
+        assert sorted({group["lr"] for group in optimizer.param_groups}) == [0.05, 0.1, 0.8]
+
+    def test_a_factor_is_never_that_of_the_head(self):
+        held = {"head.lora_B.weight": nn.Parameter(torch.ones(3, 2))}
+        (group,) = optim.adamw(held, given_settings(), {"lora_B": 16.0}).param_groups
+        assert group["peak"] == 0.2
+
+    def test_a_column_of_the_adapter_is_a_vector_and_is_not_decayed(self):
+        """IA3 keeps its vector as [n, 1]; decay would pull it from 1 to 0."""
+        held = {name: nn.Parameter(torch.ones(1, 4)) for name in ("base.x.ia3_l", "head.weight")}
+        adapter, head = optim.adamw(held, given_settings()).param_groups
+        assert (adapter["weight_decay"], head["weight_decay"]) == (0.0, 0.3)

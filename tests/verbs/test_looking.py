@@ -209,7 +209,8 @@ class TestTarget:
 
     def test_a_file_and_its_plan_file_give_one_plan(self, here):
         init("mail.csv")
-        assert planned("mail.csv").digest == planned("run.toml").digest
+        (first,), (second,) = planned("mail.csv"), planned("run.toml")
+        assert first.digest == second.digest
 
     def test_where_a_run_goes(self, here):
         assert str(order("mail.csv", [], None).out) == "runs/mail"
@@ -220,14 +221,14 @@ class TestTarget:
     def test_a_run_keeps_the_plan_file_that_was_inferred(self, here):
         wanted = order("mail.csv", ["train.epochs=2"], None)
         with wanted.kept():
-            wanted.plan.write(wanted.out / "plan.json")
+            wanted.plans[0].write(wanted.out / "plan.json")
         again = order("runs/mail/run.toml", [], None)
-        assert (again.out, again.plan.digest) == (wanted.out, wanted.plan.digest)
+        assert (again.out, again.plans[0].digest) == (wanted.out, wanted.plans[0].digest)
 
     def test_it_is_kept_when_the_run_is_interrupted(self, here):
         wanted = order("mail.csv", [], None)
         with pytest.raises(KeyboardInterrupt), wanted.kept():
-            wanted.plan.write(wanted.out / "plan.json")
+            wanted.plans[0].write(wanted.out / "plan.json")
             raise KeyboardInterrupt
         assert (wanted.out / "run.toml").read_text() == wanted.text
 
@@ -240,7 +241,7 @@ class TestTarget:
     @pytest.mark.parametrize("anew", [False, True])
     def test_one_that_was_changed_stays_until_the_run_begins_anew(self, here, anew):
         wanted = order("mail.csv", [], None)
-        wanted.plan.write(wanted.out / "plan.json")
+        wanted.plans[0].write(wanted.out / "plan.json")
         (wanted.out / "run.toml").write_text("mine")
         with wanted.kept(anew=anew):
             pass

@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 import stat
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn, cast
@@ -242,16 +243,10 @@ def read_config(folder: Path, data: bytes, manifest: Manifest) -> PeftConfig:
     given = parse_json(where, data)
     expected = _plain(expected_config(manifest).to_dict())
     faults = Faults()
-    targets = given.get("target_modules")
-    if not isinstance(targets, list) or not all(
-        isinstance(name, str) and MODULE.fullmatch(name) for name in cast(list[object], targets)
-    ):
-        faults.add(
-            str(where),
-            f"target_modules is {_short(targets)}, which may be a pattern that never ends",
-            "expected a list of full module names",
-        )
-    for key in sorted({*given, *expected} - {*BY_LAYOUT, *OF_THE_WRITER}):
+    of_sites = KINDS.get(manifest.kind).names_modules
+    for key in of_sites:
+        _check_modules(f"{where}: {key}", given.get(key), given.get("target_modules"), faults)
+    for key in sorted({*given, *expected} - {*BY_LAYOUT, *OF_THE_WRITER, *of_sites}):
         if given.get(key) != expected.get(key) and (key in expected or given.get(key)):
             faults.add(
                 str(where),
@@ -262,7 +257,24 @@ def read_config(folder: Path, data: bytes, manifest: Manifest) -> PeftConfig:
     _check_layout(str(where), given, manifest, faults)
     faults.raise_if_any(AdapterError)
     known = {key: given[key] for key in given if key in expected and key not in OF_THE_WRITER}
-    return PeftConfig.from_peft_type(**{**known, "modules_to_save": None, "task_type": None})
+    with warnings.catch_warnings():
+        # what RandLoRA draws again is no secret of ours, nor news to whoever opens an adapter
+        warnings.filterwarnings("ignore", "Specified to not save", UserWarning)
+        return PeftConfig.from_peft_type(**{**known, "modules_to_save": None, "task_type": None})
+
+
+def _check_modules(where: str, named: object, targets: object, faults: Faults) -> None:
+    """Check that a field holds names of modules, each of them a target, and no pattern."""
+    if not isinstance(named, list) or not all(
+        isinstance(name, str) and MODULE.fullmatch(name) for name in cast(list[object], named)
+    ):
+        faults.add(
+            where,
+            f"is {_short(named)}, which may be a pattern that never ends",
+            "expected a list of full module names",
+        )
+    elif isinstance(targets, list) and not set(named) <= set(targets):
+        faults.add(where, "names modules that are no targets", "write the adapter again")
 
 
 def expected_config(manifest: Manifest) -> PeftConfig:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 from peft import PeftConfig
 from transformers import PreTrainedModel
 
 from tenon.adapters import sites
-from tenon.adapters.kind import KINDS
+from tenon.adapters.kind import KINDS, Kind, Side, Targets
+from tenon.adapters.layers import SAID, features, is_linear, sort_of
 from tenon.adapters.settings import AdapterSettings
 from tenon.core.errors import PlanError
 
@@ -34,9 +37,55 @@ def fit(trunk: PreTrainedModel, settings: AdapterSettings) -> Fit:
     """
     kind = KINDS.get(settings.kind)
     try:
-        places = sites.resolve(trunk, settings.sites)
+        places = sites.resolve(trunk, settings.sites, kind.wraps)
+        _refuse_sorts(trunk, places, kind)
+        _refuse_sizes(trunk, places, kind, settings.own)
         return Fit(places, kind.config(kind.settings(**settings.own), places, trunk.config))
     except PlanError as error:
         lines = str(error).splitlines()
         prefix = f"adapters.{settings.name}."
         raise PlanError("\n".join(f"{prefix}{line}" for line in lines)) from error
+
+
+def _refuse_sorts(trunk: PreTrainedModel, places: Targets, kind: Kind) -> None:
+    """Refuse sites whose modules are of a sort that the kind cannot wrap."""
+    faults: list[str] = []
+    for site, names in places.items():
+        for name in names:
+            module = trunk.get_submodule(name)
+            sort = sort_of(module)
+            if sort in kind.wraps:
+                continue
+            what = SAID[sort] if sort else f"a {type(module).__name__}"
+            faults.append(
+                f"sites: {site} of this {trunk.config.model_type} model is {what} ({name}), and "
+                f"{kind.name} sits on {' or '.join(SAID[each] for each in kind.wraps)}; "
+                "choose other sites, or lora.v1"
+            )
+            break
+    if faults:
+        raise PlanError("\n".join(faults))
+
+
+def _refuse_sizes(
+    trunk: PreTrainedModel, places: Targets, kind: Kind, own: Mapping[str, Any]
+) -> None:
+    """Refuse settings that do not divide the sizes of the layers, as the kind cuts them up."""
+    faults: dict[str, str] = {}
+    modules = {name: trunk.get_submodule(name) for name in sites.modules(places)}
+    sizes = {name: features(module) for name, module in modules.items() if is_linear(module)}
+    for setting, side in kind.divides.items():
+        for name, (inner, outer) in sizes.items():
+            indivisible = any(size % own[setting] for size in _sides([(inner, outer)], side))
+            if indivisible and setting not in faults:
+                faults[setting] = (
+                    f"{setting}: {own[setting]} does not divide the size of {name}, {inner} to "
+                    f"{outer}; {math.gcd(*_sides(sizes.values(), side))} divides all of them"
+                )
+    if faults:
+        raise PlanError("\n".join(faults.values()))
+
+
+def _sides(sizes: Iterable[tuple[int, int]], side: Side) -> list[int]:
+    keep = {"in": slice(0, 1), "out": slice(1, 2), "both": slice(0, 2)}[side]
+    return [size for pair in sizes for size in pair[keep]]

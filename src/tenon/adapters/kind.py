@@ -15,11 +15,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError
 
-from tenon.adapters.names import WEIGHTED, is_name, members
+from tenon.adapters.names import LINEAR, WRAPPED, Sort, is_name, members, split
+from tenon.adapters.refused import REFUSED
 from tenon.adapters.settings import AdapterSettings
 from tenon.core.errors import PlanError, did_you_mean
 from tenon.core.manual import Setting, manual
@@ -35,6 +36,10 @@ Targets = Mapping[str, tuple[str, ...]]
 
 Configure = Callable[[Any, Targets, "PreTrainedConfig"], "PeftConfig"]
 
+Side = Literal["in", "out", "both"]
+"""Of a linear layer: the size of its input, of its output, or each of them."""
+
+MEASURED = "measured here, MiniLM on short texts (docs/log.md)"
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 OF_A_TABLE = ("kind", "sites")
 
@@ -57,9 +62,18 @@ class Kind:
         rowwise: whether each row of one batch can have its own adapter.
         paper: authors, year and title.
         summary: what it does, one sentence.
+        wraps: the sorts of modules that it can sit on.
+        divides: settings that must divide a layer's sizes, to which of them.
+        names_modules: fields of the PEFT config that hold names of modules, and so follow from the
+            sites alone.
+        start: what a fresh adapter changes, one clause; empty where it changes no bit.
+        rate_source: where `learning_rate` is from.
+        reads_weights: whether its size follows from the base's weights, not from its shapes alone.
         choose_sites: default sites where they depend on the settings.
+        choose_factors: gives, from the settings, part of a parameter's name to the factor on the
+            learning rate that it takes; none unless given.
         choose_places: the named sites that it can be put on, where they depend on the settings;
-            all linear layers and embeddings unless given.
+            those of the sorts that it wraps unless given.
         presets: value of the setting `preset` to the values that it gives to other settings.
     """
 
@@ -74,8 +88,15 @@ class Kind:
     rowwise: bool
     paper: str
     summary: str
+    wraps: tuple[Sort, ...] = WRAPPED
+    divides: Mapping[str, Side] = field(default_factory=dict[str, Side])
+    names_modules: tuple[str, ...] = ("target_modules",)
+    start: str = ""
+    rate_source: str = MEASURED
+    reads_weights: bool = False
     choose_sites: Callable[[Any], tuple[str, ...]] | None = None
     choose_places: Callable[[Any], tuple[str, ...]] | None = None
+    choose_factors: Callable[[Any], dict[str, float]] | None = None
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
 
     def sites(self, settings: Settings) -> tuple[str, ...]:
@@ -84,7 +105,21 @@ class Kind:
 
     def places(self, settings: Settings) -> tuple[str, ...]:
         """Give the named sites that an adapter with `settings` can be put on."""
-        return self.choose_places(settings) if self.choose_places else WEIGHTED
+        return self.choose_places(settings) if self.choose_places else self.sites_of_sort()
+
+    def sites_of_sort(self) -> tuple[str, ...]:
+        """Give the named sites whose modules are of a sort that it can sit on."""
+        linear = LINEAR if {"linear", "transposed"} & set(self.wraps) else ()
+        tables = ("embeddings",) if "embedding" in self.wraps else ()
+        return (*linear, *tables, *(("norms",) if "norm" in self.wraps else ()))
+
+    def factors(self, own: Mapping[str, Any]) -> dict[str, float]:
+        """Give part of a parameter's name to the factor on the learning rate that it takes.
+
+        Args:
+            own: the kind's own settings, as `AdapterSettings.own` has them.
+        """
+        return self.choose_factors(self.settings(**own)) if self.choose_factors else {}
 
     def manual(self) -> tuple[Setting, ...]:
         """Give its own settings; one that a preset decides has no default, but `by_preset`."""
@@ -103,9 +138,9 @@ class Kind:
 
     def to_json(self) -> dict[str, Any]:
         """Give the kind as JSON-able values, its settings and presets included."""
-        told = ("name", "title", "summary", "paper", "learning_rate", "mergeable", "mergeable_why")
+        told = ("name", "title", "summary", "paper", "learning_rate", "rate_source", "mergeable")
         return {
-            **{name: getattr(self, name) for name in (*told, "rowwise")},
+            **{name: getattr(self, name) for name in (*told, "mergeable_why", "rowwise", "start")},
             "default_sites": list(self.default_sites),
             "settings": [
                 {**asdict(setting), "choices": list(setting.choices)} for setting in self.manual()
@@ -120,7 +155,17 @@ class Kind:
 KINDS: Registry[Kind] = Registry(
     "kind",
     "tenon.kinds",
-    modules=("tenon.adapters.peft_kinds", "tenon.adapters.bottleneck_kind"),
+    modules=(
+        "tenon.adapters.lora_kinds",
+        "tenon.adapters.factor_kinds",
+        "tenon.adapters.product_kinds",
+        "tenon.adapters.shared_kinds",
+        "tenon.adapters.rotation_kinds",
+        "tenon.adapters.spectrum_kinds",
+        "tenon.adapters.vector_kinds",
+        "tenon.adapters.sparse_kinds",
+        "tenon.adapters.bottleneck_kind",
+    ),
 )
 
 
@@ -136,8 +181,15 @@ def kind(
     rowwise: bool,
     paper: str,
     summary: str,
+    wraps: tuple[Sort, ...] = WRAPPED,
+    divides: Mapping[str, Side] | None = None,
+    names_modules: tuple[str, ...] = ("target_modules",),
+    start: str = "",
+    rate_source: str = MEASURED,
+    reads_weights: bool = False,
     choose_sites: Callable[[Any], tuple[str, ...]] | None = None,
     choose_places: Callable[[Any], tuple[str, ...]] | None = None,
+    choose_factors: Callable[[Any], dict[str, float]] | None = None,
     presets: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Callable[[Configure], Kind]:
     """Make the decorated function's kind and register it; the arguments are `Kind`'s."""
@@ -155,8 +207,15 @@ def kind(
             rowwise=rowwise,
             paper=paper,
             summary=summary,
+            wraps=wraps,
+            divides=divides or {},
+            names_modules=names_modules,
+            start=start,
+            rate_source=rate_source,
+            reads_weights=reads_weights,
             choose_sites=choose_sites,
             choose_places=choose_places,
+            choose_factors=choose_factors,
             presets=presets or {},
         )
         return KINDS.add(name, made)
@@ -179,6 +238,7 @@ def settle(name: str, table: Mapping[str, Any]) -> AdapterSettings:
     if not isinstance(table.get("kind"), str):
         faults.append(f'{where}.kind is missing; write kind = "{KINDS.names()[-1]}", for example')
         raise PlanError("\n".join(faults))
+    _refuse_by_name(table["kind"], where)
     chosen = KINDS.get(table["kind"])
     own = {key: value for key, value in table.items() if key not in OF_A_TABLE}
     settings = _own(chosen, own, where, faults)
@@ -192,6 +252,13 @@ def settle(name: str, table: Mapping[str, Any]) -> AdapterSettings:
         sites=sites or chosen.sites(settings),
         own=settings.model_dump(),
     )
+
+
+def _refuse_by_name(name: str, where: str) -> None:
+    refused = REFUSED.get(name.partition(".")[0].lower().replace("-", "_"))
+    if refused:
+        instead = f"; take {refused.instead}" if refused.instead else ""
+        raise PlanError(f"{where}.kind: {refused.title} is refused: {refused.why}{instead}")
 
 
 def _name_faults(name: str) -> list[str]:
@@ -241,7 +308,7 @@ def _misplaced(
     can = chosen.places(settings)
     preset = f" with preset {getattr(settings, 'preset', '')}" if chosen.presets else ""
     for site in sites:
-        if is_name(site) and not set(members(site)) <= set(can):
+        if is_name(site) and not {split(each)[1] for each in members(site)} <= set(can):
             yield (
                 f"{where}.sites: {site} is no place for {chosen.name}{preset}; "
                 f"it can be put on {', '.join(can)}"

@@ -2,24 +2,51 @@
 
 from __future__ import annotations
 
-GROUPS: dict[str, tuple[str, ...]] = {
-    "attention": ("attention.query", "attention.key", "attention.value", "attention.out"),
-    "mlp": ("mlp.in", "mlp.gate", "mlp.out"),
-}
-LINEAR = (*GROUPS["attention"], *GROUPS["mlp"])
+from typing import Literal
+
+Sort = Literal["linear", "transposed", "embedding", "norm"]
+"""Of a module: what an adapter may sit on. Transposed is GPT-2's linear layer, Conv1D."""
+
+WRAPPED: tuple[Sort, ...] = ("linear", "transposed", "embedding")
+"""What LoRA and the bottlenecks sit on."""
+
+_ATTENTION = ("attention.query", "attention.key", "attention.value", "attention.out")
+_CROSS = ("cross.query", "cross.key", "cross.value", "cross.out")
+_MLP = ("mlp.in", "mlp.gate", "mlp.out")
+LINEAR = (*_ATTENTION, *_CROSS, *_MLP)
 """Sites that are linear layers."""
 
+GROUPS: dict[str, tuple[str, ...]] = {
+    "attention": _ATTENTION,
+    "cross": _CROSS,
+    "mlp": _MLP,
+    "linear": LINEAR,
+}
 WEIGHTED = (*LINEAR, "embeddings")
 """Sites that are one module with one weight matrix."""
 
-NAMES = (*LINEAR, "layer", "embeddings")
+NAMES = (*LINEAR, "layer", "embeddings", "norms")
+STACKS = ("encoder", "decoder")
+"""What may stand before a site's name where a base has both: `decoder.mlp`."""
 
 
 def members(site: str) -> tuple[str, ...]:
-    """Give the sites that a name stands for: those of a group, or itself."""
-    return GROUPS.get(site, (site,))
+    """Give the sites that a name stands for: those of a group, or itself; of its stack alone."""
+    stack, plain = split(site)
+    found = GROUPS.get(plain, (plain,))
+    return tuple(f"{stack}.{name}" for name in found) if stack else found
+
+
+def split(site: str) -> tuple[str, str]:
+    """Give a name's stack, empty for both, and the name without it; patterns have no stack."""
+    stack, dot, plain = site.partition(".")
+    return (stack, plain) if dot and stack in STACKS and _is_plain(plain) else ("", site)
 
 
 def is_name(site: str) -> bool:
     """Whether `site` is the name of a site or of a group of them, and no pattern of modules."""
+    return _is_plain(split(site)[1])
+
+
+def _is_plain(site: str) -> bool:
     return site in NAMES or site in GROUPS

@@ -29,6 +29,8 @@ from tenon.core.errors import AdapterError, Faults
 from tenon.core.files import folder_aside
 
 PEFT_PREFIX = "base_model.model."
+SHARED_PREFIX = "base_model."
+"""Of tensors that all modules of an adapter share."""
 
 
 @dataclass(frozen=True)
@@ -142,11 +144,16 @@ def check(adapter: Adapter, where: str) -> None:
         if bad:
             faults.add(f"{where}: {key}", f"{bad} of {tensor.numel()} values are not finite")
     for key in adapter.weights:
-        if not (key.startswith(PEFT_PREFIX) and MODULE.fullmatch(key)):
+        if not (MODULE.fullmatch(key) and (key.startswith(PEFT_PREFIX) or _is_shared(key))):
             faults.add(f"{where}: {key}", "is no name of an adapter's tensor")
     _check_head(adapter, where, faults)
     _check_targets(adapter, where, faults)
     faults.raise_if_any(AdapterError)
+
+
+def _is_shared(key: str) -> bool:
+    """Whether a tensor is of no one module, as the random matrices of VeRA are."""
+    return key.startswith(SHARED_PREFIX) and not key.startswith(PEFT_PREFIX)
 
 
 def _prefixed(head: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -196,7 +203,11 @@ def target_modules(adapter: Adapter) -> list[str]:
     """
     prefix = PEFT_TYPE_TO_PREFIX_MAPPING[cast(Any, adapter.config.peft_type)]
     return sorted(
-        {name.removeprefix(PEFT_PREFIX).rpartition(f".{prefix}")[0] for name in adapter.weights}
+        {
+            name.removeprefix(PEFT_PREFIX).rpartition(f".{prefix}")[0]
+            for name in adapter.weights
+            if not _is_shared(name)
+        }
     )
 
 
@@ -219,7 +230,8 @@ def _parts(adapter: Adapter) -> dict[str, dict[str, torch.Tensor]]:
         return {WEIGHTS: _packed(adapter.weights), HEAD: _packed(adapter.head)}
     trunk, head = _trunk_prefix(adapter.manifest), _head_of(adapter.manifest)
     named = {
-        f"{trunk}{key.removeprefix(PEFT_PREFIX)}": tensor for key, tensor in adapter.weights.items()
+        key if _is_shared(key) else f"{trunk}{key.removeprefix(PEFT_PREFIX)}": tensor
+        for key, tensor in adapter.weights.items()
     }
     if head is None:
         return {WEIGHTS: _packed(named)}
@@ -253,7 +265,7 @@ def _split(
     trunk, head = _trunk_prefix(manifest), _head_of(manifest)
     if head is None:
         named = parts[WEIGHTS].items()
-        return {PEFT_PREFIX + key.removeprefix(trunk): tensor for key, tensor in named}, {}
+        return {_ours(key, trunk): tensor for key, tensor in named}, {}
     at_head = f"{PEFT_PREFIX}{head.name}."
     weights: dict[str, torch.Tensor] = {}
     ours: dict[str, torch.Tensor] = {}
@@ -263,8 +275,12 @@ def _split(
         if key.startswith(at_head):
             ours[key.removeprefix(at_head)] = tensor
         else:
-            weights[PEFT_PREFIX + key.removeprefix(trunk)] = tensor
+            weights[_ours(key, trunk)] = tensor
     return weights, ours
+
+
+def _ours(key: str, trunk: str) -> str:
+    return key if _is_shared(key) else PEFT_PREFIX + key.removeprefix(trunk)
 
 
 def _config_bytes(adapter: Adapter) -> bytes:

@@ -1,122 +1,40 @@
 """Sites: names for places in a model that mean the same on every architecture.
 
-`SITES` maps a `model_type` of transformers to patterns of module names; in a
-pattern `#` stands for the number of a layer. Architectures outside the table
-are read by structure: the linear layers of the repeated block, told apart by
-their names and shapes. Fused projections (GPT-2's `c_attn`, ModernBERT's
-`Wqkv` and `Wi`) are one module under several sites.
+They are found by a table of model types (`architectures`), or by structure (`structure`). In an
+encoder-decoder `attention` is the self-attention of both stacks, `cross` the attention of the
+decoder to the encoder's output, and `encoder.attention` or `decoder.mlp` a place in one of the two.
+A mixture of experts whose experts lie together in one tensor has no `mlp`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import cache
 from typing import Any, cast
 
 from torch import nn
-from transformers.pytorch_utils import Conv1D
 
-from tenon.adapters.names import GROUPS, NAMES, WEIGHTED
+from tenon.adapters.architectures import SITES, Patterns, matches
+from tenon.adapters.layers import SAID, features, is_linear, sort_of
+from tenon.adapters.names import (
+    GROUPS,
+    NAMES,
+    STACKS,
+    WEIGHTED,
+    WRAPPED,
+    Sort,
+    is_name,
+    members,
+    split,
+)
+from tenon.adapters.structure import by_structure, experts, norms, stack_of
 from tenon.core.errors import PlanError, did_you_mean, nearest
 
+__all__ = ["SITES", "by_structure", "features", "is_linear", "matches", "modules", "resolve"]
 SHOWN = 3
-
-Patterns = Mapping[str, tuple[str, ...]]
-
-
-def _places(layer: str, embeddings: str, **modules: str) -> Patterns:
-    names = {
-        "query": "attention.query",
-        "key": "attention.key",
-        "value": "attention.value",
-        "out": "attention.out",
-        "mlp_in": "mlp.in",
-        "mlp_gate": "mlp.gate",
-        "mlp_out": "mlp.out",
-    }
-    found = {
-        names[short]: tuple(f"{layer}.{module}" for module in spelled.split("|"))
-        for short, spelled in modules.items()
-    }
-    return {**found, "layer": (layer,), "embeddings": (embeddings,)}
-
-
-_BERT = _places(
-    "encoder.layer.#",
-    "embeddings.word_embeddings",
-    query="attention.self.query",
-    key="attention.self.key",
-    value="attention.self.value",
-    out="attention.output.dense",
-    mlp_in="intermediate.dense",
-    mlp_out="output.dense",
-)
-_LLAMA = _places(
-    "layers.#",
-    "embed_tokens",
-    query="self_attn.q_proj",
-    key="self_attn.k_proj",
-    value="self_attn.v_proj",
-    out="self_attn.o_proj",
-    mlp_in="mlp.up_proj",
-    mlp_gate="mlp.gate_proj",
-    mlp_out="mlp.down_proj",
-)
-SITES: dict[str, Patterns] = {
-    "bert": _BERT,
-    "roberta": _BERT,
-    "xlm-roberta": _BERT,
-    "electra": _BERT,
-    "distilbert": _places(
-        "transformer.layer.#",
-        "embeddings.word_embeddings",
-        query="attention.q_lin",
-        key="attention.k_lin",
-        value="attention.v_lin",
-        out="attention.out_lin",
-        mlp_in="ffn.lin1",
-        mlp_out="ffn.lin2",
-    ),
-    "modernbert": _places(
-        "layers.#",
-        "embeddings.tok_embeddings",
-        query="attn.Wqkv",
-        key="attn.Wqkv",
-        value="attn.Wqkv",
-        out="attn.Wo",
-        mlp_in="mlp.Wi",
-        mlp_gate="mlp.Wi",
-        mlp_out="mlp.Wo",
-    ),
-    "llama": _LLAMA,
-    "mistral": _LLAMA,
-    "qwen2": _LLAMA,
-    "qwen3": _LLAMA,
-    "gpt2": _places(
-        "h.#",
-        "wte",
-        query="attn.c_attn",
-        key="attn.c_attn",
-        value="attn.c_attn",
-        out="attn.c_proj",
-        mlp_in="mlp.c_fc",
-        mlp_out="mlp.c_proj",
-    ),
-    "t5": _places(
-        "block.#",
-        "embed_tokens",
-        query="layer.#.SelfAttention.q|layer.#.EncDecAttention.q",
-        key="layer.#.SelfAttention.k|layer.#.EncDecAttention.k",
-        value="layer.#.SelfAttention.v|layer.#.EncDecAttention.v",
-        out="layer.#.SelfAttention.o|layer.#.EncDecAttention.o",
-        mlp_in="layer.#.DenseReluDense.wi|layer.#.DenseReluDense.wi_1",
-        mlp_gate="layer.#.DenseReluDense.wi_0",
-        mlp_out="layer.#.DenseReluDense.wo",
-    ),
-}
+_MLP = re.compile(r"(?i)\.(?:mlp|moe|feed_forward|block_sparse_moe)\.")
 
 
 @dataclass(frozen=True)
@@ -128,28 +46,48 @@ class Places:
         source: "table" where `SITES` knows the model type, else "structure".
         modules: site name to full module names, in the model's order; a site that it lacks is
             absent.
+        stacked: whether the model is an encoder with a decoder.
     """
 
     model_type: str
     source: str
     modules: dict[str, tuple[str, ...]]
+    stacked: bool = False
+
+    def named(self, site: str) -> tuple[str, ...]:
+        """Give the modules of a site, of one stack alone where its name says so."""
+        stack, plain = split(site)
+        found = self.modules.get(plain, ())
+        if not stack:
+            return found
+        return tuple(name for name in found if self.stacked and stack_of(name) == stack)
 
 
 def places(trunk: nn.Module) -> Places:
     """Find every site of `trunk`, by the table or, for unknown model types, by structure."""
-    model_type = str(getattr(cast(Any, trunk).config, "model_type", ""))
-    if model_type in SITES:
-        return Places(model_type, "table", _by_table(trunk, SITES[model_type]))
-    return Places(model_type, "structure", by_structure(trunk))
+    config = cast(Any, trunk).config
+    model_type = str(getattr(config, "model_type", ""))
+    known = SITES.get(model_type)
+    found = _by_table(trunk, known) if known else by_structure(trunk)
+    if experts(trunk):
+        # PEFT takes the names of a dense MLP beside fused experts for those of the experts
+        found = {site: names for site, names in found.items() if site not in GROUPS["mlp"]}
+    if normed := norms(trunk):
+        found["norms"] = normed
+    stacked = bool(getattr(config, "is_encoder_decoder", False))
+    return Places(model_type, "table" if known else "structure", found, stacked)
 
 
-def resolve(trunk: nn.Module, sites: Sequence[str]) -> dict[str, tuple[str, ...]]:
+def resolve(
+    trunk: nn.Module, sites: Sequence[str], wrapped: Collection[Sort] = WRAPPED
+) -> dict[str, tuple[str, ...]]:
     """Give the modules that each of `sites` means in `trunk`.
 
     Args:
         trunk: a model with a `config`.
         sites: names of sites or of groups of them (`attention`, `mlp`), or globs (`fnmatch`, in
-            which `*` also crosses dots) over the names of linear layers and embeddings.
+            which `*` also crosses dots) over the names of modules.
+        wrapped: the sorts of modules that a glob may match.
 
     Returns:
         Site or glob to full module names, in the model's order.
@@ -161,11 +99,11 @@ def resolve(trunk: nn.Module, sites: Sequence[str]) -> dict[str, tuple[str, ...]
     found: dict[str, tuple[str, ...]] = {}
     faults: list[str] = []
     for site in _expanded(sites, here):
-        modules = here.modules.get(site, ()) if site in NAMES else _glob(trunk, site)
-        if modules:
-            found[site] = modules
+        names = here.named(site) if is_name(site) else _glob(trunk, site, wrapped)
+        if names:
+            found[site] = names
         else:
-            faults.append(_nothing(trunk, site, here))
+            faults.append(_nothing(trunk, site, here, wrapped))
     if faults:
         raise PlanError("\n".join(faults))
     return found
@@ -176,34 +114,10 @@ def modules(targets: Mapping[str, Iterable[str]]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for names in targets.values() for name in names))
 
 
-def matches(name: str, pattern: str) -> bool:
-    """Whether a module's name is, or ends in, a pattern of `SITES`."""
-    return _compiled(pattern).fullmatch(name) is not None
-
-
-@cache
-def _compiled(pattern: str) -> re.Pattern[str]:
-    return re.compile(r"(?:.*\.)?" + re.escape(pattern).replace(r"\#", r"\d+"))
-
-
-def is_linear(module: nn.Module) -> bool:
-    """Whether `module` is a linear layer (torch's, or GPT-2's transposed one)."""
-    return isinstance(module, nn.Linear | Conv1D)
-
-
-def features(linear: nn.Module) -> tuple[int, int]:
-    """Give the sizes of a linear layer's input and output."""
-    if isinstance(linear, Conv1D):
-        return int(linear.weight.shape[0]), int(linear.weight.shape[1])
-    weight = cast(nn.Linear, linear).weight
-    return int(weight.shape[1]), int(weight.shape[0])
-
-
 def _expanded(sites: Sequence[str], here: Places) -> list[str]:
     out: list[str] = []
     for site in sites:
-        members = [name for name in GROUPS.get(site, ()) if name in here.modules]
-        out += members or [site]
+        out += [name for name in members(site) if here.named(name)] or [site]
     return list(dict.fromkeys(out))
 
 
@@ -217,121 +131,78 @@ def _by_table(trunk: nn.Module, patterns: Patterns) -> dict[str, tuple[str, ...]
     return found
 
 
-def _glob(trunk: nn.Module, pattern: str) -> tuple[str, ...]:
-    return tuple(name for name in _adaptable(trunk) if fnmatchcase(name, pattern))
+def _glob(trunk: nn.Module, pattern: str, wrapped: Collection[Sort]) -> tuple[str, ...]:
+    return tuple(name for name in _adaptable(trunk, wrapped) if fnmatchcase(name, pattern))
 
 
-def _adaptable(trunk: nn.Module) -> list[str]:
-    """Give the linear layers and embeddings; of two embeddings with one weight, the one in use."""
-    tables = {m.weight: n for n, m in trunk.named_modules() if isinstance(m, nn.Embedding)}
-    used = set(tables.values())
-    return [name for name, module in trunk.named_modules() if is_linear(module) or name in used]
+def _adaptable(trunk: nn.Module, wrapped: Collection[Sort]) -> list[str]:
+    """Give the modules of such sorts; of embeddings with one table, those in use."""
+    named = [(n, m) for n, m in trunk.named_modules() if sort_of(m) in wrapped]
+    if experts(trunk):
+        named = [(name, module) for name, module in named if not _MLP.search(name)]
+    tables: dict[object, list[str]] = {}
+    for name, module in named:
+        if isinstance(module, nn.Embedding):
+            tables.setdefault(module.weight, []).append(name)
+    idle = {
+        name
+        for names in tables.values()
+        for name in names
+        if name not in ([n for n in names if stack_of(n)] or names[-1:])
+    }
+    return [name for name, _ in named if name not in idle]
 
 
-def _nothing(trunk: nn.Module, site: str, here: Places) -> str:
-    known = [*here.modules, *(group for group in GROUPS if group not in here.modules)]
+def _nothing(trunk: nn.Module, site: str, here: Places, wrapped: Collection[Sort]) -> str:
+    stack, plain = split(site)
     if site == "head":
         return "sites: head is trained with every adapter and is no site; leave it out"
-    if site in NAMES or site in GROUPS:
-        has = ", ".join(each for each in WEIGHTED if each in here.modules)
+    if stack and not here.stacked:
         return (
-            f"sites: {site} is nowhere in this {here.model_type} model; "
-            f"it has {has or 'none that Tenon knows'}"
+            f"sites: {site} is of one of two stacks, and this {here.model_type} model has but one; "
+            f"write {plain}"
         )
-    if not any(mark in site for mark in "*?[") and site.count(".") < 2:
+    if is_name(site):
+        return _absent(trunk, site, here)
+    if not any(mark in site for mark in "*?[") and (site.count(".") < 2 or _of_stack(site, here)):
         return (
             f"sites: {site} is no site and no module of this {here.model_type} model; "
-            f"{did_you_mean(site, known)}"
+            f"{did_you_mean(site, _known(here))}"
         )
-    return f"sites: pattern {site} matches no linear layer or embedding; {_near(trunk, site)}"
+    sorts = " or ".join(SAID[sort].split(" ", 1)[1] for sort in SAID if sort in wrapped)
+    near = _near(_adaptable(trunk, wrapped), site)
+    return f"sites: pattern {site} matches no {sorts}; {near}"
 
 
-def _near(trunk: nn.Module, pattern: str) -> str:
-    generic = list(dict.fromkeys(re.sub(r"\d+", "*", name) for name in _adaptable(trunk)))
-    ends = {name.rpartition(".")[2]: name for name in reversed(generic)}
-    alike = nearest(pattern.rpartition(".")[2], ends, SHOWN)
-    close = nearest(pattern, generic, SHOWN) or [ends[end] for end in alike]
-    shown = close or generic[:SHOWN]
-    return ("would match: " if close else "there are for example: ") + ", ".join(shown)
-
-
-# By structure -----------------------------------------------------------------------------------
-
-_FUSED = re.compile(r"(?i)^(?:.*qkv.*|c_attn|query_key_value|in_proj)$")
-_PART = {
-    "attention.query": re.compile(r"(?i)^(?:w?q|query|q_proj|q_lin|query_proj|wq)$"),
-    "attention.key": re.compile(r"(?i)^(?:w?k|key|k_proj|k_lin|key_proj|wk)$"),
-    "attention.value": re.compile(r"(?i)^(?:w?v|value|v_proj|v_lin|value_proj|wv)$"),
-}
-_ATTENTION = re.compile(r"(?i)attn|attention")
-_GATE = re.compile(r"(?i)gate|^(?:w1|wi_0)$")
-
-
-def by_structure(trunk: nn.Module) -> dict[str, tuple[str, ...]]:
-    """Find sites without the table: linear layers in repeated blocks, by name and shape.
-
-    Within a block, what lies under a module named like attention is query, key, value or fused by
-    its name and else the output. Elsewhere the layers that narrow are `mlp.out`, the others
-    `mlp.in`, or `mlp.gate` by name; one twice as wide as `mlp.out` takes in is both.
-    """
-    found: dict[str, list[str]] = {}
-    for name, block in _blocks(trunk):
-        found.setdefault("layer", []).append(name)
-        linears = {key: module for key, module in block.named_modules() if is_linear(module)}
-        inner = _inner_width(linears)
-        for key, module in linears.items():
-            for site in _classify(key, module, inner):
-                found.setdefault(site, []).append(f"{name}.{key}")
-    table = _word_embeddings(trunk)
-    if table:
-        found["embeddings"] = [table]
-    return {site: tuple(found[site]) for site in NAMES if site in found}
-
-
-def _blocks(trunk: nn.Module) -> list[tuple[str, nn.Module]]:
-    """The elements of the outermost lists of equal modules that hold linear layers."""
-    blocks: list[tuple[str, nn.Module]] = []
-    inside: tuple[str, ...] = ()
-    for name, module in trunk.named_modules():
-        if not isinstance(module, nn.ModuleList) or name.startswith(inside or ("\0",)):
-            continue
-        children = list(module.named_children())
-        alike = len({type(child) for _, child in children}) == 1
-        if alike and any(is_linear(part) for _, child in children for part in child.modules()):
-            blocks += [(f"{name}.{key}", child) for key, child in children]
-            inside = (*inside, f"{name}.")
-    return blocks
-
-
-def _inner_width(linears: Mapping[str, nn.Module]) -> int:
-    return max(
-        (features(linear)[0] for name, linear in linears.items() if not _ATTENTION.search(name)),
-        default=0,
+def _absent(trunk: nn.Module, site: str, here: Places) -> str:
+    has = ", ".join(each for each in WEIGHTED if each in here.modules)
+    inside = experts(trunk)
+    if inside and set(members(split(site)[1])) <= set(GROUPS["mlp"]):
+        return (
+            f"sites: {site} is nowhere in this {here.model_type} model: its experts lie together "
+            f"in {inside[0]} and {len(inside) - 1} more tensors, on which no kind can sit; "
+            "choose attention"
+        )
+    return (
+        f"sites: {site} is nowhere in this {here.model_type} model; "
+        f"it has {has or 'none that Tenon knows'}"
     )
 
 
-def _classify(name: str, linear: nn.Module, inner: int) -> tuple[str, ...]:
-    last = name.rpartition(".")[2]
-    if _FUSED.match(last):
-        return GROUPS["attention"][:3]
-    for site, pattern in _PART.items():
-        if pattern.match(last):
-            return (site,)
-    if _ATTENTION.search(name):
-        return ("attention.out",)
-    width_in, width_out = features(linear)
-    if width_in == inner and width_out < inner:
-        return ("mlp.out",)
-    if _GATE.search(last):
-        return ("mlp.gate",)
-    return ("mlp.in", "mlp.gate") if width_out == 2 * inner else ("mlp.in",)
+def _of_stack(site: str, here: Places) -> bool:
+    return here.stacked and site.partition(".")[0] in STACKS
 
 
-def _word_embeddings(trunk: nn.Module) -> str:
-    tables = [
-        (name, module.num_embeddings)
-        for name, module in trunk.named_modules()
-        if isinstance(module, nn.Embedding)
-    ]
-    largest = max((size for _, size in tables), default=0)
-    return next((name for name, size in reversed(tables) if size == largest), "")
+def _known(here: Places) -> list[str]:
+    plain = [*here.modules, *(group for group in GROUPS if group not in here.modules)]
+    stacks = STACKS if here.stacked else ()
+    return plain + [f"{stack}.{name}" for stack in stacks for name in (*NAMES, *GROUPS)]
+
+
+def _near(names: Sequence[str], site: str) -> str:
+    generic = list(dict.fromkeys(re.sub(r"\d+", "*", name) for name in names))
+    ends = {name.rpartition(".")[2]: name for name in reversed(generic)}
+    alike = nearest(site.rpartition(".")[2], ends, SHOWN)
+    close = nearest(site, generic, SHOWN) or [ends[end] for end in alike]
+    shown = close or generic[:SHOWN]
+    return ("would match: " if close else "there are for example: ") + ", ".join(shown)

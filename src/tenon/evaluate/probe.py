@@ -212,6 +212,8 @@ def _path(
         model.set_params(C=penalty)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
+            # Few rows of many classes are what some files have; the report says how many there are.
+            warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
             model.fit(scaled_RD, gold_R)
         yield _read(model, classes, penalty)
 

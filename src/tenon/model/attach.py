@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import warnings
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
-from peft import PeftConfig, PeftModel, get_peft_model
+from peft import PeftConfig, PeftModel
 
 from tenon.adapters.bottleneck import uncouple_head
 from tenon.adapters.fit import fit
 from tenon.adapters.pack import Adapter
 from tenon.adapters.settings import AdapterSettings
-from tenon.adapters.weights import PEFT_NAME, put
+from tenon.adapters.weights import put
+from tenon.adapters.wrap import wrap
 from tenon.model.trunk import Trunk
 
 
@@ -68,11 +68,7 @@ def unchanged_random_state() -> AbstractContextManager[None]:
 
 
 def _wrapped(trunk: Trunk, config: PeftConfig) -> PeftModel:
-    with warnings.catch_warnings():
-        # PEFT asks transformers under a name that transformers is about to rename.
-        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
-        peft = get_peft_model(trunk.model, config, adapter_name=PEFT_NAME)
-    assert isinstance(peft, PeftModel)  # noqa: S101 - mixed models are never asked for
+    peft = wrap(trunk.model, config)
     if trunk.whole is not None:
         uncouple_head(trunk.whole)
     return peft

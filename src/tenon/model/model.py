@@ -83,11 +83,14 @@ def quieten(base: nn.Module) -> None:
 
 
 def _adapter_modules(base: nn.Module) -> set[nn.Module]:
-    """Give the modules that hold the adapters' own layers and dropout, and all inside them."""
+    """Give the adapters' own layers and dropout, all inside them, and what wraps the base's."""
     found: set[nn.Module] = set()
     for module in base.modules():
         names: tuple[str, ...] = getattr(module, "adapter_layer_names", ())
         others: tuple[str, ...] = getattr(module, "other_param_names", ())
+        if names:
+            # PVeRA and some dropouts ask for the mode of the wrapper itself.
+            found.add(module)
         for name in (*names, *others):
             part = getattr(module, name, None)
             if isinstance(part, nn.Module):

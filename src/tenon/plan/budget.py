@@ -10,9 +10,10 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM, PreTrainedModel
 
+from tenon.adapters.kind import KINDS
 from tenon.core.errors import FileError
 from tenon.evaluate.settings import BY_TASK
-from tenon.model.attach import attach
+from tenon.model.attach import attach, unchanged_random_state
 from tenon.model.base import Base
 from tenon.model.loading import ENCODERS, POOLERS
 from tenon.model.trunk import DTYPES, Trunk, pick_device
@@ -105,8 +106,9 @@ def budget(plan: Plan, base: Base, labels: int) -> Budget:
         FileError: the base's config is not one that transformers knows.
         PlanError: a site matches nothing, or the kind refuses the base.
     """
+    on = "cpu" if KINDS.get(plan.adapter.kind).reads_weights else "meta"
     writes = BY_TASK[plan.data.task].writes
-    trunk = shapes(base, pooler=plan.model.pooling == "pooler", writes=writes)
+    trunk = shapes(base, pooler=plan.model.pooling == "pooler", writes=writes, device=on)
     sizes = {name: parameter.numel() for name, parameter in trunk.model.named_parameters()}
     dtype = _dtype(plan)
     attached = attach(trunk, plan.adapter, plan.seed)
@@ -126,8 +128,13 @@ def budget(plan: Plan, base: Base, labels: int) -> Budget:
     )
 
 
-def shapes(base: Base, *, pooler: bool = False, writes: bool = False) -> Trunk:
+def shapes(
+    base: Base, *, pooler: bool = False, writes: bool = False, device: str = "meta"
+) -> Trunk:
     """Give a base's trunk without its weights: every tensor has a shape and no data.
+
+    Args:
+        device: "cpu" for random data instead, which some kinds need to be counted on.
 
     Raises:
         FileError: the base's config is not one that transformers knows.
@@ -140,7 +147,7 @@ def shapes(base: Base, *, pooler: bool = False, writes: bool = False) -> Trunk:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         what = f"transformers cannot read its config ({first})"
         raise FileError(f"base {base.name}: {what}") from error
-    with torch.device("meta"):
+    with torch.device(device), unchanged_random_state():
         model = _empty(config, pooler=pooler, writes=writes)
     model.requires_grad_(requires_grad=False)
     count = sum(parameter.numel() for parameter in model.parameters())

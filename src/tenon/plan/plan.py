@@ -35,7 +35,7 @@ class Plan(Settings):
         data: sources, columns and the split; paths are absolute.
         text: the length policy.
         model: how the base is loaded and read.
-        adapters: what is trained; exactly one in this release.
+        adapters: what is trained: one.
         train: how it is trained.
         evaluate: how it is judged.
         folder: the folder of run.toml, against which its relative paths were read.

@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from tenon.adapters.kind import Kind
+from tenon.adapters.refused import Refused
 from tenon.core.manual import Setting
 from tenon.evaluate.scorers import Scorer
 from tenon.plan.plan import below
@@ -21,23 +22,37 @@ BY_PRESET = "by preset"
 
 
 def kinds_page(kinds: Sequence[Kind]) -> RenderableType:
-    """Lay out the kinds of adapters with their settings."""
-    return page(*(_kind(kind) for kind in kinds))
+    """Lay out the kinds of adapters, all in a table and then each with its settings."""
+    rows = [
+        (kind.name, kind.title, "yes" if kind.mergeable else "no", f"{kind.learning_rate:g}")
+        for kind in kinds
+    ]
+    table = sheet("kind", "title", "merge", "learning rate", rows=rows)
+    more = Text("  What PEFT has besides, and why it is no kind here: tenon show refused", "dim")
+    overview = Group(heading("Kinds", "of adapters"), table, more)
+    return page(overview, *(_kind(kind) for kind in kinds))
+
+
+def refused_page(refused: Sequence[Refused]) -> RenderableType:
+    """Lay out the methods that are no kinds, with the reasons."""
+    rows = [(each.title, each.why, each.instead) for each in refused]
+    return Group(heading("Refused"), sheet("method of PEFT", "why", "take", rows=rows))
 
 
 def _kind(kind: Kind) -> RenderableType:
     facts = [
         ("paper", kind.paper),
         ("sites", BY_PRESET if kind.presets else ", ".join(kind.default_sites)),
-        ("learning rate", f"{kind.learning_rate:g}"),
+        ("learning rate", f"{kind.learning_rate:g}: {kind.rate_source}"),
         ("merge", f"{'yes' if kind.mergeable else 'no'}: {kind.mergeable_why}"),
+        ("at the start", kind.start or "changes nothing, bit for bit"),
     ]
     rows = [(Text(name, style="dim"), text) for name, text in facts]
     return Group(
         heading(kind.name, kind.title),
         Text(f"  {kind.summary}"),
         sheet("", "", rows=rows),
-        settings_table(kind.manual()),
+        *([settings_table(kind.manual())] if kind.manual() else []),
         *([Text(""), _presets(kind)] if kind.presets else []),
     )
 

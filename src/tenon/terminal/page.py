@@ -32,6 +32,7 @@ PAGES = {
     "tuple of Kind": "lists:kinds_page",
     "tuple of Plan": "preview:plans_page",
     "tuple of Preview": "preview:previews_page",
+    "tuple of Refused": "lists:refused_page",
     "tuple of Scorer": "lists:scorers_page",
     "tuple of Setting": "lists:settings_page",
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,6 +46,7 @@ class Course:
         settings: of training.
         score: gives the metrics on dev, or None without a dev part.
         progress: told of every step.
+        factors: part of a parameter's name to the factor on the adapter's learning rate.
     """
 
     run: Path
@@ -54,6 +55,7 @@ class Course:
     settings: TrainSettings
     score: Score | None = None
     progress: Progress | None = None
+    factors: Mapping[str, float] = field(default_factory=dict[str, float])
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ class Loop:
         self.steps = settings.epochs * self.order.steps_per_epoch
         self.evaluate_every = settings.evaluate_every or self.order.steps_per_epoch
         self.parameters = model.trainable()
-        self.optimizer = optim.adamw(self.parameters, settings)
+        self.optimizer = optim.adamw(self.parameters, settings, course.factors)
         self.accelerator = Accelerator(
             cpu=model.trunk.device.type == "cpu",
             # Said here, so that no ACCELERATE_ variable of the environment decides it.

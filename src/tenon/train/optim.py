@@ -15,29 +15,42 @@ from tenon.train.settings import TrainSettings
 HEAD = "head."
 
 
-def adamw(parameters: Mapping[str, nn.Parameter], settings: TrainSettings) -> AdamW:
-    """Give AdamW with a group for each (part, decay), its peak rate in `peak`.
+def adamw(
+    parameters: Mapping[str, nn.Parameter],
+    settings: TrainSettings,
+    factors: Mapping[str, float] | None = None,
+) -> AdamW:
+    """Give AdamW with a group for each (part, decay, factor), its peak rate in `peak`.
 
-    Vectors (biases, scales, norms) are not decayed.
+    Vectors (biases, scales, norms) are not decayed, nor is IA3's vector that is kept as a column.
 
     Args:
         parameters: what is trained, by name; those under `head.` take the head's rate.
+        factors: part of a parameter's name to the factor on the adapter's rate, as LoRA+ has for B.
+
+    Source: Hayou et al. 2024, LoRA+ (arXiv:2402.12354), for a rate of its own for B.
     """
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    groups: dict[tuple[bool, bool, float], list[nn.Parameter]] = {}
     for name, parameter in parameters.items():
-        key = (name.startswith(HEAD), parameter.dim() > 1)
+        head = name.startswith(HEAD)
+        decayed = parameter.dim() > 1 and (head or min(parameter.shape) > 1)
+        key = (head, decayed, 1.0 if head else _factor(name, factors or {}))
         groups.setdefault(key, []).append(parameter)
     return AdamW(
         [
             {
                 "params": members,
-                "lr": _peak(settings, head=head),
-                "peak": _peak(settings, head=head),
-                "weight_decay": settings.weight_decay if matrix else 0.0,
+                "lr": _peak(settings, head=head) * factor,
+                "peak": _peak(settings, head=head) * factor,
+                "weight_decay": settings.weight_decay if decayed else 0.0,
             }
-            for (head, matrix), members in groups.items()
+            for (head, decayed, factor), members in groups.items()
         ]
     )
+
+
+def _factor(name: str, factors: Mapping[str, float]) -> float:
+    return next((factor for part, factor in factors.items() if part in name), 1.0)
 
 
 def _peak(settings: TrainSettings, *, head: bool) -> float:

@@ -9,6 +9,7 @@ from typing import Any
 from tenon.adapters import pack
 from tenon.adapters.kind import KINDS, Kind
 from tenon.adapters.manifest import Manifest
+from tenon.adapters.refused import REFUSED, Refused
 from tenon.core.errors import FileError, did_you_mean
 from tenon.core.files import read_json
 from tenon.core.manual import Setting, manual
@@ -20,7 +21,7 @@ from tenon.plan.several import resolve_several
 from tenon.train import steplog
 from tenon.verbs.target import is_plan_file
 
-LISTS = ("kinds", "settings", "scorers")
+LISTS = ("kinds", "refused", "settings", "scorers")
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,13 @@ class RunView:
         }
 
 
-Listed = tuple[Plan, ...] | tuple[Kind, ...] | tuple[Setting, ...] | tuple[Scorer, ...]
+Listed = (
+    tuple[Plan, ...]
+    | tuple[Kind, ...]
+    | tuple[Refused, ...]
+    | tuple[Setting, ...]
+    | tuple[Scorer, ...]
+)
 Shown = Listed | Plan | Manifest | RunView | Report
 
 
@@ -58,8 +65,8 @@ def show(what: str) -> Shown:
     """Give what a word or path stands for.
 
     Args:
-        what: `kinds`, `settings` or `scorers`; a run.toml or plan.json; a run, an adapter or a
-            report, as folder or file.
+        what: `kinds`, `refused`, `settings` or `scorers`; a run.toml or plan.json; a run, an
+            adapter or a report, as folder or file.
 
     Raises:
         FileError: it is neither a word that is known nor something that Tenon wrote.
@@ -67,6 +74,8 @@ def show(what: str) -> Shown:
     match what:
         case "kinds":
             return tuple(kind for _, kind in KINDS)
+        case "refused":
+            return tuple(REFUSED.values())
         case "scorers":
             return tuple(scorer for _, scorer in SCORERS)
         case "settings":

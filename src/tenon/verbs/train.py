@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 import torch
 
+from tenon.adapters.kind import KINDS
 from tenon.core.errors import RunError
 from tenon.core.files import locked, sweep
 from tenon.core.progress import Progress
@@ -193,6 +194,7 @@ def course_of(space: Workspace, out: Path, progress: Progress | None) -> Course:
         settings=space.plan.train,
         score=(lambda judged: dev_score(judged, space)) if "dev" in space.tokens else None,
         progress=progress,
+        factors=KINDS.get(space.plan.adapter.kind).factors(space.plan.adapter.own),
     )
 
 

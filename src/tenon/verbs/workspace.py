@@ -133,33 +133,22 @@ def open_workspace(
     tokenizer = load_tokenizer(base.folder)
     speak(tokenizer, plan.text.source_language, plan.text.target_language)
     trunk = trunk or load_trunk([plan], base, lead(tokenizer) if writes else ())
-    limit = measure.limit(plan, token_limit(tokenizer, trunks.positions(trunk)))
-    rendering = RENDERINGS.get(plan.data.task)
-    classes = rendering.classes(parts.labels, parts.columns)
-    units = rendering.units(parts.columns)
-    longest = plan.text.answer_tokens
-    if rendering.longest is not None and not longest:
-        longest = rendering.longest(tokenizer, parts.examples("train"), limit)
-    reading = Reading(
-        classes, limit, plan.text.cut, units, answer_tokens=longest, seq2seq=trunk.seq2seq
-    )
     plan = _without_shots(plan) if trunk.seq2seq else plan
     script = script_of(answer_texts(parts)) if writes else "other"
-    if writes:
-        reading = _written(reading, plan, tokenizer, script)
-    renderer = rendering.make(tokenizer, reading)
+    reading = _reading(plan, parts, tokenizer, trunk, script)
+    renderer = RENDERINGS.get(plan.data.task).make(tokenizer, reading)
     tokens = {part: _tokens(parts, part, renderer, plan.seed, progress) for part in parts.counts}
     trained = trained_pooling(base.folder, decoder=trunk.decoder)
     measured = measure.Measured(
         pooling=trained.pooling,
         dtype=str(trunk.model.dtype).removeprefix("torch."),
-        limit=limit,
+        limit=reading.limit,
         rows=len(tokens["train"]),
         tokens=tokens["train"].total,
         feature_norm=None if writes else _feature_norm(plan, trunk, trained, tokens["train"]),
         template=str(getattr(renderer, "form", "")),
         answer_tokens=answer_tokens(tokens["train"]) if writes else 0,
-        found_tokens=longest,
+        found_tokens=reading.answer_tokens,
         instruction=reading.instruction,
         bleu_tokenizer=tokenizer_of(script),
     )
@@ -167,7 +156,29 @@ def open_workspace(
         for rows in tokens.values():
             refuse_unextractable(rows, plan.evaluate.extract)
     settled = measure.settle(plan, measured)
+    classes, units = reading.classes, reading.units
     return Workspace(settled, parts, base, trunk, trained, renderer, classes, units, tokens, beside)
+
+
+def _reading(
+    plan: Plan, parts: Parts, tokenizer: PreTrainedTokenizerBase, trunk: Trunk, script: Script
+) -> Reading:
+    """Give what decides the rows of the plan's task beside its examples."""
+    limit = measure.limit(plan, token_limit(tokenizer, trunks.positions(trunk)))
+    rendering = RENDERINGS.get(plan.data.task)
+    longest = plan.text.answer_tokens
+    if rendering.longest is not None and not longest:
+        longest = rendering.longest(tokenizer, parts.examples("train"), limit)
+    reading = Reading(
+        rendering.classes(parts.labels, parts.columns),
+        limit,
+        plan.text.cut,
+        rendering.units(parts.columns),
+        answer_tokens=longest,
+        seq2seq=trunk.seq2seq,
+    )
+    writes = BY_TASK[plan.data.task].writes
+    return _written(reading, plan, tokenizer, script) if writes else reading
 
 
 def load_trunk(plans: Sequence[Plan], base: Base, first: Sequence[int] = ()) -> Trunk:
