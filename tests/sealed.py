@@ -1,4 +1,4 @@
-"""Adapter directories changed as a forger would: every digest in the manifest is made true again."""
+"""Adapter directories changed as a forger would: every digest of the manifest is true again."""
 
 from __future__ import annotations
 
