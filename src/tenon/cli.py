@@ -257,9 +257,7 @@ def export(
     dtype: Annotated[
         str, typer.Option("--dtype", help="Number format of a merged model; auto: the base's.")
     ] = "auto",
-    shard_size: Annotated[
-        str, typer.Option("--shard-size", help="Largest file of a merged model.")
-    ] = "5GB",
+    shard_size: Annotated[str, typer.Option(help="Largest file of a merged model.")] = "5GB",
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -281,10 +279,7 @@ def adopt(
     ] = "",
     name: Annotated[str, typer.Option("--name", help="What to call it.", show_default=False)] = "",
     labels: Annotated[
-        str,
-        typer.Option(
-            "--labels", help="Its labels in the head's order: glad,sad.", show_default=False
-        ),
+        str, typer.Option(help="Its labels, in the head's order: glad,sad.", show_default=False)
     ] = "",
     json: Json = False,
     quiet: Quiet = False,
