@@ -3,8 +3,8 @@
 Every verb is a function here and a command of the same name. Nothing heavy is
 imported until a verb is called.
 
-`train` and `plan` are at once verbs and floors: the packages `tenon.train` and
-`tenon.plan` hold the code, and calling one of them is the verb.
+`train`, `plan` and `export` are at once verbs and floors: the packages `tenon.train`, `tenon.plan`
+and `tenon.export` hold the code, and calling one of them is the verb.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tenon.verbs.adopt import import_adapter as import_adapter
     from tenon.verbs.chat import chat as chat
     from tenon.verbs.check import check as check
     from tenon.verbs.compose import compose as compose
     from tenon.verbs.compose import load_composition as load_composition
     from tenon.verbs.demo import demo as demo
     from tenon.verbs.eval import evaluate as eval  # noqa: F401 # pyright: ignore[reportUnusedImport]
+    from tenon.verbs.export import export as export
     from tenon.verbs.init import init as init
     from tenon.verbs.plan import plan as plan
     from tenon.verbs.predict import load_adapter as load_adapter
@@ -39,6 +41,8 @@ HOMES = {
     "compose": "tenon.verbs.compose:compose",
     "demo": "tenon.verbs.demo:demo",
     "eval": "tenon.verbs.eval:evaluate",
+    "export": "tenon.verbs.export:export",
+    "import_adapter": "tenon.verbs.adopt:import_adapter",
     "init": "tenon.verbs.init:init",
     "load_adapter": "tenon.verbs.predict:load_adapter",
     "load_composition": "tenon.verbs.compose:load_composition",

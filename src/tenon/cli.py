@@ -276,6 +276,52 @@ def _tell(piece: str) -> None:
 
 
 @app.command()
+def export(
+    adapter: Annotated[Path, typer.Argument(metavar="ADAPTER")],
+    *,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder to write.")],
+    to: Annotated[str, typer.Option("--to", help="merged, or peft.")] = "merged",
+    base: Base = "",
+    dtype: Annotated[
+        str, typer.Option("--dtype", help="Number format of a merged model; auto: the base's.")
+    ] = "auto",
+    shard_size: Annotated[str, typer.Option(help="Largest file of a merged model.")] = "5GB",
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write files that other tools read, verified by their scores before it says done."""
+    with bar(silent=json or quiet) as progress:
+        written = _verb("export")(
+            adapter, out, to=to, base=base, dtype=dtype, shard_size=shard_size, progress=progress
+        )
+    emit(written, json=json, quiet=quiet)
+
+
+@app.command(name="import")
+def adopt(
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="Folder of an adapter.")],
+    *,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The adapter directory to write.")],
+    base: Annotated[
+        str, typer.Option("--base", help="Its base, if not the one it names.", show_default=False)
+    ] = "",
+    name: Annotated[str, typer.Option("--name", help="What to call it.", show_default=False)] = "",
+    labels: Annotated[
+        str, typer.Option(help="Its labels, in the head's order: glad,sad.", show_default=False)
+    ] = "",
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Take in an adapter of PEFT or AdapterHub."""
+    named = [label.strip() for label in labels.split(",") if label.strip()]
+    with bar(silent=json or quiet) as progress:
+        imported = tenon.import_adapter(
+            source, out, base=base, name=name, labels=named, progress=progress
+        )
+    emit(imported, json=json, quiet=quiet)
+
+
+@app.command()
 def show(
     what: Annotated[
         str,

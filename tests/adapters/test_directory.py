@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -15,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from attached import attached
 from packed import adapter_on, fingerprint_of
+from sealed import reseal
 from tenon.adapters.pack import read, write
 from tenon.core.errors import AdapterError, FileError
 
@@ -37,17 +37,6 @@ def written(tmp_path_factory):
 @pytest.fixture
 def copy(written, tmp_path):
     return shutil.copytree(written, tmp_path / "mood")
-
-
-def reseal(folder, **changes):
-    """Change the manifest and make its list of files true again, as a forger would."""
-    path = folder / "tenon.json"
-    manifest = json.loads(path.read_text())
-    for name in manifest["files"]:
-        if (folder / name).is_file():
-            manifest["files"][name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
-    manifest.update(changes)
-    path.write_text(json.dumps(manifest))
 
 
 @settings(
@@ -136,7 +125,9 @@ def test_links_folders_and_pipes_are_refused(copy, tmp_path):
         ('{"format": 2}', "format is 2, this Tenon reads 1"),
         ('{"format": "1"}', "format is '1'"),
         ("{}", "format is None"),
-        ('{"format": 1, "name": 3}', "name: Input should be a valid string"),
+        ('{"format": 1, "format": 1}', "the key 'format' stands twice in one object"),
+        ('{"format": NaN}', "NaN is no number of JSON"),
+        ('{"format": 1, "name": 3}', "does not have the digest that it states"),
     ],
 )
 def test_a_manifest_that_cannot_be_understood_is_refused(copy, text, cause):
@@ -149,6 +140,7 @@ def test_a_manifest_that_cannot_be_understood_is_refused(copy, text, cause):
     ("change", "cause"),
     [
         ({"surprise": 1}, "surprise: Extra inputs"),
+        ({"name": 3}, "name: Input should be a valid string"),
         ({"kind": "lora.v9"}, "kind 'lora.v9' is unknown here"),
         ({"name": "../../etc"}, "is no adapter's name"),
         ({"name": "/abs"}, "is no adapter's name"),

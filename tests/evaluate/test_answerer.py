@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from models import LABELS, PAIRS, TEXTS, classifier, examples, renderer_of, save
+from sealed import reseal
 from tenon.adapters.manifest import Lengths, Probes
 from tenon.core.errors import AdapterError, FileError, RequestError
 from tenon.evaluate.answerer import open_answerer
@@ -150,8 +151,7 @@ def test_the_probes_are_of_texts_that_the_base_can_read(arch, folder_of):
 
 
 def changed(folder, **fields):
-    path = folder / "tenon.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+    reseal(folder, **fields)
 
 
 @pytest.fixture

@@ -26,10 +26,11 @@ from formed import (
     tokens_of,
 )
 from runs import equal, log, settings, weights
+from sealed import write_sealed
 from tenon.adapters import pack
 from tenon.adapters.kind import settle
 from tenon.core.errors import AdapterError
-from tenon.core.files import read_json, write_json
+from tenon.core.files import read_json
 from tenon.evaluate.answerer import open_answerer
 from tenon.evaluate.exam import EXAMS
 from tenon.evaluate.settings import EvaluateSettings
@@ -198,7 +199,7 @@ def test_thresholds_are_as_many_as_labels(folder_of, tmp_path):
     written = save(formed(folder, SEVERAL), SEVERAL, folder, tmp_path / "adapter")
     table = read_json(written / "tenon.json")
     table["constants"]["thresholds"] = [0.5, 0.5]
-    write_json(written / "tenon.json", table)
+    write_sealed(written / "tenon.json", table)
     with pytest.raises(AdapterError, match="2 thresholds for 3 labels; write the adapter again"):
         pack.read(written)
 

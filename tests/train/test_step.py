@@ -47,7 +47,7 @@ def test_the_result_is_that_of_the_rows(model, accelerator):
     expected = functional.cross_entropy(logits_BL[known], gold_B[known]).detach()
     result = taken(model, cut(rows, 4), accelerator)
     assert result.loss == pytest.approx(float(expected), rel=1e-5)
-    assert result.rows == int(known.sum())
+    assert result.targets == int(known.sum())
     assert result.tokens == rows.total
     assert result.norm > 0
 

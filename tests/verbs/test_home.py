@@ -10,6 +10,7 @@ import pytest
 
 from disk import names
 from runs import project
+from sealed import reseal
 from tenon.core.errors import DataError, FileError, RunError
 from tenon.core.files import locked
 from tenon.data.load import load
@@ -171,8 +172,7 @@ def test_no_path_of_this_machine_is_in_a_report(run):
 def test_another_runs_plan_is_not_taken_for_its_own(run, tmp_path):
     shutil.copytree(run.out, tmp_path / "other")
     shutil.copytree(run.adapter, tmp_path / "other" / "mine")
-    path = tmp_path / "other" / "mine" / "tenon.json"
-    path.write_text(path.read_text().replace('"plan_digest": "', '"plan_digest": "0'))
+    reseal(tmp_path / "other" / "mine", plan_digest="0" * 64)
     with pytest.raises(DataError, match="lies in no run; name the rows"):
         evaluate(tmp_path / "other" / "mine")
 

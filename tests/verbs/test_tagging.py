@@ -133,8 +133,7 @@ def test_predicting_tokens_texts_and_lines_gives_the_same_spans(
         (line,) = lines_of(tmp_path / f"{name}.out")
         assert line["gold"] is None and line["text"] == text
         found.append(line["answer"])
-    stdin = SimpleNamespace(buffer=io.BytesIO(f"{text}\n".encode()))
-    monkeypatch.setattr("sys.stdin", stdin)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(f"{text}\n".encode())))
     predict(trained.folder / "run", "-")
     found.append(json.loads(capsys.readouterr().out)["answer"])
     assert all(answer == found[0] for answer in found)

@@ -148,8 +148,9 @@ class TestTheRun:
         words = run.report.command.split()
         assert words[:2] == ["tenon", "train"]
         wanted = order(words[2], [], tmp_path / "again")
-        assert wanted.plan.digest == Plan.read(run.out / "plan.json").digest
-        again = train(wanted.plan, wanted.out)
+        (plan,) = wanted.plans
+        assert plan.digest == Plan.read(run.out / "plan.json").digest
+        again = train(plan, wanted.out)
         assert equal(adapter_of(again.out), adapter_of(run.out))
 
     def test_settings_beside_a_plan_json_are_refused(self, made):

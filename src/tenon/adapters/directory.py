@@ -13,7 +13,7 @@ import stat
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import safetensors
 import safetensors.torch
@@ -26,7 +26,7 @@ from tenon.adapters.kind import KINDS, NAME
 from tenon.adapters.manifest import FORMAT, HEADS, TASK_TYPES, Manifest, TensorSpec
 from tenon.adapters.settings import AdapterSettings
 from tenon.core.errors import AdapterError, Faults, FileError, PlanError
-from tenon.core.files import reading
+from tenon.core.files import digest_of, reading
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
@@ -83,15 +83,22 @@ def read_manifest(folder: Path, names: set[str]) -> Manifest:
     """
     where = folder / MANIFEST
     if MANIFEST not in names:
-        what = "a PEFT adapter without" if CONFIG in names else "no adapter: it has no"
+        foreign = CONFIG in names
+        what = "a PEFT adapter without" if foreign else "no adapter: it has no"
         raise AdapterError(
             f"{folder}: is {what} {MANIFEST}; expected a folder that `tenon train` wrote"
+            + ("; take it in: tenon import" if foreign else "")
         )
     value = parse_json(where, _bytes(where, JSON_BYTES))
     if value.get("format") != FORMAT:
         raise AdapterError(
             f"{where}: format is {value.get('format')!r}, this Tenon reads {FORMAT}; "
             "upgrade Tenon, or write the adapter again"
+        )
+    if value.get("seal") != seal_of(value):
+        raise AdapterError(
+            f"{where}: has changed since it was written: it does not have the digest that it "
+            "states; copy the folder again"
         )
     try:
         manifest = Manifest.model_validate(value)
@@ -100,6 +107,11 @@ def read_manifest(folder: Path, names: set[str]) -> Manifest:
         raise AdapterError("\n".join(lines)) from error
     check_manifest(manifest, str(where))
     return manifest
+
+
+def seal_of(manifest: Mapping[str, Any]) -> str:
+    """Give the digest of a manifest's fields, which it states in `seal`."""
+    return digest_of({key: manifest[key] for key in manifest if key != "seal"})
 
 
 def check_manifest(manifest: Manifest, where: str) -> None:
@@ -305,12 +317,26 @@ def parse_json(where: Path, data: bytes) -> dict[str, Any]:
         AdapterError: they are not one.
     """
     try:
-        value = json.loads(data.decode("utf-8"))
+        value = json.loads(data.decode("utf-8"), object_pairs_hook=_once, parse_constant=_refused)
     except (ValueError, RecursionError) as error:
         raise AdapterError(f"{where}: not JSON ({error}); copy the folder again") from error
     if not isinstance(value, dict):
         raise AdapterError(f"{where}: holds a {type(value).__name__}; expected an object")
     return cast(dict[str, Any], value)
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Make an object whose keys stand once: of two values, readers would take one each."""
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = sorted({key for key in keys if keys.count(key) > 1})
+        raise ValueError(f"the key {', '.join(map(repr, twice))} stands twice in one object")
+    return value
+
+
+def _refused(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no number of JSON")
 
 
 def _plain(value: object) -> dict[str, Any]:

@@ -13,6 +13,8 @@ TASK_TYPES = {"language": "CAUSAL_LM", "seq2seq": "SEQ_2_SEQ_LM"}
 """What PEFT calls a model whose language-model head is its own, by `Manifest.head`."""
 Layout = Literal["trunk", "transformers"]
 HeadSort = Literal["classes", "language", "seq2seq"]
+Dense = Literal["", "tanh", "relu", "gelu"]
+Origin = Literal["", "peft", "adapterhub"]
 PoolingMode = Literal["mean", "cls", "pooler", "last", "tokens"]
 
 
@@ -22,10 +24,12 @@ class Pooling(Settings):
     Args:
         mode: which hidden states.
         normalize: scale the vector to length 1 before the head.
+        dense: activation of a layer [D, D] that the head begins with; empty for none.
     """
 
     mode: PoolingMode
     normalize: bool = False
+    dense: Dense = ""
 
 
 class Lengths(Settings):
@@ -130,6 +134,10 @@ class Manifest(Settings):
             the head is a file of its own.
         tensors: file to its tensors; `pack.write` fills it in.
         files: every other file's sha256; `pack.write` fills it in.
+        proven: whether `base` is known to be what it was trained on. Of an adapter that was
+            imported, it is what the importer named.
+        origin: the format it was imported from; empty for an adapter that was trained here.
+        seal: sha256 of all else in the manifest; `pack.write` fills it in.
     """
 
     format: Literal[1] = FORMAT
@@ -155,6 +163,9 @@ class Manifest(Settings):
     layout: Layout = "trunk"
     tensors: dict[str, dict[str, TensorSpec]] = {}
     files: dict[str, str] = {}
+    proven: bool = True
+    origin: Origin = ""
+    seal: str = ""
 
     @property
     def writes(self) -> bool:
@@ -196,5 +207,6 @@ def layout_for(model_type: str, pooling: Pooling, *, has_bias: bool) -> Layout:
         has_bias: whether our head's bias is anything but 0.
     """
     head = HEADS.get((model_type, pooling.mode))
-    fits = head is not None and not pooling.normalize and (head.has_bias or not has_bias)
+    plain = not pooling.normalize and not pooling.dense
+    fits = head is not None and plain and (head.has_bias or not has_bias)
     return "transformers" if fits else "trunk"

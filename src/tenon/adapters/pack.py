@@ -90,7 +90,9 @@ def write(folder: Path, adapter: Adapter, *, card: str) -> Path:
             "files": {name: hashlib.sha256(named[name]).hexdigest() for name in sorted(named)},
         }
     )
-    text = json.dumps(sealed.model_dump(mode="json"), indent=2, ensure_ascii=False)
+    told = sealed.model_dump(mode="json")
+    told["seal"] = directory.seal_of(told)
+    text = json.dumps(told, indent=2, ensure_ascii=False)
     with folder_aside(folder) as beside:
         for name, content in {**named, MANIFEST: f"{text}\n".encode()}.items():
             (beside / name).write_bytes(content)
@@ -175,6 +177,8 @@ def _check_head(adapter: Adapter, where: str, faults: Faults) -> None:
         return
     labels, hidden = len(adapter.manifest.labels), adapter.manifest.base.hidden_size
     shapes = {"weight": (labels, hidden), "bias": (labels,)}
+    if adapter.manifest.pooling.dense:
+        shapes |= {"dense.weight": (hidden, hidden), "dense.bias": (hidden,)}
     for key in sorted({*adapter.head, *shapes}):
         tensor, shape = adapter.head.get(key), shapes.get(key)
         if tensor is None or shape is None:
@@ -241,10 +245,14 @@ def _parts(adapter: Adapter) -> dict[str, dict[str, torch.Tensor]]:
     }
     if head is None:
         return {WEIGHTS: _packed(named)}
-    parts = ("weight", "bias") if head.has_bias else ("weight",)
-    for part in parts:
-        named[f"{PEFT_PREFIX}{head.name}.{part}"] = adapter.head[part]
+    for part, tensor in head_of(adapter.head, has_bias=head.has_bias).items():
+        named[f"{PEFT_PREFIX}{head.name}.{part}"] = tensor
     return {WEIGHTS: _packed(named)}
+
+
+def head_of(head: Mapping[str, torch.Tensor], *, has_bias: bool) -> dict[str, torch.Tensor]:
+    """Give the tensors of a linear layer that our head is in transformers."""
+    return {part: head[part] for part in (("weight", "bias") if has_bias else ("weight",))}
 
 
 def _trunk_prefix(manifest: Manifest) -> str:

@@ -3,37 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-import torch
-from peft import PeftModel
-from transformers import PreTrainedTokenizerBase
+from typing import Any, Literal
 
 from tenon.adapters import pack
 from tenon.adapters.fingerprint import fingerprint
 from tenon.adapters.manifest import Manifest
-from tenon.core.errors import AdapterError, DataError, RequestError
+from tenon.core.errors import DataError, RequestError
 from tenon.core.progress import Progress
 from tenon.data.example import Example, content_id
 from tenon.evaluate.exam import Exam, exam_of
+from tenon.evaluate.ground import (
+    headed,
+    refuse_other_template,
+    renderer_for,
+    tokenizer_for,
+    trunk_for,
+)
+from tenon.evaluate.merged import Proof
+from tenon.evaluate.merged import merge as fold
 from tenon.evaluate.probes import prove
 from tenon.evaluate.settings import EvaluateSettings
-from tenon.model import trunk as trunks
-from tenon.model.attach import restore, unchanged_random_state
-from tenon.model.base import Base, locate
-from tenon.model.head import Head
+from tenon.model.attach import restore
+from tenon.model.base import locate
 from tenon.model.model import Model
-from tenon.model.models import model_for
 from tenon.model.settings import ModelSettings
 from tenon.text.render import Renderer
-from tenon.text.renderers import RENDERINGS, Reading
-from tenon.text.seq2seq import lead, speak
-from tenon.text.tokenizer import load_tokenizer
 from tenon.text.tokens import Tokens, collect
 
 BATCH_TOKENS = 16_384
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,24 @@ class Answerer:
         manifest: the adapter's.
         model: base, adapter and head, in evaluation mode.
         renderer: as in training.
+        proof: of an adapter that is merged, how near its scores stayed; else None.
     """
 
     manifest: Manifest
     model: Model
     renderer: Renderer
+    proof: Proof | None = None
+
+    def merge(self) -> Answerer:
+        """Fold the adapter into the base's weights; what is given answers from these alone.
+
+        Raises:
+            AdapterError: its kind cannot be merged, it has been merged before, or the scores
+                change by more than the number format allows. Once the weights have been changed,
+                the message says so, and the adapter must be loaded again.
+        """
+        model, proof = fold(self.manifest, self.model, self.renderer)
+        return replace(self, model=model, proof=proof)
 
     def predict(self, texts: Sequence[str] | Sequence[tuple[str, str]]) -> list[Any]:
         """Answer texts, or pairs of texts, in their order.
@@ -115,12 +128,15 @@ class Answerer:
             )
 
 
-def open_answerer(folder: Path, base: str = "", device: str = "auto") -> Answerer:
+def open_answerer(
+    folder: Path, base: str = "", device: str = "auto", *, dtype: Dtype = "auto"
+) -> Answerer:
     """Load an adapter directory with its base, and prove that it answers as when it was written.
 
     Args:
         folder: the adapter directory.
         base: the base's folder, package or hub id; by default the name the adapter was trained on.
+        dtype: number format of the base in memory.
 
     Raises:
         AdapterError: the directory is damaged, belongs to another base, or does not give the
@@ -131,83 +147,14 @@ def open_answerer(folder: Path, base: str = "", device: str = "auto") -> Answere
     located = locate(base or manifest.base.name, manifest.base.revision)
     print_of_base = fingerprint(located.folder, located.name, located.revision)
     adapter = pack.read(folder, print_of_base)
-    trunk, tokenizer = load_ground([manifest], located, device)
-    model = model_of(manifest, trunk, restore(trunk, adapter), adapter.head)
-    renderer = renderer_of(manifest, tokenizer, seq2seq=trunk.seq2seq)
+    tokenizer = tokenizer_for(manifest, located)
+    settings = ModelSettings(device=device, dtype=dtype)
+    trunk = trunk_for([manifest], located, settings, tokenizer)
+    model = headed(manifest, trunk, restore(trunk, adapter), adapter.head)
+    renderer = renderer_for(manifest, tokenizer, seq2seq=trunk.seq2seq)
     refuse_other_template(folder, manifest, renderer)
     prove(folder, manifest, model, renderer)
     return Answerer(manifest, model, renderer)
-
-
-def load_ground(
-    manifests: Sequence[Manifest], located: Base, device: str
-) -> tuple[trunks.Trunk, PreTrainedTokenizerBase]:
-    """Load a base with all that adapters need of it, and its tokenizer.
-
-    Args:
-        manifests: of adapters of this base; how texts are read is the same to all.
-        located: where the base lies.
-        device: where answers are computed.
-    """
-    text, writes = manifests[0].text, manifests[0].writes
-    pooler = any(manifest.pooling.mode == "pooler" for manifest in manifests)
-    tokenizer = load_tokenizer(located.folder)
-    speak(tokenizer, text.source_language, text.target_language)
-    first = lead(tokenizer) if writes else ()
-    settings = ModelSettings(device=device)
-    return trunks.load(located, settings, pooler=pooler, writes=writes, lead=first), tokenizer
-
-
-def renderer_of(
-    manifest: Manifest, tokenizer: PreTrainedTokenizerBase, *, seq2seq: bool
-) -> Renderer:
-    """Give what writes texts as an adapter was trained to read them."""
-    text = manifest.text
-    reading = Reading(
-        manifest.labels,
-        text.max_tokens,
-        text.cut,
-        text.units,
-        answer_tokens=text.answer_tokens,
-        template=text.template or "auto",
-        instruction=text.instruction,
-        seq2seq=seq2seq,
-    )
-    return RENDERINGS.get(manifest.task).make(tokenizer, reading)
-
-
-def refuse_other_template(folder: Path, manifest: Manifest, renderer: Renderer) -> None:
-    """Refuse a chat template other than the one that prompts were written in for training."""
-    here = str(getattr(renderer, "template_digest", ""))
-    if manifest.text.template_digest != here:
-        raise AdapterError(
-            f"{folder}: was trained with another chat template ({manifest.text.template_digest[:8]}"
-            f"…) than this base has ({here[:8] or 'none'}…); load the base it was trained on"
-        )
-
-
-def model_of(
-    manifest: Manifest,
-    trunk: trunks.Trunk,
-    peft: PeftModel | None,
-    weights: Mapping[str, torch.Tensor],
-) -> Model:
-    """Put the model of an adapter together, in evaluation mode.
-
-    Args:
-        peft: around the trunk's modules; None where the trunk itself carries what is to be run.
-        weights: of the head; none where it is the base's own.
-    """
-    mode = manifest.pooling.mode
-    if manifest.writes:
-        return model_for(manifest.task, trunk, peft, None, mode).eval()
-    labels = len(manifest.labels)
-    with unchanged_random_state():
-        head = Head(trunk.hidden_size, labels, normalize=manifest.pooling.normalize, bias=True)
-    head.linear.load_state_dict(dict(weights))
-    head.requires_grad_(requires_grad=False)
-    head.constants = manifest.constants
-    return model_for(manifest.task, trunk, peft, head, mode).eval()
 
 
 def _examples(texts: object) -> list[Example]:

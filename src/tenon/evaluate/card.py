@@ -50,21 +50,26 @@ def card(manifest: Manifest, report: Report | None) -> str:
             "",
             "## Use",
             "",
-            *_with_tenon(manifest),
-            *_without_tenon(manifest),
-            *_from_scores(manifest),
-            *_labels(manifest),
+            *use_of(manifest),
+            *from_scores(manifest),
+            *labels_of(manifest),
         ]
     )
 
 
-def _labels(manifest: Manifest) -> list[str]:
+def use_of(manifest: Manifest) -> list[str]:
+    """Say how to load the adapter, with Tenon and without."""
+    return [*_with_tenon(manifest), *_without_tenon(manifest)]
+
+
+def labels_of(manifest: Manifest) -> list[str]:
+    """Give the names of the labels in their order."""
     if not manifest.labels:
         return []
     return ["## Labels", "", ", ".join(f"`{label}`" for label in manifest.labels), ""]
 
 
-def _from_scores(manifest: Manifest) -> list[str]:
+def from_scores(manifest: Manifest) -> list[str]:
     """Say how logits become answers, where that takes more than the largest one."""
     constants = manifest.constants
     if "mean" in constants:
@@ -176,13 +181,14 @@ def _without_tenon(manifest: Manifest) -> list[str]:
         ]
     if manifest.pooling.mode == "tokens":
         return _tokens_without_tenon(base, first, reading=manifest.task == READING)
-    scaled = "vector_D = vector_D / vector_D.norm()" if manifest.pooling.normalize else ""
+    changed = changes(manifest)
     return [
         "With transformers and PEFT alone. No head class of transformers reads the base as this",
         "adapter does, so the head is a file of its own:",
         "",
         "```python",
         *first,
+        *(["import torch"] if manifest.pooling.dense else []),
         "from peft import PeftModel",
         "from safetensors.torch import load_file",
         "from transformers import AutoModel, AutoTokenizer",
@@ -192,11 +198,19 @@ def _without_tenon(manifest: Manifest) -> list[str]:
         'head = load_file("folder/head.safetensors")',
         'hidden_TD = model(**tokenizer("a text", return_tensors="pt")).last_hidden_state[0]',
         f"vector_D = {POOLED[manifest.pooling.mode]}",
-        *([scaled] if scaled else []),
+        *changed,
         'logits_L = head["weight"] @ vector_D + head["bias"]',
         "```",
         "",
     ]
+
+
+def changes(manifest: Manifest) -> list[str]:
+    """Give the lines that make of a pooled vector what the head's last layer reads."""
+    dense, form = manifest.pooling.dense, manifest.pooling
+    layer = 'head["dense.weight"] @ vector_D + head["dense.bias"]'
+    lines = [f"vector_D = torch.nn.functional.{dense}({layer})"] if dense else []
+    return [*lines, *(["vector_D = vector_D / vector_D.norm()"] if form.normalize else [])]
 
 
 def _writing_without_tenon(manifest: Manifest, base: str, first: list[str]) -> list[str]:

@@ -26,17 +26,19 @@ from tenon.adapters.fingerprint import fingerprint, refuse_other
 from tenon.adapters.kind import KINDS
 from tenon.adapters.manifest import Manifest
 from tenon.core.errors import AdapterError, RequestError
-from tenon.evaluate.answerer import (
-    Answerer,
-    load_ground,
-    model_of,
+from tenon.evaluate.answerer import Answerer
+from tenon.evaluate.ground import (
+    headed,
     refuse_other_template,
-    renderer_of,
+    renderer_for,
+    tokenizer_for,
+    trunk_for,
 )
 from tenon.evaluate.probes import prove
 from tenon.model.attach import restore
 from tenon.model.base import locate
 from tenon.model.rack import Rack
+from tenon.model.settings import ModelSettings
 
 
 @dataclass(frozen=True)
@@ -110,9 +112,9 @@ class Ensemble:
         """
         manifest, head = self.manifest(part), self._head(part)
         weights = answer_of(part, self.parents.adapters, head).head
-        renderer = renderer_of(manifest, self.tokenizer, seq2seq=self.rack.trunk.seq2seq)
+        renderer = renderer_for(manifest, self.tokenizer, seq2seq=self.rack.trunk.seq2seq)
         with self.rack.mixed(part):
-            model = model_of(manifest, self.rack.trunk, None, weights)
+            model = headed(manifest, self.rack.trunk, None, weights)
             yield Answerer(manifest, model, renderer)
 
     def manifest(self, part: Composition) -> Manifest:
@@ -160,7 +162,8 @@ def open_ensemble(
     located = locate(base or known.base.name, known.base.revision)
     refuse_other(held[lead].name, known.base, fingerprint(located.folder, located.name))
     answerers = [held[name].manifest for name in answering(composition)]
-    trunk, tokenizer = load_ground(answerers, located, device)
+    tokenizer = tokenizer_for(answerers[0], located)
+    trunk = trunk_for(answerers, located, ModelSettings(device=device), tokenizer)
     ensemble = Ensemble(composition, parents, Rack(trunk), tokenizer, head)
     for name, folder in folders.items():
         _put_in(ensemble, name, folder, proved=held[name].manifest.task == known.task)
@@ -176,8 +179,8 @@ def _put_in(ensemble: Ensemble, name: str, folder: Path, *, proved: bool) -> Non
     trunk, adapter = ensemble.rack.trunk, ensemble.parents.adapters[name]
     peft = restore(trunk, adapter)
     if proved:
-        model = model_of(adapter.manifest, trunk, peft, adapter.head)
-        renderer = renderer_of(adapter.manifest, ensemble.tokenizer, seq2seq=trunk.seq2seq)
+        model = headed(adapter.manifest, trunk, peft, adapter.head)
+        renderer = renderer_for(adapter.manifest, ensemble.tokenizer, seq2seq=trunk.seq2seq)
         refuse_other_template(folder, adapter.manifest, renderer)
         prove(folder, adapter.manifest, model, renderer)
     ensemble.rack.keep(name, adapter.kind, peft.eval())

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from tenon.adapters.manifest import Manifest, Probes
 from tenon.core.errors import AdapterError
@@ -18,7 +19,7 @@ from tenon.evaluate.exam import EXAMS
 from tenon.evaluate.predict import inference
 from tenon.model import trunk as trunks
 from tenon.model.model import Model
-from tenon.text.render import Renderer
+from tenon.text.render import Rendered, Renderer
 
 PROBE_TEXTS = (
     "The parcel came a day early and everything in it was whole.",
@@ -35,7 +36,8 @@ def probe(task: str, model: Model, renderer: Renderer) -> Probes:
     texts = tuple(text for text in PROBE_TEXTS if renderer.rows([_example(text)]).ids[0])
     pairs = texts[::-1] if EXAMS.get(task).paired else None
     dtype: Any = str(model.trunk.model.dtype).removeprefix("torch.")
-    logits = _logits(task, model, renderer, texts, pairs)
+    scores_BL = scores(task, model, renderer, texts, pairs).tolist()
+    logits = tuple(tuple(row) for row in scores_BL)
     return Probes(texts=texts, pairs=pairs, logits=logits, dtype=dtype)
 
 
@@ -58,7 +60,7 @@ def prove(folder: Path, manifest: Manifest, model: Model, renderer: Renderer) ->
             f"{folder}: its probes do not have one logit a label for each text; write it again"
         )
     stored = torch.tensor(probes.logits)
-    now = torch.tensor(_logits(manifest.task, model, renderer, probes.texts, probes.pairs))
+    now = scores(manifest.task, model, renderer, probes.texts, probes.pairs)
     error = float((now - stored).abs().max() / stored.abs().max().clamp_min(1.0))
     if not error <= max(TOLERANCE[model.trunk.model.dtype], TOLERANCE[trunks.DTYPES[probes.dtype]]):
         raise AdapterError(
@@ -67,21 +69,31 @@ def prove(folder: Path, manifest: Manifest, model: Model, renderer: Renderer) ->
         )
 
 
-def _example(text: str, pair: str | None = None) -> Example:
-    return Example("", "probe", text, pair)
-
-
-def _logits(
+def scores(
     task: str,
     model: Model,
     renderer: Renderer,
     texts: Sequence[str],
     pairs: Sequence[str] | None = None,
-) -> tuple[tuple[float, ...], ...]:
+) -> Tensor:
+    """Give the scores of each text, [B, L], in float32 on the CPU.
+
+    Args:
+        pairs: the second texts, or None for single texts.
+    """
     if not texts:
-        return ()
-    both = zip(texts, pairs or [None] * len(texts), strict=True)
-    rows = renderer.rows([_example(text, pair) for text, pair in both])
+        return torch.empty(0)
     with inference(model):
-        logits_BL = EXAMS.get(task).logits(model, rows)
-    return tuple(tuple(row) for row in logits_BL.cpu().tolist())
+        return EXAMS.get(task).logits(model, rendered(renderer, texts, pairs)).float().cpu()
+
+
+def rendered(
+    renderer: Renderer, texts: Sequence[str], pairs: Sequence[str] | None = None
+) -> Rendered:
+    """Give the rows of texts, or of pairs of texts."""
+    both = zip(texts, pairs or [None] * len(texts), strict=True)
+    return renderer.rows([_example(text, pair) for text, pair in both])
+
+
+def _example(text: str, pair: str | None = None) -> Example:
+    return Example("", "probe", text, pair)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import math
 import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from safetensors import SafetensorError, safe_open
 
@@ -28,6 +29,9 @@ POOLINGS: dict[str, Pooling] = {
     "mean_tokens": "mean",
 }
 """Names that sentence-transformers gives to poolings, in its new and its old layout, to ours."""
+StoredDtype = Literal["float32", "float16", "bfloat16"]
+STORED: dict[str, StoredDtype] = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+"""Number formats as safetensors calls them, to torch's names."""
 COMMIT = re.compile("[0-9a-f]{40}")
 TOKENIZERS = ("tokenizer*", "vocab*", "*.model")
 SMALL_FILES = ("*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken")
@@ -178,6 +182,23 @@ def _commit(snapshot: Path) -> str:
     """
     known = snapshot.parent.name == "snapshots" and COMMIT.fullmatch(snapshot.name)
     return snapshot.name if known else ""
+
+
+def stored_dtype(base: Base) -> StoredDtype:
+    """Give the number format that most of a base's numbers are stored in.
+
+    Raises:
+        FileError: a file is cut short or no safetensors.
+    """
+    refuse_damaged(base.folder)
+    counts = dict.fromkeys(STORED, 0)
+    for file in weight_files(base.folder):
+        with safe_open(file, "np") as opened:
+            for name in opened.keys():  # noqa: SIM118 - it is no mapping
+                part: Any = opened.get_slice(name)
+                if (sort := part.get_dtype()) in counts:
+                    counts[sort] += math.prod(part.get_shape())
+    return STORED[max(counts, key=lambda sort: counts[sort])]
 
 
 def refuse_damaged(folder: Path) -> None:

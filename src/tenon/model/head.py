@@ -5,6 +5,8 @@ Legend: B rows, T tokens, D hidden, L labels.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -32,6 +34,15 @@ def pool(hidden_TD: Tensor, lengths: tuple[int, ...], pooling: Pooling) -> Tenso
     return sums_BD.index_add(0, rows_T, hidden_TD.float()) / lengths_B[:, None]
 
 
+DENSE: dict[str, Callable[[Tensor], Tensor]] = {
+    "tanh": torch.tanh,
+    "relu": functional.relu,
+    "gelu": functional.gelu,
+}
+"""Activations of a layer before the scores."""
+LINEAR = "linear."
+
+
 class Head(nn.Module):
     """Class scores from pooled vectors: `W v + b`, in float32.
 
@@ -40,13 +51,19 @@ class Head(nn.Module):
         labels: L.
         normalize: scale v to length 1 first, as the base was trained.
         bias: whether there is a b; decoders' heads in transformers have none.
+        dense: activation of a layer [D, D] that stands before, as in RoBERTa's own head; empty for
+            none. Tenon trains none, but reads those of others.
 
     What else turns its scores into answers is in `constants`, by name: thresholds, or the mean and
     spread of the numbers that were learned. They are not trained.
     """
 
-    def __init__(self, hidden_size: int, labels: int, *, normalize: bool, bias: bool) -> None:
+    def __init__(
+        self, hidden_size: int, labels: int, *, normalize: bool, bias: bool, dense: str = ""
+    ) -> None:
         super().__init__()
+        self.dense = nn.Linear(hidden_size, hidden_size) if dense else None
+        self.activation = DENSE[dense] if dense else None
         self.normalize = normalize
         self.has_bias = bias
         self.constants: dict[str, tuple[float, ...]] = {}
@@ -55,11 +72,27 @@ class Head(nn.Module):
 
     def features(self, pooled_BD: Tensor) -> Tensor:
         """Give what the linear layer reads."""
+        if self.dense is not None and self.activation is not None:
+            pooled_BD = self.activation(self.dense(pooled_BD))
         return functional.normalize(pooled_BD, dim=-1) if self.normalize else pooled_BD
 
     def forward(self, pooled_BD: Tensor) -> Tensor:
         """Give logits_BL."""
         return self.linear(self.features(pooled_BD))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Copy `weight` and `bias`, and those of the dense layer, on the CPU."""
+        held = self.state_dict().items()
+        return {name.removeprefix(LINEAR): t.detach().cpu().clone() for name, t in held}
+
+    def put(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take what `tensors` gave; the inverse of it."""
+        self.load_state_dict(
+            {
+                name if name.startswith("dense.") else f"{LINEAR}{name}": t
+                for name, t in tensors.items()
+            }
+        )
 
     def start_from(self, weight_LD: Tensor, bias_L: Tensor, unit_D: Tensor) -> None:
         """Copy the weights of a linear probe on the same features.

@@ -119,6 +119,19 @@ def _writing_factory(base: Base, config: Any) -> Any:
     return AutoModelForCausalLM
 
 
+def writes_answers(base: Base) -> bool:
+    """Whether a base has a language-model head with which it can write.
+
+    Raises:
+        FileError: transformers does not know its config.
+    """
+    try:
+        _writing_factory(base, _config(base))
+    except PlanError:
+        return False
+    return True
+
+
 def _config(base: Base) -> Any:
     with _loading(base):
         return AutoConfig.from_pretrained(

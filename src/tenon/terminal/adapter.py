@@ -59,7 +59,7 @@ def _facts(manifest: Manifest) -> RenderableType:
         ("task", manifest.task),
         ("labels", shown),
         ("base", f"{base.name}{f'@{base.revision}' if base.revision else ''}"),
-        ("digest of the base", base.digest[:16]),
+        ("digest of the base", base.digest[:16] + ("" if manifest.proven else ", not proven")),
         ("pooling", pooling),
         ("longest row", f"{count(manifest.text.max_tokens)} tokens"),
         ("weights", f"{count(parameters)} parameters, {size(weight)}"),

@@ -17,7 +17,9 @@ from rich.text import Text
 PAGES = {
     "Answered": "run:answered_page",
     "Demonstration": "run:demo_page",
+    "Exported": "exported:exported_page",
     "Findings": "findings:findings_page",
+    "Imported": "exported:imported_page",
     "Manifest": "adapter:adapter_page",
     "Plan": "preview:settings_table",
     "Preview": "preview:preview_page",

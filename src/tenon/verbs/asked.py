@@ -52,7 +52,8 @@ def settled(settings: EvaluateSettings, asked: Asked) -> EvaluateSettings:
     if settings.bleu_tokenizer != "auto":
         return settings
     golds = (example.gold for example in asked.examples())
-    texts = (gold[0] for gold in golds if isinstance(gold, tuple) and isinstance(gold[0], str))
+    first = (gold[0] for gold in golds if isinstance(gold, tuple) and gold)
+    texts = (text for text in first if isinstance(text, str))
     return settings.model_copy(update={"bleu_tokenizer": tokenizer_of(script_of(texts))})
 
 

@@ -21,12 +21,13 @@ from tenon.adapters.fingerprint import fingerprint, refuse_other
 from tenon.adapters.manifest import Manifest
 from tenon.core.errors import FileError, PlanError, did_you_mean
 from tenon.core.progress import Progress
-from tenon.evaluate.answerer import load_ground, model_of, renderer_of
 from tenon.evaluate.card import card
 from tenon.evaluate.ensemble import Ensemble, open_ensemble
+from tenon.evaluate.ground import headed, renderer_for, tokenizer_for, trunk_for
 from tenon.evaluate.probes import probe
 from tenon.model.attach import restore
 from tenon.model.base import locate
+from tenon.model.settings import ModelSettings
 from tenon.plan import override
 from tenon.verbs.home import adapter_folder, refuse_own
 
@@ -189,9 +190,11 @@ def _probed(made: Made, base: str, device: str) -> pack.Adapter:
     manifest = adapter.manifest
     located = locate(base or manifest.base.name, manifest.base.revision)
     refuse_other(manifest.name, manifest.base, fingerprint(located.folder, located.name))
-    trunk, tokenizer = load_ground([manifest], located, device)
-    model = model_of(manifest, trunk, restore(trunk, adapter), adapter.head)
-    renderer = renderer_of(manifest, tokenizer, seq2seq=trunk.seq2seq)
+    tokenizer = tokenizer_for(manifest, located)
+    settings = ModelSettings(device=device)
+    trunk = trunk_for([manifest], located, settings, tokenizer)
+    model = headed(manifest, trunk, restore(trunk, adapter), adapter.head)
+    renderer = renderer_for(manifest, tokenizer, seq2seq=trunk.seq2seq)
     probes = probe(manifest.task, model, renderer)
     told: Mapping[str, Any] = {
         "settings": adapter.settings,

@@ -1,0 +1,49 @@
+"""Exported page: what an adapter was written as, and what was taken in."""
+
+from __future__ import annotations
+
+from rich.console import RenderableType
+from rich.text import Text
+
+from tenon.terminal.adapter import adapter_page
+from tenon.terminal.number import size
+from tenon.terminal.report import paths
+from tenon.terminal.sheet import heading, notes, page, sheet
+from tenon.verbs.adopt import Imported
+from tenon.verbs.export import Exported
+
+SHOWN_MODULES = 3
+
+
+def exported_page(written: Exported) -> RenderableType:
+    """Lay out the files, the proof and the modules that changed most."""
+    proof = written.proof
+    facts = [
+        ("read again", f"scores differ by {written.error:.1e} of their size"),
+        ("allowed", f"{proof.tolerance:.0e} ({proof.dtype}), on {proof.texts} texts"),
+    ]
+    if proof.modules:
+        facts.insert(0, ("merged", f"scores differ by {proof.error:.1e} of their size"))
+        facts.append(("the adapter changes", f"{proof.change:.1e} of the scores' size"))
+        facts += [
+            ("differs most" if not place else "", f"{module.module}  {module.error:.1e}")
+            for place, module in enumerate(proof.modules[:SHOWN_MODULES])
+        ]
+    rows = [(Text(name, style="dim"), Text(text)) for name, text in facts]
+    files = [(Text(name), Text(size(count))) for name, count in written.files.items()]
+    return page(
+        heading(f"exported to {written.to}", written.how),
+        sheet("", "", rows=rows),
+        sheet("file", "size", rows=files, numbers=("size",)),
+        paths([(written.to, str(written.out))]),
+    )
+
+
+def imported_page(imported: Imported) -> RenderableType:
+    """Lay out the adapter, what is not known of it, and where it lies."""
+    told = ("the base is not proven to be the one that it was trained on", *imported.notes)
+    return page(
+        adapter_page(imported.manifest),
+        notes(told),
+        paths([("adapter", str(imported.out))]),
+    )

@@ -1,0 +1,94 @@
+"""Export: an adapter as files that other tools read, proved before they are kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tenon.adapters import pack
+from tenon.core.errors import FileError, PlanError
+from tenon.core.files import folder_aside
+from tenon.core.progress import Progress
+from tenon.evaluate.answerer import Dtype, open_answerer
+from tenon.evaluate.merged import Proof
+from tenon.export.target import TARGETS, Order
+from tenon.model.base import locate, stored_dtype
+from tenon.verbs.home import adapter_folder, refuse_own
+
+SHARD_SIZE = "5GB"
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written.
+
+    Args:
+        out: the folder.
+        to: the form, as in `--to`.
+        files: name to bytes.
+        proof: how near the scores stayed to the adapter's on its base.
+        error: largest difference of the scores, as the written files give them / largest score.
+        how: how other tools read it.
+    """
+
+    out: Path
+    to: str
+    files: dict[str, int]
+    proof: Proof
+    error: float
+    how: str
+
+
+def export(
+    adapter: Path | str,
+    out: Path | str,
+    *,
+    to: str = "merged",
+    base: str = "",
+    dtype: Dtype = "auto",
+    shard_size: str = SHARD_SIZE,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> Exported:
+    """Write an adapter for other tools; what was written is read again and compared first.
+
+    Args:
+        adapter: the adapter directory, or a run.
+        out: folder to be written, whole or not at all; it must not exist or be empty.
+        to: a target of `tenon.export.target.TARGETS`: "merged" or "peft".
+        base: where the base is now, if not under the name it was trained on.
+        dtype: number format of a merged model; "auto" is that of the base's own files.
+        shard_size: largest file of a merged model's weights.
+        device: where scores are computed.
+
+    Raises:
+        PlanError: no such target or number format.
+        AdapterError: the adapter cannot be trusted, or cannot be written in this form.
+        FileError: something is not there, or `out` holds files.
+    """
+    target, folder, place = TARGETS.get(to), adapter_folder(adapter), Path(out)
+    if dtype not in DTYPES:
+        raise PlanError(f"--dtype {dtype}: is unknown; there are {', '.join(DTYPES)}")
+    _refuse_taken(place)
+    if progress:
+        progress.start("loading", None)
+    manifest = pack.read(folder).manifest
+    located = locate(base or manifest.base.name, manifest.base.revision)
+    chosen = stored_dtype(located) if dtype == "auto" and target.keeps_format else dtype
+    answerer = open_answerer(folder, base, device, dtype=chosen)
+    if progress:
+        progress.start("writing and reading again", None)
+    with folder_aside(place) as beside:
+        written = target.write(Order(folder, located, answerer, shard_size), beside)
+        files = {file.name: file.stat().st_size for file in sorted(beside.iterdir())}
+    return Exported(place, to, files, written.proof, written.error, written.how)
+
+
+def _refuse_taken(out: Path) -> None:
+    """Refuse a place that holds anything, or lies in a run or an adapter."""
+    refuse_own(out)
+    if out.is_symlink() or (out.exists() and not out.is_dir()):
+        raise FileError(f"{out}: is not a folder; choose another --out")
+    if out.is_dir() and any(out.iterdir()):
+        raise FileError(f"{out}: holds files; choose another --out, or empty it")

@@ -1,0 +1,115 @@
+"""The ways out: what Tenon writes is an ordinary adapter of PEFT, for whoever wants to go on.
+
+Read by plain PEFT and by transformers, it computes the same (tests/adapters/test_laws.py and
+tests/laws/test_saving.py); here it is also handed to transformers' Trainer, and to PEFT in a
+process that knows nothing of Tenon but the kind.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import peft
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch.utils.data import Dataset
+from transformers import (
+    AutoModel,
+    AutoModelForSequenceClassification,
+    Trainer,
+    TrainingArguments,
+)
+
+from attached import KIND_NAMES
+from models import LABELS, TEXTS, classifier, examples, renderer_of, save
+from tenon.verbs.export import export
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*not initialized:UserWarning")
+HEADED = [("bert", "pooler"), ("qwen3", "last"), ("gpt2", "last")]
+READER = """
+import sys, torch, transformers
+transformers.logging.set_verbosity_error()
+sys.modules.setdefault("tenon", None) if sys.argv[3] == "plain" else None
+if sys.argv[3] == "kind":
+    import tenon.adapters.bottleneck
+from peft import PeftModel
+model = PeftModel.from_pretrained(transformers.AutoModel.from_pretrained(sys.argv[1]), sys.argv[2])
+with torch.no_grad():
+    out = model.eval()(input_ids=torch.arange(5, 17)[None]).last_hidden_state
+print(out.double().sum().item(), out.double().std().item())
+"""
+
+
+class Rows(Dataset):
+    """Rows of a classification, of one length."""
+
+    def __len__(self) -> int:
+        return 8
+
+    def __getitem__(self, place: int) -> dict[str, object]:
+        ids = torch.arange(5, 15) + place
+        return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": place % 3}
+
+
+@pytest.mark.parametrize("which", KIND_NAMES)
+@pytest.mark.parametrize(("arch", "pooling"), HEADED)
+def test_transformers_trainer_goes_on_with_it(arch, pooling, which, folder_of, tmp_path):
+    folder = folder_of(arch)
+    model = classifier(folder, which, pooling=pooling, bias=pooling == "pooler")
+    saved = save(model, folder, tmp_path / "mood", which)
+    base = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=len(LABELS))
+    theirs = peft.PeftModel.from_pretrained(base, saved, is_trainable=True)
+    before = {name: p.detach().clone() for name, p in theirs.named_parameters()}
+    arguments = TrainingArguments(
+        output_dir=str(tmp_path / "trainer"),
+        max_steps=2,
+        per_device_train_batch_size=4,
+        learning_rate=1e-2,
+        report_to=[],
+        save_strategy="no",
+        disable_tqdm=True,
+        use_cpu=True,
+    )
+    Trainer(model=theirs, args=arguments, train_dataset=Rows()).train()
+    changed = {n for n, p in theirs.named_parameters() if not torch.equal(p, before[n])}
+    marker = "lora_" if which == "lora" else "bottleneck_"
+    assert changed and all(marker in name or "modules_to_save" in name for name in changed)
+    assert sum(marker in name for name in changed) > 0.9 * sum(marker in name for name in before)
+    theirs.save_pretrained(tmp_path / "after")
+    assert (
+        load_file(tmp_path / "after" / "adapter_model.safetensors").keys()
+        == load_file(saved / "adapter_model.safetensors").keys()
+    )
+
+
+@pytest.mark.parametrize("which", ["lora", "houlsby"])
+def test_a_process_that_knows_peft_alone_or_the_kind_reads_an_export(which, folder_of, tmp_path):
+    folder = folder_of("bert")
+    saved = save(classifier(folder, which), folder, tmp_path / "mood", which)
+    export(saved, tmp_path / "out", to="peft")
+    how = "plain" if which == "lora" else "kind"
+    command = [sys.executable, "-c", READER, str(folder), str(tmp_path / "out"), how]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    model = peft.PeftModel.from_pretrained(AutoModel.from_pretrained(folder), saved).eval()
+    with torch.no_grad():
+        out = model(input_ids=torch.arange(5, 17)[None]).last_hidden_state.double()
+    expected = [out.sum().item(), out.std().item()]
+    assert [float(n) for n in done.stdout.split()] == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("which", KIND_NAMES)
+@pytest.mark.parametrize("arch", ["bert", "qwen3", "t5"])
+@torch.no_grad()
+def test_transformers_load_adapter_reads_an_export(arch, which, folder_of, tmp_path):
+    folder = folder_of(arch)
+    model = classifier(folder, which)
+    saved = save(model, folder, tmp_path / "mood", which)
+    export(saved, tmp_path / "out", to="peft")
+    plain = type(model.trunk.model).from_pretrained(folder)
+    plain.load_adapter(str(tmp_path / "out"))
+    rows = renderer_of(folder).rows(examples(TEXTS[:1]))
+    given = torch.tensor(rows.ids)
+    expected = model.base(input_ids=given).last_hidden_state
+    assert torch.equal(plain.eval()(input_ids=given).last_hidden_state, expected)
