@@ -1,4 +1,4 @@
-"""Command line: argv to a verb, its value to the terminal. The only module that prints.
+"""Command line: argv to a verb, its value to the terminal. Only here are words printed.
 
 Flags say how to run; settings are `key=value` arguments. Nothing heavy is
 imported before a command is known to be well-formed.
@@ -11,11 +11,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json as js
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -24,10 +23,10 @@ import typer
 
 import tenon
 from tenon.core.errors import TenonError
+from tenon.terminal.output import bar, emit
 from tenon.terminal.place import short
 
 if TYPE_CHECKING:
-    from tenon.core.progress import Progress
     from tenon.verbs.chat import Chat
 
 USER, INTERRUPTED = 2, 130
@@ -358,34 +357,6 @@ def _plan(target: str, settings: list[str] | None, *, json: bool, quiet: bool) -
 def _verb(name: str) -> Any:
     """Give a verb that shares its name with a floor."""
     return getattr(tenon, name)
-
-
-def emit(value: object, *, json: bool, quiet: bool) -> None:
-    """Print a verb's value: as JSON, as a page, or not at all."""
-    if json:
-        from tenon.terminal.page import to_json
-
-        print(js.dumps(to_json(value), ensure_ascii=False, indent=2))
-    elif not quiet:
-        from rich.console import Console
-
-        from tenon.terminal.page import render
-
-        Console().print(render(value))
-
-
-@contextlib.contextmanager
-def bar(*, silent: bool) -> Iterator[Progress | None]:
-    """Yield what shows progress on standard error; None where nothing is to be shown."""
-    if silent:
-        yield None
-        return
-    from rich.console import Console
-
-    from tenon.terminal.bar import Bar
-
-    with Bar(Console(stderr=True)) as shown:
-        yield shown
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
