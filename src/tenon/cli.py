@@ -15,7 +15,6 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,6 +22,7 @@ import typer
 
 import tenon
 from tenon.core.errors import TenonError
+from tenon.terminal.options import Base, Given, Json, Out, Quiet, Resume, Target
 from tenon.terminal.output import bar, emit
 from tenon.terminal.place import short
 
@@ -32,41 +32,6 @@ if TYPE_CHECKING:
 USER, INTERRUPTED = 2, 130
 REFUSED = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP, errno.EROFS, errno.ENOSPC)
 """What the operating system says of a path that the user can mend, wherever it is met."""
-
-
-class Resume(StrEnum):
-    """What happens where the run folder holds this run already."""
-
-    auto = "auto"
-    never = "never"
-
-
-def complete(incomplete: str) -> list[str]:
-    """Offer the settings that begin with what was typed."""
-    from tenon.terminal.completion import settings
-
-    return settings(incomplete)
-
-
-Target = Annotated[str, typer.Argument(metavar="run.toml|DATA", show_default=False)]
-Given = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="key=value",
-        help="Settings, spelled as in run.toml: train.epochs=5",
-        show_default=False,
-        autocompletion=complete,
-    ),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
-Out = Annotated[
-    Path | None, typer.Option("--out", "-o", help="Where to write.", show_default=False)
-]
-
-Base = Annotated[
-    str, typer.Option("--base", help="Where the base is now, if elsewhere.", show_default=False)
-]
 
 app = typer.Typer(
     name="tenon",

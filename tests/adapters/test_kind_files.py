@@ -14,6 +14,7 @@ from attached import hidden, shake
 from bases import HIDDEN, input_ids, tiny
 from kinds import NO_TRANSPOSED, TABLES
 from packed import LABELS, fingerprint_of
+from sealed import reseal
 from tenon.adapters import weights
 from tenon.adapters.fit import fit
 from tenon.adapters.kind import KINDS, settle
@@ -123,8 +124,6 @@ def test_a_field_of_module_names_is_read_as_strictly_as_the_targets(value, cause
 
 def changed(tmp_path, field: str, value: object):
     """Write an IA3 adapter and change a field of its PEFT config, the digest with it."""
-    import hashlib
-
     _, adapter = adapter_of("ia3.v1", "bert", "mean", "trunk")
     folder = write(tmp_path / "mood", adapter, card="")
     path = folder / "adapter_config.json"
@@ -132,9 +131,7 @@ def changed(tmp_path, field: str, value: object):
     assert config["feedforward_modules"] == [f"encoder.layer.{n}.output.dense" for n in (0, 1)]
     config[field] = value
     path.write_text(json.dumps(config))
-    manifest = json.loads((folder / "tenon.json").read_text())
-    manifest["files"][path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
-    (folder / "tenon.json").write_text(json.dumps(manifest))
+    reseal(folder)
     return folder, path
 
 

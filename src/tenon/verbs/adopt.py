@@ -185,8 +185,8 @@ def _refuse_other_output(foreign: Foreign, trunk: Trunk) -> None:
     """Refuse a language-model head that is not the base's own, as that would be left out."""
     if trunk.whole is None or not foreign.head:
         return
-    own_VD = cast(torch.Tensor, trunk.output.weight).detach().float().cpu()
-    held = list(foreign.head.values())
+    own_VD = cast(torch.Tensor, trunk.output.weight).detach().cpu()
+    held = [tensor.to(own_VD.dtype) for tensor in foreign.head.values()]
     if len(held) != 1 or held[0].shape != own_VD.shape or not torch.equal(held[0], own_VD):
         raise AdapterError(
             f"{foreign.folder}: has a language-model head other than the base's own, which cannot "

@@ -1,0 +1,46 @@
+"""Options: the arguments and flags that several commands share.
+
+Nothing heavy is imported here: it is read before a command is known to be well-formed.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Resume(StrEnum):
+    """What happens where the run folder holds this run already."""
+
+    auto = "auto"
+    never = "never"
+
+
+def complete(incomplete: str) -> list[str]:
+    """Offer the settings that begin with what was typed."""
+    from tenon.terminal.completion import settings
+
+    return settings(incomplete)
+
+
+Target = Annotated[str, typer.Argument(metavar="run.toml|DATA", show_default=False)]
+Given = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="key=value",
+        help="Settings, spelled as in run.toml: train.epochs=5",
+        show_default=False,
+        autocompletion=complete,
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
+Out = Annotated[
+    Path | None, typer.Option("--out", "-o", help="Where to write.", show_default=False)
+]
+Base = Annotated[
+    str, typer.Option("--base", help="Where the base is now, if elsewhere.", show_default=False)
+]
