@@ -2,10 +2,12 @@
 
     python benchmarks/methods.py --shared ../shared --base MODEL --out runs/methods
     python benchmarks/methods.py --shared ../shared --base MODEL --only lora.v1,ia3.v1
+    python benchmarks/methods.py --page benchmarks/results/methods-h100.json
 
 A method is a kind, or a preset of the bottleneck family. `scores` are whole runs of `tenon train`,
 `--workers` of them at once. `times` are runs in this process, one at a time, the methods in turns:
-the median over the steps of a round, a method's own and that of LoRA's in the same round.
+the median over the steps of a round. `--page` prints the table of methods.md and draws its plot
+beside the results.
 """
 
 from __future__ import annotations
@@ -93,16 +95,61 @@ def times(out: Path, base: str, chosen: dict[str, dict[str, str]], rounds: int):
                 found.append({"method": name, "round": turn, "error": str(error)})
                 continue
             steps = [json.loads(line) for line in (folder / "steps.jsonl").open(encoding="utf-8")]
-            seconds = statistics.median(step["seconds"] for step in steps[1:])
+            timed = [step["seconds"] for step in steps if "seconds" in step]
+            seconds = statistics.median(timed[1:])
             found.append({"method": name, "round": turn, "step_seconds": seconds})
     return [each for each in found if each["round"]]
+
+
+def page(file: Path) -> None:
+    """Print the table of a result, best sum of scores first, and draw scores over sizes."""
+    by_method: dict[str, dict[str, dict[str, Any]]] = {}
+    for each in json.loads(file.read_text(encoding="utf-8"))["scores"]:
+        by_method.setdefault(each["method"], {})[each["set"]] = each
+    for name, sets in sorted(
+        by_method.items(), key=lambda m: -sum(s["value"] for s in m[1].values())
+    ):
+        told = [
+            f"{100 * s['value']:.1f} ({100 * s['low']:.1f}–{100 * s['high']:.1f})"  # noqa: RUF001
+            for s in (sets[data] for data in SETS)
+        ]
+        first = sets["entities"]
+        size = f"{first['trainable_parameters']:,} | {first['bytes'] / 2**20:.2f} | "
+        peak = f"{first['peak_bytes'] / 2**20:.0f}"
+        print(f"| `{name}` | {' | '.join(told)} | {size}{peak} |")
+    draw(by_method, file.with_suffix(".svg"))
+
+
+def draw(by_method: dict[str, dict[str, dict[str, Any]]], file: Path) -> None:
+    """Draw the score of each method over its trained parameters, a panel for each set."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams["svg.hashsalt"] = "methods"
+    from matplotlib import pyplot
+
+    figure, panels = pyplot.subplots(1, len(SETS), figsize=(13, 6.5), layout="constrained")
+    for panel, data in zip(panels, SETS, strict=True):
+        for name, sets in by_method.items():
+            each = sets[data]
+            x, y = each["trainable_parameters"], 100 * each["value"]
+            spread = [[y - 100 * each["low"]], [100 * each["high"] - y]]
+            colour = "#b3541e" if name in PRESETS else "#1f5f8b"
+            panel.errorbar(x, y, spread, fmt="o", ms=4, color=colour, ecolor="#d8d8d8", lw=1)
+            panel.annotate(name.removesuffix(".v1"), (x, y), (4, 3), textcoords="offset points",
+                           fontsize=7)  # fmt: skip
+        panel.set(xscale="log", xlabel="trained parameters, head included")
+        panel.set_ylabel(f"{next(iter(by_method.values()))[data]['score']} of {data}, %")
+        panel.spines[["top", "right"]].set_visible(False)
+    figure.savefig(file, metadata={"Date": None})
 
 
 def main() -> None:
     """Measure what is asked for, and write `methods.json`."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shared", type=Path, default=Path("../shared"))
-    parser.add_argument("--base", required=True)
+    parser.add_argument("--base", default="")
+    parser.add_argument("--page", type=Path)
     parser.add_argument("--out", type=Path, default=Path("runs/methods"))
     parser.add_argument("--only", default="")
     parser.add_argument("--sets", default=",".join(SETS))
@@ -110,6 +157,11 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=LARGE)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
+    if options.page:
+        page(options.page)
+        return
+    if not options.base:
+        parser.error("--base is missing")
     out = options.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     prepare(options.shared.resolve() / "data", out, options.rows, LARGE)
