@@ -8,19 +8,19 @@ from __future__ import annotations
 from typing import Any
 
 from peft import PeftModel
-from torch import Tensor, nn
+from torch import Tensor
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from tenon.model.adapted import Adapted
 from tenon.model.goal import CLASS, Goal, loss_sum
 from tenon.model.goal import IGNORED as IGNORED
 from tenon.model.head import Head, pool
-from tenon.model.model import quieten, trainable
 from tenon.model.settings import Pooling
 from tenon.model.trunk import Trunk
 from tenon.text.batch import Batch
 
 
-class Classifier(nn.Module):
+class Classifier(Adapted):
     """Class scores for packed or padded rows.
 
     In training mode the frozen trunk runs without its own dropout unless
@@ -49,18 +49,10 @@ class Classifier(nn.Module):
         trunk_dropout: bool = False,
         goal: Goal = CLASS,
     ) -> None:
-        super().__init__()
-        self.trunk = trunk
-        self.base: nn.Module = peft if peft is not None else trunk.model
+        super().__init__(trunk, peft, trunk_dropout=trunk_dropout)
         self.head = head.to(trunk.device)
         self.pooling: Pooling = pooling
-        self.trunk_dropout = trunk_dropout
         self.goal = goal
-
-    @property
-    def peft(self) -> PeftModel | None:
-        """The PEFT model, or None for the bare base."""
-        return self.base if isinstance(self.base, PeftModel) else None
 
     def logits_BL(self, batch: Batch) -> Tensor:
         """Give the class scores of the rows of a batch, in float32."""
@@ -115,17 +107,6 @@ class Classifier(nn.Module):
         nats, rows = loss_sum(logits_BL, labels)
         count = rows if num_items_in_batch is None else num_items_in_batch
         return SequenceClassifierOutput(loss=nats / count, logits=logits_BL)
-
-    def train(self, mode: bool = True) -> Classifier:  # noqa: FBT001, FBT002 - torch's signature
-        """Set the mode; the trunk's own modules stay in evaluation mode, their dropout off."""
-        super().train(mode)
-        if mode and not self.trunk_dropout:
-            quieten(self.base)
-        return self
-
-    def trainable(self) -> dict[str, nn.Parameter]:
-        """Give the parameters that training changes, by name, in the model's order."""
-        return trainable(self)
 
     def _pooled_BD(self, hidden_TD: Tensor, lengths: tuple[int, ...]) -> Tensor:
         pooled_BD = pool(hidden_TD, lengths, self.pooling)

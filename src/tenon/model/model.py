@@ -68,31 +68,3 @@ class Model(Protocol):
     def eval(self) -> Self:
         """As of `nn.Module`."""
         ...
-
-
-def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Give the parameters that training changes, by name, in the model's order."""
-    return {name: p for name, p in model.named_parameters() if p.requires_grad}
-
-
-def quieten(base: nn.Module) -> None:
-    """Put the trunk's own modules into evaluation mode, their dropout off; adapters keep theirs."""
-    adapters = _adapter_modules(base)
-    for module in base.modules():
-        module.training = module in adapters
-
-
-def _adapter_modules(base: nn.Module) -> set[nn.Module]:
-    """Give the adapters' own layers and dropout, all inside them, and what wraps the base's."""
-    found: set[nn.Module] = set()
-    for module in base.modules():
-        names: tuple[str, ...] = getattr(module, "adapter_layer_names", ())
-        others: tuple[str, ...] = getattr(module, "other_param_names", ())
-        if names:
-            # PVeRA and some dropouts ask for the mode of the wrapper itself.
-            found.add(module)
-        for name in (*names, *others):
-            part = getattr(module, name, None)
-            if isinstance(part, nn.Module):
-                found.update(part.modules())
-    return found

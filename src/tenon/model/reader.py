@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import torch
 from peft import PeftModel
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
+from tenon.model.adapted import Adapted
 from tenon.model.classifier import IGNORED
 from tenon.model.head import Head
-from tenon.model.model import quieten, trainable
 from tenon.model.trunk import Trunk
 from tenon.text.batch import Batch
 
@@ -26,7 +26,7 @@ NUMBERS = 3
 SIDES = 2
 
 
-class Reader(nn.Module):
+class Reader(Adapted):
     """Start and end scores for the tokens of packed or padded rows.
 
     In training mode the frozen trunk runs without its own dropout unless
@@ -42,16 +42,8 @@ class Reader(nn.Module):
     def __init__(
         self, trunk: Trunk, peft: PeftModel | None, head: Head, *, trunk_dropout: bool = False
     ) -> None:
-        super().__init__()
-        self.trunk = trunk
-        self.base: nn.Module = peft if peft is not None else trunk.model
+        super().__init__(trunk, peft, trunk_dropout=trunk_dropout)
         self.head = head.to(trunk.device)
-        self.trunk_dropout = trunk_dropout
-
-    @property
-    def peft(self) -> PeftModel | None:
-        """The PEFT model, or None for the bare base."""
-        return self.base if isinstance(self.base, PeftModel) else None
 
     def features_TD(self, batch: Batch) -> Tensor:
         """Give the hidden state of every token, in float32."""
@@ -74,17 +66,6 @@ class Reader(nn.Module):
     def targets(self, batch: Batch) -> int:
         """Give how many rows have a known answer, be it none."""
         return int((places_B2(batch)[:, 0] != IGNORED).sum())
-
-    def train(self, mode: bool = True) -> Reader:  # noqa: FBT001, FBT002 - torch's signature
-        """Set the mode; the trunk's own modules stay in evaluation mode, their dropout off."""
-        super().train(mode)
-        if mode and not self.trunk_dropout:
-            quieten(self.base)
-        return self
-
-    def trainable(self) -> dict[str, nn.Parameter]:
-        """Give the parameters that training changes, by name, in the model's order."""
-        return trainable(self)
 
 
 def places_B2(batch: Batch) -> Tensor:

@@ -16,8 +16,8 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers.modeling_outputs import Seq2SeqLMOutput
 
 from tenon.core.errors import PlanError
+from tenon.model.adapted import Adapted
 from tenon.model.head import Head
-from tenon.model.model import quieten, trainable
 from tenon.model.trunk import Trunk
 from tenon.model.writer import IGNORED, chunked_nats_U
 from tenon.text.batch import Batch
@@ -49,7 +49,7 @@ class Sides:
     ids_U: Tensor
 
 
-class Seq2Seq(nn.Module):
+class Seq2Seq(Adapted):
     """Scores of the next token of answers, of which the encoder has read the sources.
 
     A row of a batch is a source and, from the first token with a weight on, its answer. In
@@ -70,16 +70,8 @@ class Seq2Seq(nn.Module):
     def __init__(
         self, trunk: Trunk, peft: PeftModel | None, *, trunk_dropout: bool = False
     ) -> None:
-        super().__init__()
-        self.trunk = trunk
-        self.base: nn.Module = peft if peft is not None else trunk.model
+        super().__init__(trunk, peft, trunk_dropout=trunk_dropout)
         self.output = trunk.output
-        self.trunk_dropout = trunk_dropout
-
-    @property
-    def peft(self) -> PeftModel | None:
-        """The PEFT model, or None for the bare base."""
-        return self.base if isinstance(self.base, PeftModel) else None
 
     def nats(self, batch: Batch) -> Tensor:
         """Give the summed cross-entropy of the learned tokens."""
@@ -165,17 +157,6 @@ class Seq2Seq(nn.Module):
         total = chunked_nats_U(self.trunk, hidden_UD, ids_U).sum()
         items = len(ids_U) if num_items_in_batch is None else num_items_in_batch
         return Seq2SeqLMOutput(loss=cast(torch.FloatTensor, total / items))
-
-    def train(self, mode: bool = True) -> Seq2Seq:  # noqa: FBT001, FBT002 - torch's signature
-        """Set the mode; the trunk's own modules stay in evaluation mode, their dropout off."""
-        super().train(mode)
-        if mode and not self.trunk_dropout:
-            quieten(self.base)
-        return self
-
-    def trainable(self) -> dict[str, nn.Parameter]:
-        """Give the parameters that training changes, by name, in the model's order."""
-        return trainable(self)
 
     def _hidden_BPD(self, sides: Sides) -> Tensor:
         return self.trunk.coded_BPD(sides.source_BS, sides.real_BS, sides.said_BP, sides.real_BP)

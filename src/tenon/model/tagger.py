@@ -6,16 +6,16 @@ Legend: B rows, T real tokens, U tokens with a class, D hidden, L classes.
 from __future__ import annotations
 
 from peft import PeftModel
-from torch import Tensor, nn
+from torch import Tensor
 
+from tenon.model.adapted import Adapted
 from tenon.model.classifier import IGNORED, loss_sum
 from tenon.model.head import Head
-from tenon.model.model import quieten, trainable
 from tenon.model.trunk import Trunk
 from tenon.text.batch import Batch
 
 
-class Tagger(nn.Module):
+class Tagger(Adapted):
     """Class scores for the tokens of packed or padded rows.
 
     In training mode the frozen trunk runs without its own dropout unless
@@ -31,16 +31,8 @@ class Tagger(nn.Module):
     def __init__(
         self, trunk: Trunk, peft: PeftModel | None, head: Head, *, trunk_dropout: bool = False
     ) -> None:
-        super().__init__()
-        self.trunk = trunk
-        self.base: nn.Module = peft if peft is not None else trunk.model
+        super().__init__(trunk, peft, trunk_dropout=trunk_dropout)
         self.head = head.to(trunk.device)
-        self.trunk_dropout = trunk_dropout
-
-    @property
-    def peft(self) -> PeftModel | None:
-        """The PEFT model, or None for the bare base."""
-        return self.base if isinstance(self.base, PeftModel) else None
 
     def features_UD(self, batch: Batch, chosen_T: Tensor) -> Tensor:
         """Give the hidden state of chosen tokens, in float32.
@@ -68,14 +60,3 @@ class Tagger(nn.Module):
     def targets(self, batch: Batch) -> int:
         """Give how many tokens have a class."""
         return int((batch.classes_X != IGNORED).sum())
-
-    def train(self, mode: bool = True) -> Tagger:  # noqa: FBT001, FBT002 - torch's signature
-        """Set the mode; the trunk's own modules stay in evaluation mode, their dropout off."""
-        super().train(mode)
-        if mode and not self.trunk_dropout:
-            quieten(self.base)
-        return self
-
-    def trainable(self) -> dict[str, nn.Parameter]:
-        """Give the parameters that training changes, by name, in the model's order."""
-        return trainable(self)

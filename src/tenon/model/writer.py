@@ -10,13 +10,13 @@ from typing import cast
 
 import torch
 from peft import PeftModel
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 from transformers.modeling_outputs import CausalLMOutput
 
+from tenon.model.adapted import Adapted
 from tenon.model.head import Head
-from tenon.model.model import quieten, trainable
 from tenon.model.trunk import Trunk
 from tenon.text.batch import Batch
 
@@ -25,7 +25,7 @@ CHUNK_SCORES = 1 << 26
 """Scores of tokens that are held at once: 256 MiB in float32."""
 
 
-class Writer(nn.Module):
+class Writer(Adapted):
     """Scores of the next token for packed or padded rows, at the learned places alone.
 
     The targets of a batch are the weights of its tokens: 0 for those that are only read. In
@@ -46,16 +46,8 @@ class Writer(nn.Module):
     def __init__(
         self, trunk: Trunk, peft: PeftModel | None, *, trunk_dropout: bool = False
     ) -> None:
-        super().__init__()
-        self.trunk = trunk
-        self.base: nn.Module = peft if peft is not None else trunk.model
+        super().__init__(trunk, peft, trunk_dropout=trunk_dropout)
         self.output = trunk.output
-        self.trunk_dropout = trunk_dropout
-
-    @property
-    def peft(self) -> PeftModel | None:
-        """The PEFT model, or None for the bare base."""
-        return self.base if isinstance(self.base, PeftModel) else None
 
     def nats(self, batch: Batch) -> Tensor:
         """Give the summed cross-entropy of the learned tokens, each times its weight."""
@@ -111,17 +103,6 @@ class Writer(nn.Module):
         nats_U = chunked_nats_U(self.trunk, hidden_TD[places_U - 1], ids_T[places_U])
         count = len(places_U) if num_items_in_batch is None else num_items_in_batch
         return CausalLMOutput(loss=cast(torch.FloatTensor, nats_U.sum() / count))
-
-    def train(self, mode: bool = True) -> Writer:  # noqa: FBT001, FBT002 - torch's signature
-        """Set the mode; the trunk's own modules stay in evaluation mode, their dropout off."""
-        super().train(mode)
-        if mode and not self.trunk_dropout:
-            quieten(self.base)
-        return self
-
-    def trainable(self) -> dict[str, nn.Parameter]:
-        """Give the parameters that training changes, by name, in the model's order."""
-        return trainable(self)
 
 
 def chunked_nats_U(trunk: Trunk, hidden_UD: Tensor, ids_U: Tensor) -> Tensor:
