@@ -10,15 +10,15 @@ before it, and reads what that has changed.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol, cast
 
-import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
 from tenon.adapters.composition import Average, Composition, Stack, form_of, text
 from tenon.core.errors import PlanError
+from tenon.model.transparent import Transparent, uncompiled
 
 Layers = Mapping[str, Mapping[str, nn.Module]]
 """Adapter to its layers, by the full names of the modules that they wrap."""
@@ -36,7 +36,7 @@ class Way(Protocol):
         ...
 
 
-class Composed(nn.Module):
+class Composed(Transparent):
     """A module with a composition around it.
 
     Args:
@@ -46,17 +46,9 @@ class Composed(nn.Module):
     """
 
     def __init__(self, base_layer: nn.Module, way: Way, layers: Sequence[nn.Module]) -> None:
-        super().__init__()
-        self.base_layer = base_layer
+        super().__init__(base_layer)
         self.layers = nn.ModuleList(layers)
         self.way = way
-
-    def __getattr__(self, name: str) -> Any:
-        """Give what the module itself has: some bases read a weight or a size of their modules."""
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            return getattr(super().__getattr__("base_layer"), name)
 
     @property
     def follows(self) -> bool:
@@ -66,8 +58,7 @@ class Composed(nn.Module):
     def forward(self, *given: Any, **named: Any) -> Any:
         """Compute what the composition makes of the module."""
         # Layers change their base while they run, which a compiled graph would not see.
-        run = cast("Callable[..., Any]", torch.compiler.disable(self.way.run))
-        return run(self.base_layer, given, named)
+        return uncompiled(self.way.run)(self.base_layer, given, named)
 
     def changed(self, output: Any) -> Any:
         """Give what the module gave, as the composition changes it; see `follows`."""
@@ -119,7 +110,7 @@ class Averaged:
         return _mixed(output, [(changed(part, output), weight) for part, weight in self.parts])
 
 
-class Once(nn.Module):
+class Once(Transparent):
     """A module that is run once for all parts of an average that give it the same inputs.
 
     Args:
@@ -127,17 +118,9 @@ class Once(nn.Module):
     """
 
     def __init__(self, base_layer: nn.Module) -> None:
-        super().__init__()
-        self.base_layer = base_layer
+        super().__init__(base_layer)
         self._known: tuple[tuple[Any, ...], dict[str, Any], Any] | None = None
         self._remembers = False
-
-    def __getattr__(self, name: str) -> Any:
-        """Give what the module itself has."""
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            return getattr(super().__getattr__("base_layer"), name)
 
     @contextlib.contextmanager
     def remembering(self) -> Iterator[None]:

@@ -21,8 +21,9 @@ from tenon.adapters.bottleneck import UncoupledHead
 from tenon.adapters.composition import Composition, names
 from tenon.adapters.kind import KINDS
 from tenon.core.errors import PlanError, RunError
-from tenon.model.composed import Composed, composed
+from tenon.model.composed import composed
 from tenon.model.route import Route, Router, Segment, Switch
+from tenon.model.transparent import Transparent
 from tenon.model.trunk import Trunk
 
 INSIDE = ".base_layer"
@@ -261,6 +262,6 @@ def _base_of(layer: nn.Module) -> nn.Module:
 
 def _bare(module: nn.Module) -> nn.Module:
     """Give the base's own module inside of what is put around it."""
-    while isinstance(module, Switch | Composed | BaseTunerLayer):
-        module = module.base if isinstance(module, Switch) else _base_of(module)
+    while isinstance(module, Transparent | BaseTunerLayer):
+        module = _base_of(module)
     return module

@@ -13,7 +13,7 @@ checkpointing runs forward passes again in autograd's own thread, which sees no 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any, cast
@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from tenon.core.errors import RunError
+from tenon.model.transparent import Transparent, uncompiled
 
 
 @dataclass(frozen=True)
@@ -123,27 +124,21 @@ class Router:
             set_random_state(outside, self.device)
 
 
-class Switch(nn.Module):
+class Switch(Transparent):
     """A module of the base with the layers that adapters have put around it.
 
     Args:
-        base: the module; frozen.
-        layers: adapter to its layer, which holds `base` as well.
+        base_layer: the module; frozen.
+        layers: adapter to its layer, which holds `base_layer` as well.
         router: tells the route.
     """
 
-    def __init__(self, base: nn.Module, layers: Mapping[str, nn.Module], router: Router) -> None:
-        super().__init__()
-        self.base = base
+    def __init__(
+        self, base_layer: nn.Module, layers: Mapping[str, nn.Module], router: Router
+    ) -> None:
+        super().__init__(base_layer)
         self.layers = nn.ModuleDict({key_of(name): layer for name, layer in layers.items()})
         self.router = router
-
-    def __getattr__(self, name: str) -> Any:
-        """Give what the module itself has: some bases read a weight or a size of their modules."""
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            return getattr(super().__getattr__("base"), name)
 
     def forward(self, *given: Any, **named: Any) -> Any:
         """Compute each segment by its adapter's layer, or by the base's module.
@@ -151,14 +146,14 @@ class Switch(nn.Module):
         Raises:
             RunError: no route is set, or it is of a batch of another size.
         """
-        return _uncompiled(self._routed)(given, named)
+        return uncompiled(self._routed)(given, named)
 
     def _routed(self, given: tuple[Any, ...], named: dict[str, Any]) -> Any:
         route = self.router.route
         if route is None:
             raise RunError("several adapters are on this base and no route says whose the rows are")
         if all(getattr(layer, "follows", False) for layer in self.layers.values()):
-            return self._followed(self.base(*given, **named), route)
+            return self._followed(self.base_layer(*given, **named), route)
         runs = [
             (owner, tuple(run))
             for owner, run in groupby(route.segments, key=lambda s: self._owner(s.name))
@@ -203,7 +198,7 @@ class Switch(nn.Module):
     ) -> Any:
         if owner is None:
             with self.router.within(run):
-                return self.base(*given, **named)
+                return self.base_layer(*given, **named)
         with self.router.within(run), self.router.drawing(owner):
             return self.layers[key_of(owner)](*given, **named)
 
@@ -219,11 +214,6 @@ def set_random_state(state: Tensor, device: torch.device) -> None:
         torch.cuda.set_rng_state(state, device)
     else:
         torch.set_rng_state(state)
-
-
-def _uncompiled(compute: Callable[..., Any]) -> Callable[..., Any]:
-    """Keep out of a compiled graph what changes from batch to batch: whose the rows are."""
-    return cast("Callable[..., Any]", torch.compiler.disable(compute))
 
 
 def key_of(name: str) -> str:
