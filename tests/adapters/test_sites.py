@@ -11,7 +11,7 @@ from torch import nn
 import families
 from bases import ARCHITECTURES, HIDDEN, LAYERS, tiny
 from tenon.adapters import sites
-from tenon.adapters.names import LINEAR
+from tenon.adapters.names import LINEAR, modules
 from tenon.core.errors import PlanError
 
 every_arch = pytest.mark.parametrize("arch", ARCHITECTURES)
@@ -37,7 +37,7 @@ def test_the_table_finds_each_site_once_a_layer(arch):
 def test_every_linear_layer_of_a_block_has_a_site(arch):
     trunk = tiny(arch)
     here = sites.places(trunk).modules
-    named = set(sites.modules({s: here[s] for s in here if s in LINEAR}))
+    named = set(modules({s: here[s] for s in here if s in LINEAR}))
     inside = {
         f"{layer}.{name}"
         for layer in here["layer"]
@@ -162,14 +162,14 @@ def test_any_text_as_a_pattern_ends_in_names_or_a_message(pattern):
         assert "sites:" in str(error)
     else:
         names = {name for name, _ in trunk.named_modules()}
-        assert set(sites.modules(found)) <= names and sites.modules(found)
+        assert set(modules(found)) <= names and modules(found)
 
 
 TINY = tiny("bert")
 
 
 def test_modules_are_named_once_in_order():
-    assert sites.modules({"a": ("x", "y"), "b": ("y", "z")}) == ("x", "y", "z")
+    assert modules({"a": ("x", "y"), "b": ("y", "z")}) == ("x", "y", "z")
 
 
 def test_a_trunk_inside_a_model_with_a_head_has_the_same_sites():

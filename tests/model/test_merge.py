@@ -11,6 +11,7 @@ import torch
 from attached import shake
 from bases import ARCHITECTURES, input_ids, tiny
 from tenon.adapters import sites
+from tenon.adapters.names import modules
 from tenon.core.errors import AdapterError
 from tenon.model.merge import TOLERANCE, adapted, merge_modules, relative
 from tenon.model.trunk import Trunk
@@ -32,7 +33,7 @@ def on(model, **more) -> peft.PeftModel:
     """Put a shaken LoRA on all linear layers of a tiny model."""
     found = sites.resolve(model, ["attention", "mlp"])
     config = peft.LoraConfig(
-        target_modules=list(sites.modules(found)),
+        target_modules=list(modules(found)),
         fan_in_fan_out=model.config.model_type == "gpt2",
         **more,
     )

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from tenon.adapters.blocks import check_labels, is_among
 from tenon.adapters.bottleneck_faults import NORM_NAMES, faults
 from tenon.adapters.kind import Targets, kind
-from tenon.adapters.names import WEIGHTED
+from tenon.adapters.names import WEIGHTED, modules
 from tenon.core.errors import PlanError
 from tenon.core.settings import Settings
 
@@ -265,19 +265,19 @@ def _parted(
     settings: BottleneckSettings, targets: Targets
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Part the word embeddings, where they get a coupling, from the layers of the blocks."""
-    from tenon.adapters import bottleneck_places, sites
+    from tenon.adapters import bottleneck_places
 
     if settings.invertible is None:
-        return (), sites.modules(targets)
+        return (), modules(targets)
     tables = {site: targets[site] for site in targets if site.rpartition(".")[2] == EMBEDDINGS}
-    names = sites.modules({site: targets[site] for site in targets if site not in tables})
+    names = modules({site: targets[site] for site in targets if site not in tables})
     if targets and not tables:
         raise PlanError(f'invertible: has no effect without "{EMBEDDINGS}" among the sites; add it')
     if strange := bottleneck_places.outside(names):
         raise PlanError(
             f"sites: {strange[0]} lies in no layer, where invertible puts a coupling; leave it out"
         )
-    return sites.modules(tables), names
+    return modules(tables), names
 
 
 def _held(settings: BottleneckSettings, model_type: str) -> Norms:

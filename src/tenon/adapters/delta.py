@@ -17,6 +17,7 @@ from peft import LoraConfig
 from peft.utils.other import get_pattern_key
 from torch import Tensor
 
+from tenon.adapters.lora_form import widened
 from tenon.adapters.pack import PEFT_PREFIX, Adapter
 from tenon.core.errors import AdapterError
 
@@ -133,9 +134,7 @@ def concatenated(parts: Sequence[Delta]) -> Delta:
 
 def padded(delta: Delta, rank: int) -> Delta:
     """Give the same delta with a larger rank, the rest of it 0."""
-    more = rank - delta.rank
-    down_RI = torch.nn.functional.pad(delta.down_RI, (0, 0, 0, more))
-    return Delta(down_RI, torch.nn.functional.pad(delta.up_OR, (0, more)), delta.pair)
+    return Delta(*widened(delta.down_RI, delta.up_OR, rank), delta.pair)
 
 
 def _pairs(adapter: Adapter) -> dict[str, tuple[str, str]]:

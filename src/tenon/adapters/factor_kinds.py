@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field, model_validator
 
 from tenon.adapters.kind import Targets, kind
+from tenon.adapters.names import modules
 from tenon.adapters.transposed import is_transposed
 from tenon.core.settings import Settings
 
@@ -63,13 +64,11 @@ def delora(settings: DeloraSettings, targets: Targets, base: PreTrainedConfig) -
     """
     from peft import DeloraConfig
 
-    from tenon.adapters import sites
-
     return DeloraConfig(
         r=settings.rank,
         delora_lambda=settings.strength,
         module_dropout=settings.dropout,
-        target_modules=list(sites.modules(targets)),
+        target_modules=list(modules(targets)),
     )
 
 
@@ -114,15 +113,13 @@ def gralora(settings: GraloraSettings, targets: Targets, base: PreTrainedConfig)
     """Make GraLoRA's PEFT config."""
     from peft import GraloraConfig
 
-    from tenon.adapters import sites
-
     return GraloraConfig(
         r=settings.rank,
         alpha=settings.alpha,
         gralora_k=settings.blocks,
         gralora_dropout=settings.dropout,
         fan_in_fan_out=is_transposed(base),
-        target_modules=list(sites.modules(targets)),
+        target_modules=list(modules(targets)),
     )
 
 
@@ -153,9 +150,7 @@ def glora(settings: GloraSettings, targets: Targets, base: PreTrainedConfig) -> 
     """Make GLoRA's PEFT config."""
     from peft import GloraConfig
 
-    from tenon.adapters import sites
-
-    return GloraConfig(r=settings.rank, target_modules=list(sites.modules(targets)))
+    return GloraConfig(r=settings.rank, target_modules=list(modules(targets)))
 
 
 class DeftSettings(Settings):
@@ -190,14 +185,12 @@ def deft(settings: DeftSettings, targets: Targets, base: PreTrainedConfig) -> De
     """Make DEFT's PEFT config."""
     from peft import DeftConfig
 
-    from tenon.adapters import sites
-
     return DeftConfig(
         r=settings.rank,
         decomposition_method=settings.decomposition,
         deft_dropout=settings.dropout,
         fan_in_fan_out=is_transposed(base),
-        target_modules=list(sites.modules(targets)),
+        target_modules=list(modules(targets)),
     )
 
 
@@ -230,12 +223,10 @@ def miss(settings: MissSettings, targets: Targets, base: PreTrainedConfig) -> Mi
     """Make MiSS's PEFT config."""
     from peft import MissConfig
 
-    from tenon.adapters import sites
-
     return MissConfig(
         r=settings.rank,
         miss_dropout=settings.dropout,
-        target_modules=list(sites.modules(targets)),
+        target_modules=list(modules(targets)),
     )
 
 
@@ -272,12 +263,10 @@ def peanut(settings: PeanutSettings, targets: Targets, base: PreTrainedConfig) -
     """Make PEANuT's PEFT config."""
     from peft import PeanutConfig
 
-    from tenon.adapters import sites
-
     return PeanutConfig(
         r=settings.rank,
         depth=settings.depth,
         act_fn=settings.activation,
         scaling=settings.scale,
-        target_modules=list(sites.modules(targets)),
+        target_modules=list(modules(targets)),
     )

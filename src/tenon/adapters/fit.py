@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 from tenon.adapters import sites
 from tenon.adapters.kind import KINDS, Kind, Side, Targets
 from tenon.adapters.layers import SAID, features, is_linear, sort_of
+from tenon.adapters.names import modules
 from tenon.adapters.settings import AdapterSettings
 from tenon.core.errors import PlanError
 
@@ -72,8 +73,8 @@ def _refuse_sizes(
 ) -> None:
     """Refuse settings that do not divide the sizes of the layers, as the kind cuts them up."""
     faults: dict[str, str] = {}
-    modules = {name: trunk.get_submodule(name) for name in sites.modules(places)}
-    sizes = {name: features(module) for name, module in modules.items() if is_linear(module)}
+    held = {name: trunk.get_submodule(name) for name in modules(places)}
+    sizes = {name: features(module) for name, module in held.items() if is_linear(module)}
     for setting, side in kind.divides.items():
         for name, (inner, outer) in sizes.items():
             indivisible = any(size % own[setting] for size in _sides([(inner, outer)], side))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from tenon.adapters.kind import Targets, kind
+from tenon.adapters.names import modules
 from tenon.adapters.transposed import is_transposed
 from tenon.core.settings import Settings
 
@@ -107,15 +108,13 @@ def dora(settings: DoraSettings, targets: Targets, base: PreTrainedConfig) -> Lo
 def _config(settings: DoraSettings, targets: Targets, base: PreTrainedConfig) -> LoraConfig:
     from peft import LoraConfig
 
-    from tenon.adapters import sites
-
     return LoraConfig(
         r=settings.rank,
         # PEFT types it as int and divides by it; a whole number stays one in the file
         lora_alpha=_whole(settings.alpha),
         lora_dropout=settings.dropout,
         use_rslora=settings.rank_stabilized,
-        target_modules=list(sites.modules(targets)),
+        target_modules=list(modules(targets)),
         fan_in_fan_out=is_transposed(base),
         bias="none",
     )

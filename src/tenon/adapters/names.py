@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 Sort = Literal["linear", "transposed", "embedding", "norm"]
@@ -28,6 +29,11 @@ WEIGHTED = (*LINEAR, "embeddings")
 NAMES = (*LINEAR, "layer", "embeddings", "norms")
 STACKS = ("encoder", "decoder")
 """What may stand before a site's name where a base has both: `decoder.mlp`."""
+
+
+def modules(targets: Mapping[str, Iterable[str]]) -> tuple[str, ...]:
+    """Give all module names of `targets`, by site, once, in order."""
+    return tuple(dict.fromkeys(name for names in targets.values() for name in names))
 
 
 def members(site: str) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from tenon.adapters.factor_kinds import ADDS, LINEAR_ONLY
 from tenon.adapters.kind import Targets, kind
+from tenon.adapters.names import modules
 from tenon.adapters.transposed import is_transposed
 from tenon.core.settings import Settings
 
@@ -48,11 +49,7 @@ def loha(settings: LohaSettings, targets: Targets, base: PreTrainedConfig) -> Lo
     """Make LoHa's PEFT config."""
     from peft import LoHaConfig
 
-    from tenon.adapters import sites
-
-    return LoHaConfig(
-        r=settings.rank, alpha=settings.alpha, target_modules=list(sites.modules(targets))
-    )
+    return LoHaConfig(r=settings.rank, alpha=settings.alpha, target_modules=list(modules(targets)))
 
 
 class LokrSettings(Settings):
@@ -87,13 +84,11 @@ def lokr(settings: LokrSettings, targets: Targets, base: PreTrainedConfig) -> Lo
     """Make LoKr's PEFT config."""
     from peft import LoKrConfig
 
-    from tenon.adapters import sites
-
     return LoKrConfig(
         r=settings.rank,
         alpha=settings.alpha,
         decompose_factor=settings.factor,
-        target_modules=list(sites.modules(targets)),
+        target_modules=list(modules(targets)),
     )
 
 
@@ -126,11 +121,9 @@ def hira(settings: HiraSettings, targets: Targets, base: PreTrainedConfig) -> Hi
     """Make HiRA's PEFT config."""
     from peft import HiraConfig
 
-    from tenon.adapters import sites
-
     return HiraConfig(
         r=settings.rank,
         hira_dropout=settings.dropout,
         fan_in_fan_out=is_transposed(base),
-        target_modules=list(sites.modules(targets)),
+        target_modules=list(modules(targets)),
     )

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from tenon.adapters.factor_kinds import LINEAR_ONLY
 from tenon.adapters.kind import Targets, kind
+from tenon.adapters.names import modules
 from tenon.core.settings import Settings
 
 if TYPE_CHECKING:
@@ -53,12 +54,10 @@ def oft(settings: OftSettings, targets: Targets, base: PreTrainedConfig) -> OFTC
     """
     from peft import OFTConfig
 
-    from tenon.adapters import sites
-
     return OFTConfig(
         oft_block_size=settings.block,
         use_cayley_neumann=False,
-        target_modules=list(sites.modules(targets)),
+        target_modules=list(modules(targets)),
     )
 
 
@@ -93,12 +92,10 @@ def hra(settings: HraSettings, targets: Targets, base: PreTrainedConfig) -> HRAC
     """Make HRA's PEFT config."""
     from peft import HRAConfig
 
-    from tenon.adapters import sites
-
     return HRAConfig(
         r=settings.rank,
         apply_GS=settings.orthogonal,
-        target_modules=list(sites.modules(targets)),
+        target_modules=list(modules(targets)),
     )
 
 
@@ -133,12 +130,10 @@ def road(settings: RoadSettings, targets: Targets, base: PreTrainedConfig) -> Ro
     """Make RoAd's PEFT config."""
     from peft import RoadConfig
 
-    from tenon.adapters import sites
-
     return RoadConfig(
         variant=settings.variant,
         group_size=settings.group,
-        target_modules=list(sites.modules(targets)),
+        target_modules=list(modules(targets)),
     )
 
 
@@ -172,11 +167,9 @@ def psoft(settings: PsoftSettings, targets: Targets, base: PreTrainedConfig) -> 
     """Make PSOFT's PEFT config."""
     from peft import PsoftConfig
 
-    from tenon.adapters import sites
-
     return PsoftConfig(
         r=settings.rank,
         psoft_alpha=settings.rank,
         psoft_dropout=settings.dropout,
-        target_modules=list(sites.modules(targets)),
+        target_modules=list(modules(targets)),
     )

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from tenon.adapters.factor_kinds import ADDS
 from tenon.adapters.kind import Targets, kind
+from tenon.adapters.names import modules
 from tenon.adapters.transposed import is_transposed
 from tenon.core.settings import Settings
 
@@ -65,8 +66,6 @@ def vera(settings: VeraSettings, targets: Targets, base: PreTrainedConfig) -> Ve
     """Make VeRA's PEFT config."""
     from peft import VeraConfig
 
-    from tenon.adapters import sites
-
     return VeraConfig(
         r=settings.rank,
         vera_dropout=settings.dropout,
@@ -74,7 +73,7 @@ def vera(settings: VeraSettings, targets: Targets, base: PreTrainedConfig) -> Ve
         projection_prng_key=settings.projection_seed,
         save_projection=True,
         fan_in_fan_out=is_transposed(base),
-        target_modules=list(sites.modules(targets)),
+        target_modules=list(modules(targets)),
     )
 
 
@@ -96,8 +95,6 @@ def pvera(settings: VeraSettings, targets: Targets, base: PreTrainedConfig) -> P
     """Make PVeRA's PEFT config; nothing is drawn when answering."""
     from peft import PveraConfig
 
-    from tenon.adapters import sites
-
     return PveraConfig(
         r=settings.rank,
         pvera_dropout=settings.dropout,
@@ -106,7 +103,7 @@ def pvera(settings: VeraSettings, targets: Targets, base: PreTrainedConfig) -> P
         save_projection=True,
         sample_at_inference=False,
         fan_in_fan_out=is_transposed(base),
-        target_modules=list(sites.modules(targets)),
+        target_modules=list(modules(targets)),
     )
 
 
@@ -150,8 +147,6 @@ def randlora(
     """
     from peft import RandLoraConfig
 
-    from tenon.adapters import sites
-
     with warnings.catch_warnings():
         # that its bases are drawn again is told above
         warnings.filterwarnings("ignore", "Specified to not save", UserWarning)
@@ -162,7 +157,7 @@ def randlora(
             projection_prng_key=settings.projection_seed,
             save_projection=False,
             fan_in_fan_out=is_transposed(base),
-            target_modules=list(sites.modules(targets)),
+            target_modules=list(modules(targets)),
         )
 
 
@@ -204,8 +199,6 @@ def vblora(settings: VbloraSettings, targets: Targets, base: PreTrainedConfig) -
     """Make VB-LoRA's PEFT config; all choices are saved, so that training can go on."""
     from peft import VBLoRAConfig
 
-    from tenon.adapters import sites
-
     return VBLoRAConfig(
         r=settings.rank,
         num_vectors=settings.vectors,
@@ -214,7 +207,7 @@ def vblora(settings: VbloraSettings, targets: Targets, base: PreTrainedConfig) -
         vblora_dropout=settings.dropout,
         save_only_topk_weights=False,
         fan_in_fan_out=is_transposed(base),
-        target_modules=list(sites.modules(targets)),
+        target_modules=list(modules(targets)),
     )
 
 
@@ -252,8 +245,6 @@ def unilora(settings: UniloraSettings, targets: Targets, base: PreTrainedConfig)
     """Make Uni-LoRA's PEFT config; the places are saved."""
     from peft import UniLoraConfig
 
-    from tenon.adapters import sites
-
     return UniLoraConfig(
         r=settings.rank,
         theta_d_length=settings.length,
@@ -261,7 +252,7 @@ def unilora(settings: UniloraSettings, targets: Targets, base: PreTrainedConfig)
         proj_seed=settings.projection_seed,
         save_indices=True,
         fan_in_fan_out=is_transposed(base),
-        target_modules=list(sites.modules(targets)),
+        target_modules=list(modules(targets)),
     )
 
 
@@ -298,13 +289,11 @@ def tinylora(
     """Make TinyLoRA's PEFT config; it starts at 0, as the identity."""
     from peft import TinyLoraConfig
 
-    from tenon.adapters import sites
-
     return TinyLoraConfig(
         r=settings.rank,
         u=settings.size,
         projection_seed=settings.projection_seed,
         save_projection=True,
         fan_in_fan_out=is_transposed(base),
-        target_modules=list(sites.modules(targets)),
+        target_modules=list(modules(targets)),
     )

@@ -9,7 +9,7 @@ A mixture of experts whose experts lie together in one tensor has no `mlp`.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, cast
@@ -32,7 +32,7 @@ from tenon.adapters.names import (
 from tenon.adapters.structure import by_structure, experts, norms, stack_of
 from tenon.core.errors import PlanError, did_you_mean, nearest
 
-__all__ = ["SITES", "by_structure", "features", "is_linear", "matches", "modules", "resolve"]
+__all__ = ["SITES", "by_structure", "features", "is_linear", "matches", "resolve"]
 SHOWN = 3
 _MLP = re.compile(r"(?i)\.(?:mlp|moe|feed_forward|block_sparse_moe)\.")
 
@@ -107,11 +107,6 @@ def resolve(
     if faults:
         raise PlanError("\n".join(faults))
     return found
-
-
-def modules(targets: Mapping[str, Iterable[str]]) -> tuple[str, ...]:
-    """Give all module names of `targets` once, in order."""
-    return tuple(dict.fromkeys(name for names in targets.values() for name in names))
 
 
 def _expanded(sites: Sequence[str], here: Places) -> list[str]:

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from tenon.adapters.factor_kinds import ADDS, LINEAR_ONLY
 from tenon.adapters.kind import Targets, kind
+from tenon.adapters.names import modules
 from tenon.core.settings import Settings
 
 if TYPE_CHECKING:
@@ -49,12 +50,10 @@ def shira(settings: ShiraSettings, targets: Targets, base: PreTrainedConfig) -> 
     """Make SHiRA's PEFT config; its places are saved with the adapter."""
     from peft import ShiraConfig
 
-    from tenon.adapters import sites
-
     return ShiraConfig(
         r=settings.rank,
         random_seed=settings.mask_seed,
-        target_modules=list(sites.modules(targets)),
+        target_modules=list(modules(targets)),
     )
 
 
@@ -91,13 +90,11 @@ def supertuning(
     """Make Super-Tuning's PEFT config; its places are saved with the adapter."""
     from peft import SupertuningConfig
 
-    from tenon.adapters import sites
-
     return SupertuningConfig(
         sparsity=settings.sparsity,
         select_top=settings.largest,
         save_precomputed_indices=True,
-        target_modules=list(sites.modules(targets)),
+        target_modules=list(modules(targets)),
     )
 
 
@@ -136,13 +133,11 @@ def adamss(settings: AdamssSettings, targets: Targets, base: PreTrainedConfig) -
     """Make AdaMSS's PEFT config; its pruning while training (ASA) is off."""
     from peft import AdamssConfig
 
-    from tenon.adapters import sites
-
     return AdamssConfig(
         r=settings.rank,
         num_subspaces=settings.subspaces,
         subspace_rank=settings.subspace_rank,
         random_seed=settings.cluster_seed,
         use_asa=False,
-        target_modules=list(sites.modules(targets)),
+        target_modules=list(modules(targets)),
     )

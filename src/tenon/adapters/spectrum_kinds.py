@@ -11,6 +11,7 @@ from pydantic import Field
 
 from tenon.adapters.factor_kinds import ADDS, LINEAR_ONLY
 from tenon.adapters.kind import Targets, kind
+from tenon.adapters.names import modules
 from tenon.adapters.transposed import is_transposed
 from tenon.core.settings import Settings
 
@@ -60,15 +61,13 @@ def fourierft(
     """
     from peft import FourierFTConfig
 
-    from tenon.adapters import sites
-
     return FourierFTConfig(
         n_frequency=settings.frequencies,
         scaling=settings.scale,
         random_loc_seed=settings.places_seed,
         init_weights=True,
         fan_in_fan_out=is_transposed(base),
-        target_modules=list(sites.modules(targets)),
+        target_modules=list(modules(targets)),
     )
 
 
@@ -104,14 +103,12 @@ def waveft(settings: WaveSettings, targets: Targets, base: PreTrainedConfig) -> 
     """Make WaveFT's PEFT config, with PEFT's default wavelet."""
     from peft import WaveFTConfig
 
-    from tenon.adapters import sites
-
     return WaveFTConfig(
         n_frequency=settings.coefficients,
         scaling=settings.scale,
         random_loc_seed=settings.places_seed,
         fan_in_fan_out=is_transposed(base),
-        target_modules=list(sites.modules(targets)),
+        target_modules=list(modules(targets)),
     )
 
 
@@ -145,10 +142,8 @@ def c3a(settings: C3aSettings, targets: Targets, base: PreTrainedConfig) -> C3AC
     """Make C3A's PEFT config; the rows start at 0."""
     from peft import C3AConfig
 
-    from tenon.adapters import sites
-
     return C3AConfig(
         block_size=settings.block,
         init_weights=True,
-        target_modules=list(sites.modules(targets)),
+        target_modules=list(modules(targets)),
     )

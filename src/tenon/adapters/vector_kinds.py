@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from tenon.adapters.factor_kinds import LINEAR_ONLY
 from tenon.adapters.kind import Targets, kind
-from tenon.adapters.names import split
+from tenon.adapters.names import modules, split
 from tenon.adapters.transposed import is_transposed
 from tenon.core.settings import Settings
 
@@ -45,12 +45,10 @@ def ia3(settings: NoSettings, targets: Targets, base: PreTrainedConfig) -> IA3Co
     """Make IA3's PEFT config: at `mlp.out` the input is scaled, elsewhere the output."""
     from peft import IA3Config
 
-    from tenon.adapters import sites
-
     inner = {site: names for site, names in targets.items() if split(site)[1] == INNER}
     return IA3Config(
-        target_modules=list(sites.modules(targets)),
-        feedforward_modules=list(sites.modules(inner)),
+        target_modules=list(modules(targets)),
+        feedforward_modules=list(modules(inner)),
         fan_in_fan_out=is_transposed(base),
     )
 
@@ -73,9 +71,7 @@ def ln_tuning(settings: NoSettings, targets: Targets, base: PreTrainedConfig) ->
     """Make LN tuning's PEFT config."""
     from peft import LNTuningConfig
 
-    from tenon.adapters import sites
-
-    return LNTuningConfig(target_modules=list(sites.modules(targets)))
+    return LNTuningConfig(target_modules=list(modules(targets)))
 
 
 @kind(
@@ -96,6 +92,4 @@ def beft(settings: NoSettings, targets: Targets, base: PreTrainedConfig) -> Beft
     """Make BEFT's PEFT config."""
     from peft import BeftConfig
 
-    from tenon.adapters import sites
-
-    return BeftConfig(target_modules=list(sites.modules(targets)))
+    return BeftConfig(target_modules=list(modules(targets)))
