@@ -8,24 +8,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tenon.adapters import pack
-from tenon.adapters.fingerprint import fingerprint
+from tenon.adapters.fingerprint import fingerprint, refuse_other
 from tenon.adapters.manifest import Manifest
 from tenon.core.errors import DataError, RequestError
 from tenon.core.progress import Progress
 from tenon.data.example import Example, content_id
 from tenon.evaluate.exam import Exam, exam_of
-from tenon.evaluate.ground import (
-    headed,
-    refuse_other_template,
-    renderer_for,
-    tokenizer_for,
-    trunk_for,
-)
+from tenon.evaluate.ground import put_on, refuse_other_template
 from tenon.evaluate.merged import Proof
 from tenon.evaluate.merged import merge as fold
 from tenon.evaluate.probes import prove
 from tenon.evaluate.settings import EvaluateSettings
-from tenon.model.attach import restore
 from tenon.model.base import locate
 from tenon.model.model import Model
 from tenon.model.settings import ModelSettings
@@ -143,15 +136,12 @@ def open_answerer(
             logits that it gave when it was written.
         FileError: the base is not there.
     """
-    manifest = pack.read(folder).manifest
+    adapter = pack.read(folder)
+    manifest = adapter.manifest
     located = locate(base or manifest.base.name, manifest.base.revision)
     print_of_base = fingerprint(located.folder, located.name, located.revision)
-    adapter = pack.read(folder, print_of_base)
-    tokenizer = tokenizer_for(manifest, located)
-    settings = ModelSettings(device=device, dtype=dtype)
-    trunk = trunk_for([manifest], located, settings, tokenizer)
-    model = headed(manifest, trunk, restore(trunk, adapter), adapter.head)
-    renderer = renderer_for(manifest, tokenizer, seq2seq=trunk.seq2seq)
+    refuse_other(manifest.name, manifest.base, print_of_base)
+    model, renderer = put_on(adapter, located, ModelSettings(device=device, dtype=dtype))
     refuse_other_template(folder, manifest, renderer)
     prove(folder, manifest, model, renderer)
     return Answerer(manifest, model, renderer)

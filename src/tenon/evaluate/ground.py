@@ -10,9 +10,10 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from tenon.adapters.manifest import Manifest
+from tenon.adapters.pack import Adapter
 from tenon.core.errors import AdapterError
 from tenon.model import trunk as trunks
-from tenon.model.attach import unchanged_random_state
+from tenon.model.attach import restore, unchanged_random_state
 from tenon.model.base import Base
 from tenon.model.head import Head
 from tenon.model.model import Model
@@ -68,6 +69,15 @@ def renderer_for(
         seq2seq=seq2seq,
     )
     return RENDERINGS.get(manifest.task).make(tokenizer, reading)
+
+
+def put_on(adapter: Adapter, base: Base, settings: ModelSettings) -> tuple[Model, Renderer]:
+    """Load a base and put an adapter with its head on it; with what renders its rows."""
+    manifest = adapter.manifest
+    tokenizer = tokenizer_for(manifest, base)
+    trunk = trunk_for([manifest], base, settings, tokenizer)
+    model = headed(manifest, trunk, restore(trunk, adapter), adapter.head)
+    return model, renderer_for(manifest, tokenizer, seq2seq=trunk.seq2seq)
 
 
 def headed(

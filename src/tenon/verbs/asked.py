@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tenon.data.example import Example
 from tenon.data.reading import open_reading
-from tenon.data.script import script_of
+from tenon.data.script import answer_texts, script_of
 from tenon.evaluate.answerer import Answerer
 from tenon.evaluate.overlap import tokenizer_of
 from tenon.evaluate.settings import BY_TASK, EvaluateSettings
@@ -47,14 +47,12 @@ def settings_of(task: str) -> EvaluateSettings:
     return EvaluateSettings(scorers=own.scorers, against=own.baselines)
 
 
-def settled(settings: EvaluateSettings, asked: Asked) -> EvaluateSettings:
+def settled(settings: EvaluateSettings, asked: Asked, task: str) -> EvaluateSettings:
     """Give the settings with how answers are parted into words, where no plan has settled it."""
-    if settings.bleu_tokenizer != "auto":
+    if settings.bleu_tokenizer != "auto" or not BY_TASK[task].writes:
         return settings
-    golds = (example.gold for example in asked.examples())
-    first = (gold[0] for gold in golds if isinstance(gold, tuple) and gold)
-    texts = (text for text in first if isinstance(text, str))
-    return settings.model_copy(update={"bleu_tokenizer": tokenizer_of(script_of(texts))})
+    script = script_of(answer_texts(asked.examples()))
+    return settings.model_copy(update={"bleu_tokenizer": tokenizer_of(script)})
 
 
 def other_rows(answerer: Answerer, plan: Plan | None, data: str) -> Asked:

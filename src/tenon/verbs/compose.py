@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,8 @@ from tenon.core.errors import FileError, PlanError, did_you_mean
 from tenon.core.progress import Progress
 from tenon.evaluate.card import card
 from tenon.evaluate.ensemble import Ensemble, open_ensemble
-from tenon.evaluate.ground import headed, renderer_for, tokenizer_for, trunk_for
+from tenon.evaluate.ground import put_on
 from tenon.evaluate.probes import probe
-from tenon.model.attach import restore
 from tenon.model.base import locate
 from tenon.model.settings import ModelSettings
 from tenon.plan import override
@@ -190,23 +189,11 @@ def _probed(made: Made, base: str, device: str) -> pack.Adapter:
     manifest = adapter.manifest
     located = locate(base or manifest.base.name, manifest.base.revision)
     refuse_other(manifest.name, manifest.base, fingerprint(located.folder, located.name))
-    tokenizer = tokenizer_for(manifest, located)
-    settings = ModelSettings(device=device)
-    trunk = trunk_for([manifest], located, settings, tokenizer)
-    model = headed(manifest, trunk, restore(trunk, adapter), adapter.head)
-    renderer = renderer_for(manifest, tokenizer, seq2seq=trunk.seq2seq)
+    model, renderer = put_on(adapter, located, ModelSettings(device=device))
     probes = probe(manifest.task, model, renderer)
     told: Mapping[str, Any] = {
         "settings": adapter.settings,
         "probes": probes,
         "tenon": tenon.__version__,
     }
-    return pack.Adapter(
-        adapter.name,
-        adapter.kind,
-        adapter.settings,
-        adapter.config,
-        adapter.weights,
-        adapter.head,
-        manifest.model_copy(update=dict(told)),
-    )
+    return replace(adapter, manifest=manifest.model_copy(update=dict(told)))

@@ -64,7 +64,8 @@ def contest(
     ensemble = open_ensemble(composition, folders, base=base, head=head)
     with ensemble.answering(composition) as answerer:
         asked = other_rows(answerer, None, str(data))
-    settings = settled(settings_of(ensemble.manifest(composition).task), asked)
+    task = ensemble.manifest(composition).task
+    settings = settled(settings_of(task), asked, task)
     answers, rivals, notes = _answers(ensemble, asked, settings, progress)
     manifest = ensemble.manifest(composition)
     report = make_report(

@@ -84,7 +84,8 @@ def _evaluated(
         progress.start("reading", None)
     asked = _own(answerer, plan, folder) if data is None else other_rows(answerer, plan, str(data))
     known = baseline.load(run) if run else None
-    settings = settled(plan.evaluate if plan else settings_of(answerer.manifest.task), asked)
+    task = answerer.manifest.task
+    settings = settled(plan.evaluate if plan else settings_of(task), asked, task)
     shots, unasked = _shots(plan, settings)
     exam = answerer.exam(settings, plan.seed if plan else 0, shots)
     answers, rivals = _answers(answerer, exam, known, asked, settings, progress)

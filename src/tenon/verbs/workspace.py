@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from os.path import basename
-from typing import cast
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
@@ -21,7 +20,7 @@ from tenon.data.example import Example
 from tenon.data.load import Parts
 from tenon.data.load import load as load_data
 from tenon.data.parallel import each_path
-from tenon.data.script import Script, script_of
+from tenon.data.script import Script, answer_texts, script_of
 from tenon.evaluate.exam import EXAMS, Exam, exam_of
 from tenon.evaluate.overlap import tokenizer_of
 from tenon.evaluate.settings import BY_TASK
@@ -134,7 +133,8 @@ def open_workspace(
     speak(tokenizer, plan.text.source_language, plan.text.target_language)
     trunk = trunk or load_trunk([plan], base, lead(tokenizer) if writes else ())
     plan = _without_shots(plan) if trunk.seq2seq else plan
-    script = script_of(answer_texts(parts)) if writes else "other"
+    shown = islice(parts.examples("train"), SCRIPT_ROWS)
+    script = script_of(answer_texts(shown)) if writes else "other"
     reading = _reading(plan, parts, tokenizer, trunk, script)
     renderer = RENDERINGS.get(plan.data.task).make(tokenizer, reading)
     tokens = {part: _tokens(parts, part, renderer, plan.seed, progress) for part in parts.counts}
@@ -220,13 +220,6 @@ def _without_shots(plan: Plan) -> Plan:
         )
     kept = tuple(name for name in against if name != "few_shot")
     return plan.decided({"evaluate.against": kept})
-
-
-def answer_texts(parts: Parts) -> Iterator[str]:
-    """Give the first answers that are learned, by which their script is told."""
-    for example in islice(parts.examples("train"), SCRIPT_ROWS):
-        if example.gold is not None:
-            yield str(cast("tuple[str, ...]", example.gold)[0])
 
 
 def _feature_norm(plan: Plan, trunk: Trunk, trained: Trained, tokens: Tokens) -> float:
