@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -148,3 +150,30 @@ def equal(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bo
 def weights(model: Classifier) -> dict[str, torch.Tensor]:
     """Copy what training changes."""
     return {name: p.detach().clone() for name, p in model.trainable().items()}
+
+
+def base_digests(model) -> dict[str, str]:
+    """Digest every parameter and buffer that the adapter and the head do not own."""
+    trained = set(model.trainable())
+    state = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    return {
+        name: hashlib.sha256(tensor.detach().contiguous().numpy().tobytes()).hexdigest()
+        for name, tensor in state.items()
+        if name not in trained
+    }
+
+
+class Keeping:
+    """Keep a copy of the run folder as each step left it."""
+
+    def __init__(self, run, copies):
+        self.run, self.copies, self.steps = run, copies, 0
+
+    def start(self, what, total, *, done=0):
+        pass
+
+    def advance(self, n, **fields):
+        # A step is told before it is saved: what lies there is what a kill at this moment leaves.
+        if n:
+            shutil.copytree(self.run, self.copies / str(self.steps))
+            self.steps += 1

@@ -27,8 +27,10 @@ from tenon.evaluate.probes import probe
 from tenon.model import trunk as trunks
 from tenon.model.attach import attach
 from tenon.model.base import locate
+from tenon.model.seq2seq import Seq2Seq
 from tenon.model.settings import ModelSettings
 from tenon.model.writer import Writer
+from tenon.text.batch import Batch, batch
 from tenon.text.text_generation_render import WritingRenderer
 from tenon.text.tokenizer import load_tokenizer
 from tenon.text.tokens import Tokens, collect
@@ -145,3 +147,18 @@ def write_rows(path: Path, given: Sequence[tuple[str, str]]) -> Path:
     lines = [json.dumps({"prompt": ask, "completion": answer}) for ask, answer in given]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
+
+
+def whole(tokens, rows=None) -> Batch:
+    """Give some rows, or all, as one batch."""
+    return batch(tokens, np.arange(len(tokens)) if rows is None else np.array(rows))
+
+
+def gradients(model: Writer | Seq2Seq, batches: list[Batch]) -> dict[str, torch.Tensor]:
+    """Give the gradients of one step, and its loss."""
+    model.train()
+    model.zero_grad(set_to_none=True)
+    losses = [model.nats(each) / sum(map(model.targets, batches)) for each in batches]
+    sum(losses).backward()
+    found = {name: parameter.grad for name, parameter in model.trainable().items()}
+    return {**found, "loss": sum(loss.detach() for loss in losses)}

@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import pytest
 import torch
 
 from attached import KIND_NAMES
-from runs import classifier, settings, tokens, weights
+from runs import base_digests, classifier, settings, tokens, weights
 from tenon.train.loop import Course, Loop
 
 ARCHITECTURES = ("bert", "roberta", "llama", "qwen3", "gpt2", "t5")
-
-
-def base_digests(model) -> dict[str, str]:
-    """Digest every parameter and buffer that the adapter and the head do not own."""
-    trained = set(model.trainable())
-    state = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    return {
-        name: hashlib.sha256(tensor.detach().contiguous().numpy().tobytes()).hexdigest()
-        for name, tensor in state.items()
-        if name not in trained
-    }
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import shutil
 import warnings
 from dataclasses import replace
 
@@ -16,7 +14,7 @@ from torch.utils.data import DataLoader
 from transformers import AutoModelForCausalLM, Trainer, TrainerCallback, TrainingArguments
 
 from attached import KIND_NAMES, TABLES
-from runs import equal, log, weights
+from runs import Keeping, base_digests, equal, log, weights
 from tenon.adapters import pack
 from tenon.adapters.kind import settle
 from tenon.evaluate.answerer import open_answerer
@@ -24,11 +22,21 @@ from tenon.evaluate.generate import generate
 from tenon.model.attach import attach
 from tenon.model.trunk import padded
 from tenon.model.writer import IGNORED, Writer
-from tenon.text.batch import Batch, batch
 from tenon.text.order import micro_batches
 from tenon.train import optim
 from tenon.train.loop import Course, Loop, step_seed
-from writers import DECODERS, causal_folder, examples, pairs, save, settings, tokens_of, writer
+from writers import (
+    DECODERS,
+    causal_folder,
+    examples,
+    gradients,
+    pairs,
+    save,
+    settings,
+    tokens_of,
+    whole,
+    writer,
+)
 
 SEED = 9
 EVERY = [(arch, which) for arch in DECODERS for which in KIND_NAMES]
@@ -38,10 +46,6 @@ EVERY = [(arch, which) for arch in DECODERS for which in KIND_NAMES]
 def base_of(tmp_path_factory):
     cache = tmp_path_factory.mktemp("decoders")
     return lambda arch: causal_folder(cache, arch)
-
-
-def whole(tokens, rows=None) -> Batch:
-    return batch(tokens, np.arange(len(tokens)) if rows is None else np.array(rows))
 
 
 def laid(model: Writer, *, packed: bool) -> Writer:
@@ -74,18 +78,13 @@ def test_l2_training_leaves_every_byte_of_the_base(arch, which, base_of, tmp_pat
     model = writer(base_of(arch), which, reduction=4) if which != "lora" else writer(base_of(arch))
     trained = set(model.trainable())
 
-    def digests() -> dict[str, str]:
-        state = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-        held = {n: t.detach().contiguous().numpy() for n, t in state.items() if n not in trained}
-        return {name: hashlib.sha256(array.tobytes()).hexdigest() for name, array in held.items()}
-
-    before, adapter = digests(), weights(model)
+    before, adapter = base_digests(model), weights(model)
     assert trained and not any(name.startswith("head.") for name in trained)
     assert sum(p.numel() for n, p in model.named_parameters() if n in before) == (
         model.trunk.parameters
     )
     Loop(model, tokens_of(base_of(arch)), Course(tmp_path, "plan", 1, settings(epochs=3))).run()
-    assert digests() == before
+    assert base_digests(model) == before
     changed = [name for name, old in adapter.items() if not torch.equal(old, weights(model)[name])]
     assert changed == list(adapter)
 
@@ -99,17 +98,11 @@ def test_l4_a_resumed_run_is_the_run_that_was_never_stopped(arch, which, base_of
     course = Course(tmp_path / "whole", "plan", 5, rules)
     copies = tmp_path / "copies"
 
-    class Keeping:
-        def start(self, what, total, *, done=0):
-            pass
-
-        def advance(self, n, **fields):
-            if n:
-                shutil.copytree(course.run, copies / str(len(list(copies.glob("*")))))
-
     copies.mkdir()
     first = Loop(
-        writer(base_of(arch), which, dropout=0.1), tokens, replace(course, progress=Keeping())
+        writer(base_of(arch), which, dropout=0.1),
+        tokens,
+        replace(course, progress=Keeping(course.run, copies)),
     )
     first.run()
     assert first.steps >= 6
@@ -121,15 +114,6 @@ def test_l4_a_resumed_run_is_the_run_that_was_never_stopped(arch, which, base_of
         again.run()
         assert equal(weights(model), weights(first.model))
         assert log(copies / str(stopped)) == log(course.run)
-
-
-def gradients(model: Writer, batches: list[Batch]) -> dict[str, torch.Tensor]:
-    model.train()
-    model.zero_grad(set_to_none=True)
-    losses = [model.nats(each) / sum(map(model.targets, batches)) for each in batches]
-    sum(losses).backward()
-    found = {name: parameter.grad for name, parameter in model.trainable().items()}
-    return {**found, "loss": sum(loss.detach() for loss in losses)}
 
 
 @pytest.mark.parametrize(("arch", "which"), EVERY)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
-
 import pytest
 
-from runs import classifier, equal, log, settings, tokens, weights
+from runs import Keeping, classifier, equal, log, settings, tokens, weights
 from tenon.model.classifier import Classifier
 from tenon.train import checkpoint, optim
 from tenon.train.loop import Course, Loop
@@ -32,22 +30,6 @@ def score(model: Classifier) -> dict[str, float]:
 def loop_of(folder, which, run, trunk_dropout=False) -> Loop:
     model = classifier(folder, which, trunk_dropout=trunk_dropout)
     return Loop(model, tokens(ROWS), Course(run, "plan", 5, SETTINGS, score))
-
-
-class Keeping:
-    """Keep a copy of the run folder as each step left it."""
-
-    def __init__(self, run, copies):
-        self.run, self.copies, self.steps = run, copies, 0
-
-    def start(self, what, total, *, done=0):
-        pass
-
-    def advance(self, n, **fields):
-        # A step is told before it is saved: what lies there is what a kill at this moment leaves.
-        if n:
-            shutil.copytree(self.run, self.copies / str(self.steps))
-            self.steps += 1
 
 
 @pytest.mark.parametrize(("arch", "which"), CASES)

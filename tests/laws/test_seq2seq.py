@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import shutil
 import warnings
 from dataclasses import replace
 
@@ -18,7 +16,7 @@ from transformers import AutoModelForSeq2SeqLM, Trainer, TrainerCallback, Traini
 
 from attached import TABLES
 from encoder_decoders import ENCODER_DECODERS, folder_of, save, seq2seq, tokens_of
-from runs import equal, log, weights
+from runs import Keeping, base_digests, equal, log, weights
 from tenon.adapters import pack
 from tenon.adapters.kind import settle
 from tenon.evaluate.answerer import open_answerer
@@ -26,11 +24,11 @@ from tenon.evaluate.generate import generate
 from tenon.model.attach import attach
 from tenon.model.seq2seq import Seq2Seq
 from tenon.model.writer import IGNORED
-from tenon.text.batch import Batch, batch, of_ids
+from tenon.text.batch import of_ids
 from tenon.text.order import micro_batches
 from tenon.train import optim
 from tenon.train.loop import Course, Loop, step_seed
-from writers import examples, pairs, settings
+from writers import examples, gradients, pairs, settings, whole
 
 SEED = 9
 EVERY = [(arch, which) for arch in ENCODER_DECODERS for which in ("lora", "houlsby")]
@@ -41,10 +39,6 @@ LORA = [(arch, "lora") for arch in ENCODER_DECODERS]
 def base_of(tmp_path_factory):
     cache = tmp_path_factory.mktemp("encoder-decoders")
     return lambda arch: folder_of(cache, arch)
-
-
-def whole(tokens, rows=None) -> Batch:
-    return batch(tokens, np.arange(len(tokens)) if rows is None else np.array(rows))
 
 
 def asked(model: Seq2Seq, tokens) -> list[list[int]]:
@@ -79,15 +73,10 @@ def test_l2_training_leaves_every_byte_of_the_base(arch, which, base_of, tmp_pat
     model = seq2seq(base_of(arch), which, **own)
     trained = set(model.trainable())
 
-    def digests() -> dict[str, str]:
-        state = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-        held = {n: t.detach().contiguous().numpy() for n, t in state.items() if n not in trained}
-        return {name: hashlib.sha256(array.tobytes()).hexdigest() for name, array in held.items()}
-
-    before, adapter = digests(), weights(model)
+    before, adapter = base_digests(model), weights(model)
     assert trained
     Loop(model, tokens_of(base_of(arch)), Course(tmp_path, "plan", 1, settings(epochs=3))).run()
-    assert digests() == before
+    assert base_digests(model) == before
     changed = [name for name, old in adapter.items() if not torch.equal(old, weights(model)[name])]
     assert changed == list(adapter), "encoder, decoder and cross-attention all learn"
 
@@ -99,17 +88,11 @@ def test_l4_a_resumed_run_is_the_run_that_was_never_stopped(arch, which, base_of
     course = Course(tmp_path / "whole", "plan", 5, rules)
     copies = tmp_path / "copies"
 
-    class Keeping:
-        def start(self, what, total, *, done=0):
-            pass
-
-        def advance(self, n, **fields):
-            if n:
-                shutil.copytree(course.run, copies / str(len(list(copies.glob("*")))))
-
     copies.mkdir()
     first = Loop(
-        seq2seq(base_of(arch), which, dropout=0.1), tokens, replace(course, progress=Keeping())
+        seq2seq(base_of(arch), which, dropout=0.1),
+        tokens,
+        replace(course, progress=Keeping(course.run, copies)),
     )
     first.run()
     for stopped in (1, first.steps - 1):
@@ -120,15 +103,6 @@ def test_l4_a_resumed_run_is_the_run_that_was_never_stopped(arch, which, base_of
         again.run()
         assert equal(weights(model), weights(first.model))
         assert log(copies / str(stopped)) == log(course.run)
-
-
-def gradients(model: Seq2Seq, batches: list[Batch]) -> dict[str, torch.Tensor]:
-    model.train()
-    model.zero_grad(set_to_none=True)
-    losses = [model.nats(each) / sum(map(model.targets, batches)) for each in batches]
-    sum(losses).backward()
-    found = {name: parameter.grad for name, parameter in model.trainable().items()}
-    return {**found, "loss": sum(loss.detach() for loss in losses)}
 
 
 @pytest.mark.parametrize(("arch", "which"), EVERY)

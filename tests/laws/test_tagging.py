@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +12,7 @@ from hypothesis import settings as cases
 from hypothesis import strategies as st
 
 from attached import KIND_NAMES, TABLES
-from runs import equal, log, settings, weights
+from runs import Keeping, equal, log, settings, weights
 from taggers import (
     LABELS,
     TAGS,
@@ -95,21 +94,6 @@ def loop_of(folder, which, run, progress=None) -> Loop:
         return {"entity_f1": sum(float(p.detach().sum()) for p in judged.trainable().values())}
 
     return Loop(model, tokens_of(folder, ROWS), Course(run, "plan", 5, SETTINGS, score, progress))
-
-
-class Keeping:
-    """Keep a copy of the run folder as each step left it."""
-
-    def __init__(self, run, copies):
-        self.run, self.copies, self.steps = run, copies, 0
-
-    def start(self, what, total, *, done=0):
-        pass
-
-    def advance(self, n, **fields):
-        if n:
-            shutil.copytree(self.run, self.copies / str(self.steps))
-            self.steps += 1
 
 
 @pytest.mark.parametrize("which", BOTH)
