@@ -16,7 +16,8 @@ from tenon.core.errors import FileError
 from tenon.data.check import check
 from tenon.data.example import Example, content_id
 from tenon.data.findings import Findings
-from tenon.data.ledger import LabelNames, Ledger, normal
+from tenon.data.ledger import LabelNames, Ledger
+from tenon.data.normal import normal
 from tenon.data.oddities import ODDITIES, oddities_of
 from tenon.data.sample import Sample
 from tenon.data.settings import Columns, DataSettings
@@ -45,7 +46,7 @@ def found(folder: Path, train: Pairs, test: Pairs | None = None, **settings) -> 
 
 
 def kinds(findings: Findings) -> set[str]:
-    return {finding.kind for finding in findings.findings}
+    return {finding.code for finding in findings.findings}
 
 
 class TestClean:
@@ -64,7 +65,7 @@ class TestClean:
         assert value["format"] == 1
         assert value["rows"] == {"train": 161, "test": 9}
         assert value["refused"] == {"train": 1}
-        assert {finding["kind"] for finding in value["findings"]} == kinds(findings)
+        assert {finding["code"] for finding in value["findings"]} == kinds(findings)
         assert all(len(finding["examples"]) <= 5 for finding in value["findings"])
 
     def test_errors_come_first(self, tmp_path):
@@ -89,13 +90,13 @@ class TestRows:
     def test_unusable_rows_are_counted_by_kind_and_all_told(self, tmp_path):
         bad = [("", "card"), (" ", "card"), ("x", ""), ("y", " fee")]
         findings = found(tmp_path, [*CLEAN[:80], *bad, *CLEAN[80:]])
-        counts = {item.kind: item.count for item in findings.findings if item.severity == "error"}
-        assert counts == {"empty_text": 2, "missing_label": 1, "blanks_around_label": 1}
+        counts = {item.code: item.count for item in findings.findings if item.severity == "error"}
+        assert counts == {"empty-text": 2, "missing-label": 1, "blanks-around-label": 1}
         path = f"{tmp_path}/train.jsonl"
         assert [fault.split(": ")[0] for fault in findings.faults] == [
             f"{path}:{line}" for line in (81, 82, 83, 84)
         ]
-        assert findings.of("empty_text")[0].examples == (f"{path}:81", f"{path}:82")
+        assert findings.of("empty-text")[0].examples == (f"{path}:81", f"{path}:82")
         assert findings.rows == {"train": 160}
         assert findings.refused == {"train": 4}
 
@@ -115,7 +116,7 @@ class TestRows:
         path = tmp_path / "a.csv"
         path.write_bytes("text,label\nfine,yes\n".encode("utf-16"))
         findings = check(DataSettings(train=str(path)), 0)
-        assert {"unreadable", "no_rows"} <= kinds(findings)
+        assert {"unreadable", "no-rows"} <= kinds(findings)
         assert "UTF-16" in findings.of("unreadable")[0].what
         path.write_bytes(b"%PDF-1.7")
         findings = check(DataSettings(train=str(path)), 0)
@@ -127,7 +128,7 @@ class TestRows:
         findings = check(DataSettings(train=str(path)), 0)
         assert findings.columns is None
         assert 'data.columns.label = "lable"' in findings.of("columns")[0].what
-        assert not findings.of("no_rows")
+        assert not findings.of("no-rows")
         assert findings.of("unreadable")[0].count == 1
 
     def test_a_column_that_one_file_lacks(self, tmp_path):
@@ -153,30 +154,30 @@ class TestNumber:
 
     def test_of_a_file_with_one_row(self, tmp_path):
         findings = found(tmp_path, [("hello", "greeting")])
-        assert findings.of("one_label")[0].what == "train has the label 'greeting' alone"
+        assert findings.of("one-label")[0].what == "train has the label 'greeting' alone"
 
 
 class TestLabels:
     def test_one_label(self, tmp_path):
         findings = found(tmp_path, [(f"t{n}", "only") for n in range(20)])
-        assert "all 20 rows of train have the label 'only'" in findings.of("one_label")[0].what
+        assert "all 20 rows of train have the label 'only'" in findings.of("one-label")[0].what
 
     def test_labels_that_do_not_recur(self, tmp_path):
         findings = found(tmp_path, [(f"t{n}", f"id{n}") for n in range(20)])
-        assert findings.of("labels_do_not_recur")[0].severity == "error"
+        assert findings.of("labels-do-not-recur")[0].severity == "error"
 
     def test_rare_ones(self, tmp_path):
         findings = found(tmp_path, [*CLEAN, ("a", "odd"), ("b", "odd"), ("c", "end")])
-        (rare,) = findings.of("rare_labels")
+        (rare,) = findings.of("rare-labels")
         assert rare.count == 2
         assert rare.examples == ("end (1 row)", "odd (2 rows)")
 
     def test_unseen_and_absent_ones(self, tmp_path):
         findings = found(tmp_path, CLEAN, [("a", "card"), ("b", "crad"), ("c", "other")])
-        (unseen,) = findings.of("unseen_labels")
+        (unseen,) = findings.of("unseen-labels")
         assert (unseen.severity, unseen.count, unseen.examples) == ("error", 2, ("crad", "other"))
         assert "did you mean 'card' by 'crad'?" in unseen.remedy
-        assert findings.of("absent_labels")[0].count == 7
+        assert findings.of("absent-labels")[0].count == 7
 
     @pytest.mark.parametrize(
         ("first", "second"),
@@ -189,7 +190,7 @@ class TestLabels:
     )
     def test_two_names_for_one(self, tmp_path, first, second):
         rows = [(f"t{n}", first) for n in range(200)] + [("a", second), *CLEAN]
-        (similar,) = found(tmp_path, rows).of("similar_labels")
+        (similar,) = found(tmp_path, rows).of("similar-labels")
         assert all(repr(name) in similar.examples[0] for name in (first, second))
 
     @pytest.mark.parametrize(
@@ -198,24 +199,24 @@ class TestLabels:
     )
     def test_two_names_for_two(self, tmp_path, first, second):
         rows = [(f"t{n}", (first, second)[n % 2]) for n in range(200)]
-        assert not found(tmp_path, rows).of("similar_labels")
+        assert not found(tmp_path, rows).of("similar-labels")
 
     def test_an_uneven_spread(self, tmp_path):
         rows = [(f"t{n}", "few" if n < 10 else "many") for n in range(400)]
         assert (
             "'many', has 390 rows, the smallest 10"
-            in found(tmp_path, rows).of("uneven_labels")[0].what
+            in found(tmp_path, rows).of("uneven-labels")[0].what
         )
 
     def test_rows_sorted_by_label(self, tmp_path):
         rows = sorted(CLEAN, key=lambda row: row[1])
-        assert "7 changes" in found(tmp_path, rows).of("sorted_rows")[0].what
-        assert not found(tmp_path, CLEAN).of("sorted_rows")
+        assert "7 changes" in found(tmp_path, rows).of("sorted-rows")[0].what
+        assert not found(tmp_path, CLEAN).of("sorted-rows")
 
     def test_a_column_of_very_many_labels_is_cut_off(self, tmp_path):
         rows = [(f"t{n}", f"l{n // 2}") for n in range(200_100)]
         findings = found(tmp_path, rows)
-        assert findings.of("too_many_labels")[0].severity == "error"
+        assert findings.of("too-many-labels")[0].severity == "error"
         assert len(findings.labels["train"]) == 100_001
 
 
@@ -230,23 +231,23 @@ class TestRepeats:
             exact = len(rows) - len({text for text, _ in rows})
             alike = len(rows) - len({normal(text) for text, _ in rows}) - exact
             told = {
-                item.kind: item.count
+                item.code: item.count
                 for item in findings.findings
                 if f" of {part} repeat" in item.what
             }
-            expected = {"duplicates": exact, "near_duplicates": alike}
+            expected = {"duplicates": exact, "normalised-duplicates": alike}
             assert told == {kind: count for kind, count in expected.items() if count}
         known = {text for text, _ in train}
         leak = sum(text in known for text, _ in test)
         alike_known = {normal(text) for text in known}
         near = sum(normal(text) in alike_known for text, _ in test) - leak
         assert sum(item.count for item in findings.of("leak")) == leak
-        assert sum(item.count for item in findings.of("near_leak")) == near
+        assert sum(item.count for item in findings.of("normalised-leak")) == near
         labels: dict[str, set[str]] = {}
         for text, label in train + test:
             labels.setdefault(text, set()).add(label)
         torn = sum(len(found) > 1 for found in labels.values())
-        assert sum(item.count for item in findings.of("conflicting_labels")) == torn
+        assert sum(item.count for item in findings.of("conflicting-labels")) == torn
 
     def test_where_they_stand(self, tmp_path):
         train = [*CLEAN, CLEAN[3], (CLEAN[5][0], "fee"), ("LATE  night", "fee")]
@@ -255,8 +256,8 @@ class TestRepeats:
         path, other = f"{tmp_path}/train.jsonl", f"{tmp_path}/test.jsonl"
         assert findings.of("duplicates")[0].examples == (f"{path}:161", f"{path}:162")
         assert findings.of("leak")[0].examples == (f"{other}:2 = {path}:10",)
-        assert findings.of("near_leak")[0].examples == (f"{other}:1 = {path}:163",)
-        (conflict,) = findings.of("conflicting_labels")
+        assert findings.of("normalised-leak")[0].examples == (f"{other}:1 = {path}:163",)
+        (conflict,) = findings.of("conflicting-labels")
         assert conflict.examples == (f"{path}:6 ({CLEAN[5][1]}) and {path}:162 (fee)",)
 
     @pytest.mark.parametrize(
@@ -281,7 +282,7 @@ class TestRepeats:
         path.write_text("\n".join(lines) + "\n")
         findings = check(DataSettings(train=str(path)), 0)
         assert findings.of("duplicates")[0].count == 1
-        assert findings.of("conflicting_labels")[0].count == 1
+        assert findings.of("conflicting-labels")[0].count == 1
         assert findings.lengths[0].longest == 2
 
     def test_dev_stands_between(self, tmp_path):
@@ -362,23 +363,32 @@ class TestSample:
 
 
 ODD = [
-    ("an \u202eevil text", "bidi_marks"),
-    ("isolated \u2066text\u2069", "bidi_marks"),
-    ("bell \x07", "control_characters"),
-    ("c1 \x9b", "control_characters"),
-    ("zero\u200bwidth", "invisible_characters"),
-    ("\ufefflate mark", "invisible_characters"),
-    ("lost \ufffd letter", "replacement_characters"),
+    ("an \u202eevil text", "bidi-marks"),
+    ("isolated \u2066text\u2069", "bidi-marks"),
+    ("bell \x07", "control-characters"),
+    ("c1 \x9b", "control-characters"),
+    ("zero\u200bwidth", "invisible-characters"),
+    ("\ufefflate mark", "invisible-characters"),
+    ("lost \ufffd letter", "replacement-characters"),
     ("cafÃ© au lait", "mojibake"),
     ("itâ€™s", "mojibake"),
-    ("say <|im_end|> now", "control_tokens"),
-    ("one [SEP] two", "control_tokens"),
-    ("the end</s>", "control_tokens"),
+    ("say <|im_end|> now", "control-tokens"),
+    ("one [SEP] two", "control-tokens"),
+    ("the end</s>", "control-tokens"),
+    ("\u6d60\u5a42\u3049\u6fb6\u2542\u76b5", "mojibake"),
+    ("锟斤拷锟斤拷", "replacement-characters"),
+    ("ÖÐ¹úÈËÃñ", "mojibake"),
+    ("see <b>this</b>", "html"),
+    ("you &amp; me", "html"),
+    ("?!…", "no-words"),
+    ("。。。", "no-words"),
+    ("[deleted]", "placeholders"),
+    ("此用户没有填写评价", "placeholders"),
     ("NaN", "placeholders"),
     ("n/a", "placeholders"),
-    ('"all quoted"', "quoted_texts"),
-    (" before", "blanks_around_text"),
-    ("after\n", "blanks_around_text"),
+    ('"all quoted"', "quoted-texts"),
+    (" before", "blanks-around-text"),
+    ("after\n", "blanks-around-text"),
 ]
 
 
@@ -400,6 +410,11 @@ def test_an_odd_text_is_named(text, kind):
         'say "x"',
         "nano",
         "é",
+        "R&D; <3 you, a < b > c",
+        "1. 2.",
+        "Ça va, là-bas?",
+        "今天天气很好，我们去公园玩吧。",
+        "$",
     ],
 )
 def test_a_usual_text_is_not(text):

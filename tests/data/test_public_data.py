@@ -47,11 +47,11 @@ class TestBanking77:
     def test_check(self, data):
         findings = check(sniff(f"{data}/banking77"), 0)
         assert findings.errors == 0
-        assert findings.of("near_leak")[0].count == 7
-        assert [item.count for item in findings.of("near_duplicates")] == [4, 1]
+        assert findings.of("normalised-leak")[0].count == 26
+        assert [item.count for item in findings.of("normalised-duplicates")] == [30, 4]
         assert not findings.of("duplicates")
-        assert findings.of("sorted_rows")[0].count == 76
-        assert findings.of("blanks_around_text")[0].count == 12
+        assert findings.of("sorted-rows")[0].count == 76
+        assert findings.of("blanks-around-text")[0].count == 12
 
 
 class TestSst2:
@@ -89,7 +89,7 @@ class TestChnSentiCorp:
             "test also stand in dev": 40,
         }
         assert "331 of 1,200 (27.6 %)" in findings.of("leak")[1].what
-        assert findings.of("conflicting_labels")[0].count == 36
+        assert findings.of("conflicting-labels")[0].count == 36
         assert findings.of("duplicates")[0].count == 1_351
         assert findings.lengths[0].longest == 1_992
 
@@ -115,6 +115,6 @@ class TestClinc150:
 
     def test_check(self, data):
         findings = check(sniff(f"{data}/clinc150/data_full.json"), 0)
-        assert findings.of("conflicting_labels")[0].count == 4
-        assert findings.of("sorted_rows")[0].count == 149
-        assert not findings.of("similar_labels")
+        assert findings.of("conflicting-labels")[0].count == 4
+        assert findings.of("sorted-rows")[0].count == 149
+        assert not findings.of("similar-labels")

@@ -265,7 +265,7 @@ def test_a_check_finds_the_contexts_that_parts_share(tmp_path):
     (leak,) = found.of("leak")
     assert leak.count == 6
     assert not found.of("duplicates")
-    assert not found.of("no_labels")
+    assert not found.of("no-labels")
 
 
 def test_a_document_is_told_by_its_content_and_has_no_parts(tmp_path):

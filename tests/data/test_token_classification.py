@@ -237,17 +237,17 @@ class TestCheck:
         test.write_text(text.split("\n\n")[3].strip() + "\n\nBob B-ORG\nruns O\n")
         settings = DataSettings(task=TASK, train=str(path), test=str(test))
         found = check(settings, 0, tokenizer=lambda texts: [len(t) for t in texts], max_tokens=20)
-        kinds = {finding.kind: finding for finding in found.findings}
+        kinds = {finding.code: finding for finding in found.findings}
         assert found.labels["train"] == {"PER": 33, "LOC": 22}
         assert (
-            kinds["unseen_labels"].severity == "error" and "1 span" in kinds["unseen_labels"].what
+            kinds["unseen-labels"].severity == "error" and "1 span" in kinds["unseen-labels"].what
         )
-        assert kinds["conflicting_labels"].count == 1
+        assert kinds["conflicting-labels"].count == 1
         assert kinds["duplicates"].count == 2
         assert kinds["leak"].count == 1
         assert kinds["accepted"].severity == "warning" and "I- without B-" in kinds["accepted"].what
         assert kinds["windows"].severity == "note" and "cut" not in kinds
-        assert kinds["no_labels"].count >= 10
+        assert kinds["no-labels"].count >= 10
         assert all(len(finding.what) < 200 for finding in found.findings)
 
     def test_every_kind_of_problem_has_words(self, tmp_path):

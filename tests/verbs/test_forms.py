@@ -475,7 +475,7 @@ def test_check_tells_counts_and_ranges(tmp_path):
     (tmp_path / "mood.jsonl").write_text(several(rows_of(90, 1)))
     findings = tenon.check(str(tmp_path / "mood.jsonl"))
     assert set(findings.labels["train"]) == set(TELLING) and not findings.errors
-    assert findings.of("no_labels")[0].what.endswith("rows of train hold no label")
+    assert findings.of("no-labels")[0].what.endswith("rows of train hold no label")
     (tmp_path / "mood.csv").write_text(numbered(rows_of(90, 1)))
     findings = tenon.check(str(tmp_path / "mood.csv"))
     assert findings.of("numbers")[0].what.startswith("train: numbers lie from ")

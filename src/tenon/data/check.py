@@ -14,8 +14,10 @@ from tenon.data.class_findings import class_findings
 from tenon.data.columns import require
 from tenon.data.example import Example, Row
 from tenon.data.fields import Refusal
+from tenon.data.finder import Finder, Seen, texts_of
 from tenon.data.findings import (
     EXAMPLES,
+    ROWS,
     Finding,
     Findings,
     Lengths,
@@ -24,15 +26,18 @@ from tenon.data.findings import (
     said,
     share_of,
 )
+from tenon.data.languages import Languages
 from tenon.data.ledger import LabelNames, Ledger
 from tenon.data.load import plan_route, sample_of
+from tenon.data.near_duplicates import NearDuplicates
 from tenon.data.number_findings import number_findings
 from tenon.data.numbers import Range
-from tenon.data.oddities import ODDITIES, oddities_of
+from tenon.data.oddities import Oddities
 from tenon.data.parts import Route
 from tenon.data.places import in_order
 from tenon.data.repeats import conflicts, duplicates, leaks
 from tenon.data.sample import Sample
+from tenon.data.secrets import Secrets, masked
 from tenon.data.settings import Columns, DataSettings
 from tenon.data.survey import unused_parts
 from tenon.data.task import Tally
@@ -67,7 +72,7 @@ def check(
         PlanError: `settings.dev` is no share in (0, 0.5].
     """
     route = plan_route(settings, seed)
-    reading = _Reading(route, Sample(seed))
+    reading = _Reading(route, Sample(seed), finders=_finders())
     columns = _columns(route, reading)
     for source in route.sources:
         reading.read(source, columns if source not in reading.lacking else None, progress)
@@ -83,8 +88,13 @@ def check(
         labels=reading.label_counts(),
         lengths=tuple(lengths),
         findings=tuple(found),
-        faults=tuple(map(str, in_order(reading.faults.kept)[: reading.faults.keep])),
+        faults=tuple(map(_hidden, in_order(reading.faults.kept)[: reading.faults.keep])),
     )
+
+
+def _finders() -> list[Finder]:
+    """Give what looks at each row."""
+    return [NearDuplicates(), Oddities(), Languages(), Secrets()]
 
 
 @dataclass(slots=True)
@@ -101,7 +111,7 @@ class _Reading:
         ranges: source to its numbers, where a gold is one.
         faults: all of them, in the order of reading.
         problems: kind of problem to rows; `origins` has the first few of each.
-        oddities: kind of oddity to texts.
+        finders: what looks at each row.
         lacking: sources that lack a column.
         notes: what readers met and accepted.
         extra: findings about a source as a whole.
@@ -117,7 +127,7 @@ class _Reading:
     ranges: dict[str, Range] = field(default_factory=dict[str, Range])
     faults: Faults = field(default_factory=Faults)
     problems: Counter[str] = field(default_factory=Counter[str])
-    oddities: Counter[str] = field(default_factory=Counter[str])
+    finders: list[Finder] = field(default_factory=list[Finder])
     origins: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
     lacking: set[str] = field(default_factory=set[str])
     notes: list[str] = field(default_factory=list[str])
@@ -153,7 +163,7 @@ class _Reading:
                 self.faults.add(item.origin, problem.what, problem.remedy)
                 self._count(self.problems, problem.kind, item.origin)
             return
-        ledger.add(item)
+        normal, pair = ledger.add(item)
         if self.route.task.number and item.gold is not None:
             self.ranges.setdefault(source, Range()).add(self.route.task.number(item.gold))
         if not self.route.task.every and item.gold is not None:
@@ -161,10 +171,10 @@ class _Reading:
             self.classes.setdefault(source, Counter()).update(found)
             self.bare[source] += not found
         self.sample.offer(item.text, item.pair)
-        for kind in oddities_of(item.text):
-            if item.words and kind == "quoted_texts":  # tokens were joined, no field was quoted
-                continue
-            self._count(self.oddities, kind, item.origin)
+        texts = texts_of(item, written=self.route.task.open)
+        seen = Seen(source, item, texts, normal, pair)
+        for finder in self.finders:
+            finder.see(seen)
 
     def label_counts(self) -> dict[str, dict[str, int]]:
         """Give for each source how often each label stands there."""
@@ -175,7 +185,7 @@ class _Reading:
     def _count(self, counter: Counter[str], kind: str, origin: str) -> None:
         counter[kind] += 1
         shown = self.origins.setdefault(kind, [])
-        if len(shown) < EXAMPLES:
+        if len(shown) < ROWS:
             shown.append(origin)
 
     def _unreadable(self, source: str, faults: Faults) -> None:
@@ -192,6 +202,7 @@ class _Reading:
                     f"{_cause(faults.kept[0])}",
                     faults.kept[0].remedy,
                     tuple(fault.where for fault in faults.kept[:EXAMPLES]),
+                    tuple(fault.where for fault in faults.kept[:ROWS]),
                 )
             )
 
@@ -206,7 +217,12 @@ def _accepted(source: str, tally: Tally) -> Iterator[Finding]:
 
 
 def _cause(fault: Fault) -> str:
-    return f"{fault.where}: {fault.what}"
+    return f"{fault.where}: {masked(fault.what)}"
+
+
+def _hidden(fault: Fault) -> str:
+    """Give a fault in words, without the personal data of the row that it quotes."""
+    return str(Fault(fault.where, masked(fault.what), fault.remedy))
 
 
 def _sample(route: Route, source: str) -> list[Row]:
@@ -263,11 +279,13 @@ def _gathered(reading: _Reading, settings: DataSettings) -> Iterator[Finding]:
     for kind, count in reading.problems.items():
         remedy = "training refuses them; mend or remove them"
         what = said(count, *task.kinds.get(kind, ("problem", f"are of kind {kind}")))
-        yield Finding(kind, "error", count, what, remedy, tuple(reading.origins[kind]))
+        rows = tuple(reading.origins[kind])
+        code = kind.replace("_", "-")
+        yield Finding(code, "error", count, what, remedy, rows[:EXAMPLES], rows)
     ledgers = reading.ledgers
-    unknown = any(finding.kind == "columns" for finding in reading.extra)
+    unknown = any(finding.code == "columns" for finding in reading.extra)
     for finding in class_findings(counts, ledgers, task):
-        if not (unknown and finding.kind == "no_rows"):
+        if not (unknown and finding.code == "no-rows"):
             yield finding
     yield from number_findings(reading.ranges)
     yield from leaks(ledgers, settings.overlap)
@@ -276,10 +294,8 @@ def _gathered(reading: _Reading, settings: DataSettings) -> Iterator[Finding]:
     for part, ledger in ledgers.items():
         yield from duplicates(part, ledger)
     yield from _unlabelled(reading)
-    for kind, count in reading.oddities.items():
-        severity, what, remedy = ODDITIES[kind]
-        shown = tuple(reading.origins[kind])
-        yield Finding(kind, severity, count, said(count, "text", what), remedy, shown)
+    for finder in reading.finders:
+        yield from finder.found(ledgers)
     for note in dict.fromkeys([*reading.notes, *unused_parts(reading.route)]):
         yield Finding("reading", "note", 1, note)
 
@@ -290,7 +306,7 @@ def _unlabelled(reading: _Reading) -> Iterator[Finding]:
     for source, number in (+reading.bare).items() if task.least else ():
         rows = len(reading.ledgers[source])
         what = f"{share_of(number, rows)} rows of {source} hold no {task.counts}"
-        yield Finding("no_labels", "note", number, what, f"they teach where no {task.counts} is")
+        yield Finding("no-labels", "note", number, what, f"they teach where no {task.counts} is")
 
 
 def _lengths(

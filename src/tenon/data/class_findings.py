@@ -43,21 +43,21 @@ def class_findings(counts: Counts, ledgers: Mapping[str, Ledger], task: Task) ->
 def _trainable(train: Mapping[str, int], rows: int, task: Task) -> Iterator[Finding]:
     if not rows:
         yield Finding(
-            "no_rows", "error", 0, "train has no row that can be used", "give a file with rows"
+            "no-rows", "error", 0, "train has no row that can be used", "give a file with rows"
         )
     elif len(train) >= MOST_LABELS:
         what = f"train has more than {MOST_LABELS:,} different labels"
-        yield Finding("too_many_labels", "error", len(train), what, "choose another label column")
+        yield Finding("too-many-labels", "error", len(train), what, "choose another label column")
     elif not train and task.least:
         what = f"no row of train has a {'label' if task.every else task.counts}"
-        yield Finding("no_label", "error", rows, what, "label some of them")
+        yield Finding("no-label", "error", rows, what, "label some of them")
     elif len(train) < task.least:
         only = f"the label {next(iter(train))!r}"
         what = f"all {rows:,} rows of train have {only}" if rows > 1 else f"train has {only} alone"
-        yield Finding("one_label", "error", 1, what, "give rows of at least two labels")
+        yield Finding("one-label", "error", 1, what, "give rows of at least two labels")
     elif task.every and len(train) == rows:
         what = f"{rows:,} rows of train have {len(train):,} labels, so that no label recurs"
-        yield Finding("labels_do_not_recur", "error", rows, what, "choose another label column")
+        yield Finding("labels-do-not-recur", "error", rows, what, "choose another label column")
 
 
 def _unseen(
@@ -69,7 +69,7 @@ def _unseen(
         near = nearest(unseen[0], train)
         remedy = f"did you mean {near[0]!r} by {unseen[0]!r}? " if near else ""
         yield Finding(
-            "unseen_labels",
+            "unseen-labels",
             "error",
             len(unseen),
             f"{counted(len(unseen), 'label')} of {part} ({counted(rows, noun)}) "
@@ -85,7 +85,7 @@ def _absent(
     absent = sorted(set(train) - set(counts))
     if absent and counts:
         yield Finding(
-            "absent_labels",
+            "absent-labels",
             "note",
             len(absent),
             f"{counted(len(absent), 'label')} of train "
@@ -99,7 +99,7 @@ def _rare(train: Mapping[str, int], noun: str) -> Iterator[Finding]:
     rare = sorted((count, label) for label, count in train.items() if count < RARE_ROWS)
     if rare:
         yield Finding(
-            "rare_labels",
+            "rare-labels",
             "warning",
             len(rare),
             said(len(rare), "label", f"have fewer than {RARE_ROWS} {noun}s in train"),
@@ -110,7 +110,7 @@ def _rare(train: Mapping[str, int], noun: str) -> Iterator[Finding]:
     if most > UNEVEN * least:
         largest = max(train, key=lambda label: train[label])
         yield Finding(
-            "uneven_labels",
+            "uneven-labels",
             "note",
             len(train),
             f"the largest label, {largest!r}, has {most:,} {noun}s, the smallest {least:,}",
@@ -133,7 +133,7 @@ def similar_labels(counts: Counts) -> Iterator[Finding]:
     pairs = sorted(_alike(labels) | apart)
     if pairs:
         yield Finding(
-            "similar_labels",
+            "similar-labels",
             "warning",
             len(pairs),
             f"{counted(len(pairs), 'pair')} of labels "
@@ -204,7 +204,7 @@ def _sorted_rows(train: Ledger, labels: int) -> Iterator[Finding]:
     changes = int(np.count_nonzero(numbers[1:] != numbers[:-1]))
     if labels > 1 and len(numbers) > 10 * labels and changes < 2 * labels:
         yield Finding(
-            "sorted_rows",
+            "sorted-rows",
             "note",
             changes,
             f"the rows of train stand sorted by label ({counted(changes, 'change')} in all)",

@@ -10,6 +10,7 @@ from tenon.data.settings import Columns
 
 Severity = Literal["error", "warning", "note"]
 EXAMPLES = 5
+ROWS = 1_000
 _SINGULAR = {"have": "has", "are": "is", "do": "does"}
 
 
@@ -18,20 +19,23 @@ class Finding:
     """One thing found.
 
     Args:
-        kind: a short name, the same at each check: "leak".
+        code: a short name, the same at each check: "near-duplicates".
         severity: an error stops training; a warning spoils a result; a note is worth knowing.
         count: how many rows, texts or labels it is about.
         what: what is there, in a sentence.
         remedy: what to do, or what training does about it.
-        examples: up to five origins, or names of labels.
+        examples: up to five origins, or names of labels, as a page shows them.
+        rows: origins of the rows it is about, at most the first thousand; none where it is about
+            no single rows.
     """
 
-    kind: str
+    code: str
     severity: Severity
     count: int
     what: str
     remedy: str = ""
     examples: tuple[str, ...] = ()
+    rows: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +92,9 @@ class Findings:
         """How many findings spoil a result."""
         return sum(finding.severity == "warning" for finding in self.findings)
 
-    def of(self, kind: str) -> list[Finding]:
-        """Give the findings of one kind."""
-        return [finding for finding in self.findings if finding.kind == kind]
+    def of(self, code: str) -> list[Finding]:
+        """Give the findings with one code."""
+        return [finding for finding in self.findings if finding.code == code]
 
     def to_json(self) -> dict[str, Any]:
         """Give everything as values that JSON has."""
@@ -104,7 +108,8 @@ class Findings:
             "labels": {part: dict(counts) for part, counts in self.labels.items()},
             "lengths": {lengths.unit: asdict(lengths) for lengths in self.lengths},
             "findings": [
-                asdict(finding) | {"examples": list(finding.examples)} for finding in self.findings
+                asdict(finding) | {"examples": list(finding.examples), "rows": list(finding.rows)}
+                for finding in self.findings
             ],
             "faults": list(self.faults),
         }

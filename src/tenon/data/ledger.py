@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import unicodedata
 from array import array
 from dataclasses import dataclass, field
 
@@ -12,6 +11,7 @@ import numpy.typing as npt
 
 from tenon.data.example import Example
 from tenon.data.gold import Gold
+from tenon.data.normal import normal
 
 U64 = npt.NDArray[np.uint64]
 MOST_LABELS = 100_000
@@ -55,13 +55,12 @@ class Ledger:
     _labels: array[int] = field(default_factory=lambda: array("i"))
     _characters: array[int] = field(default_factory=lambda: array("I"))
 
-    def add(self, example: Example) -> None:
-        """Enter one example."""
+    def add(self, example: Example) -> tuple[str, str]:
+        """Enter one example; give its text and pair in normal form, "" for no pair."""
         pair = example.pair
         exact = int(example.id[:16], 16)
-        alike = normal(example.text)
-        if pair is not None:
-            alike = f"{alike}\x1f{normal(pair)}"
+        text, other = normal(example.text), "" if pair is None else normal(pair)
+        alike = text if pair is None else f"{text}\x1f{other}"
         digest = hashlib.blake2b(alike.encode(), digest_size=8).digest()
         where, _, line = example.origin.rpartition(":")
         if where != self.where:
@@ -72,6 +71,7 @@ class Ledger:
         self._lines.append(int(line.partition(" ")[0]))
         self._labels.append(-1 if example.gold is None else self.names.number(_named(example.gold)))
         self._characters.append(len(example.text) + len(pair or ""))
+        return text, other
 
     def __len__(self) -> int:
         return len(self._exact)
@@ -120,11 +120,3 @@ def _named(gold: Gold) -> str:
     if isinstance(gold, str):
         return gold
     return hashlib.blake2b(repr(gold).encode(), digest_size=8).hexdigest()
-
-
-def normal(text: str) -> str:
-    """Give `text` in compatibility form (NFKC), without case, its blanks squeezed."""
-    if text.isascii():
-        return " ".join(text.lower().split())
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    return " ".join(unicodedata.normalize("NFKC", folded).split())

@@ -18,9 +18,9 @@ def number_findings(ranges: Mapping[str, Range]) -> Iterator[Finding]:
     for part, found in ranges.items():
         what, remedy = found.flaw
         if what and part == "train":
-            yield Finding("narrow_numbers", "error", found.count, what, remedy)
+            yield Finding("narrow-numbers", "error", found.count, what, remedy)
         elif what:
-            yield Finding("narrow_numbers", "warning", found.count, f"{part}: {what}", remedy)
+            yield Finding("narrow-numbers", "warning", found.count, f"{part}: {what}", remedy)
         else:
             yield Finding("numbers", "note", found.count, f"{part}: numbers lie {found.said}")
         if part != "train" and train and (found.low < train.low or found.high > train.high):
@@ -28,7 +28,7 @@ def number_findings(ranges: Mapping[str, Range]) -> Iterator[Finding]:
                 f"{found.low:.6g} to {found.high:.6g}, train's {train.low:.6g} to {train.high:.6g}"
             )
             yield Finding(
-                "beyond_train",
+                "beyond-train",
                 "warning",
                 found.count,
                 f"the numbers of {part} reach from {beyond}",

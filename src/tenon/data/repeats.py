@@ -7,11 +7,11 @@ from itertools import combinations
 
 import numpy as np
 
-from tenon.data.findings import EXAMPLES, Finding, agreed, said, share_of
+from tenon.data.findings import EXAMPLES, ROWS, Finding, agreed, said, share_of
 from tenon.data.ledger import U64, Ledger
 from tenon.data.names import PARTS
 
-_LIKE = "but for case, width and blanks"
+_LIKE = "but for case, blanks, punctuation or traditional characters"
 _LEAK_REMEDY = {
     "drop_from_train": "training leaves these rows out of {source}",
     "keep": "training keeps them (data.overlap); a score on them measures memory",
@@ -28,18 +28,18 @@ def duplicates(part: str, ledger: Ledger) -> Iterator[Finding]:
             "warning" if exact > 0.01 * len(ledger) else "note",
             exact,
             _rows(exact, ledger, part, "repeat", "{} the inputs of an earlier row"),
-            "they count twice; remove them if that is not meant",
-            tuple(ledger.origin(row) for row in first[:EXAMPLES]),
+            "they count twice; remove them if that is not meant, or let --fix do it",
+            *_placed(ledger, first),
         )
     alike, first = _repeats(ledger.alike)
     if alike > exact:
         yield Finding(
-            "near_duplicates",
+            "normalised-duplicates",
             "note",
             alike - exact,
             _rows(alike - exact, ledger, part, "repeat", f"{{}} an earlier one {_LIKE}"),
-            "look at them; they are kept",
-            tuple(ledger.origin(row) for row in _only_alike(ledger, first)),
+            "look at them; they are kept, and --fix drops those with the same answer",
+            *_placed(ledger, _only_alike(ledger, first)),
         )
 
 
@@ -52,13 +52,20 @@ def _repeats(digests: U64) -> tuple[int, list[int]]:
     """Count the rows that repeat an earlier one; give the first few such rows."""
     order = np.argsort(digests, kind="stable")
     again = order[1:][digests[order[1:]] == digests[order[:-1]]]
-    return len(again), [int(row) for row in np.sort(again)[: 20 * EXAMPLES]]
+    return len(again), np.sort(again).tolist()
+
+
+def _placed(ledger: Ledger, rows: list[int]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Give the origins of the first few of some rows, and of the first thousand."""
+    origins = tuple(ledger.origin(row) for row in rows[:ROWS])
+    return origins[:EXAMPLES], origins
 
 
 def _only_alike(ledger: Ledger, rows: list[int]) -> list[int]:
-    """Give the first few of `rows` that repeat no row exactly."""
-    exact = ledger.exact
-    return [row for row in rows if np.count_nonzero(exact == exact[row]) == 1][:EXAMPLES]
+    """Give those of `rows` that repeat no earlier row exactly."""
+    _, again = _repeats(ledger.exact)
+    exact = frozenset(again)
+    return [row for row in rows if row not in exact]
 
 
 def leaks(ledgers: Mapping[str, Ledger], overlap: str) -> Iterator[Finding]:
@@ -81,15 +88,17 @@ def _leak(
             _rows(shared, ledger, later, "stand", f"also {{}} in {source}"),
             _LEAK_REMEDY[overlap].format(source=source),
             _pairs(np.flatnonzero(exact), ledger, ledger.keys, earlier, earlier.keys),
+            _placed(ledger, np.flatnonzero(exact).tolist())[1],
         )
     if near:
         yield Finding(
-            "near_leak",
+            "normalised-leak",
             "warning" if near > 0.01 * len(ledger) else "note",
             near,
             _rows(near, ledger, later, "stand", f"{{}} in {source} {_LIKE}"),
             f"training keeps them; remove them from {source} if they are the same to you",
             _pairs(np.flatnonzero(alike), ledger, ledger.alike, earlier, earlier.alike),
+            _placed(ledger, np.flatnonzero(alike).tolist())[1],
         )
 
 
@@ -123,34 +132,38 @@ def conflicts(ledgers: Mapping[str, Ledger], *, classes: bool = True) -> Iterato
     count, rows = _torn(exact, labels)
     if count:
         yield Finding(
-            "conflicting_labels",
+            "conflicting-labels",
             "warning",
             count,
             said(count, "text", f"stand with {several}"),
             "decide for one; no model can get both right",
-            _shown(rows, parts, ledgers, names),
+            _shown(rows[:EXAMPLES], parts, ledgers, names),
+            _both(rows, parts, ledgers),
         )
-    near, rows = _torn(alike, labels)
+    near, alike_rows = _torn(alike, labels)
     if near > count:
+        known = {row for pair in rows for row in pair}
+        only = [pair for pair in alike_rows if not known.issuperset(pair)]
         yield Finding(
-            "near_conflicting_labels",
+            "normalised-conflicting-labels",
             "note",
             near - count,
             said(near - count, "further text", f"stand with {two} {_LIKE}"),
             "look at them",
-            _shown(rows, parts, ledgers, names) if not count else (),
+            _shown(only[:EXAMPLES], parts, ledgers, names),
+            _both(only, parts, ledgers),
         )
 
 
 def _torn(digests: U64, labels: np.ndarray) -> tuple[int, list[tuple[int, int]]]:
-    """Count the digests that have two labels; give the first few, each as two rows."""
+    """Count the digests that have two labels; give the first thousand, each as two rows."""
     order = np.lexsort((labels, digests))
     same = digests[order[1:]] == digests[order[:-1]]
     known = (labels[order[1:]] >= 0) & (labels[order[:-1]] >= 0)
     torn = np.flatnonzero(same & known & (labels[order[1:]] != labels[order[:-1]]))
     count = len(np.unique(digests[order[torn]]))
     found = sorted((int(order[place]), int(order[place + 1])) for place in torn)
-    return count, found[:EXAMPLES]
+    return count, found[:ROWS]
 
 
 def _shown(
@@ -162,6 +175,14 @@ def _shown(
     return tuple(
         " and ".join(_labelled(row, parts, ledgers, names) for row in sorted(pair)) for pair in rows
     )
+
+
+def _both(
+    pairs: list[tuple[int, int]], parts: list[str], ledgers: Mapping[str, Ledger]
+) -> tuple[str, ...]:
+    """Give the origins of all rows of some pairs."""
+    rows = dict.fromkeys(row for pair in pairs for row in sorted(pair))
+    return tuple(_labelled(row, parts, ledgers, None) for row in rows)
 
 
 def _labelled(
