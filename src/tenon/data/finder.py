@@ -61,6 +61,17 @@ def texts_of(example: Example, *, written: bool) -> tuple[str, ...]:
     return texts
 
 
+def answer_of(example: Example, *, written: bool) -> str | None:
+    """Give the answer of a row that is learned, where it is a text.
+
+    Args:
+        written: whether it is one.
+    """
+    gold = example.gold
+    first = gold[0] if written and isinstance(gold, tuple) and gold else None
+    return first if isinstance(first, str) else None
+
+
 class Sort(NamedTuple):
     """One sort of fault in words.
 

@@ -85,9 +85,11 @@ def _counted(row: Row, columns: Columns, found: Sequence[object], tally: Tally) 
     names = sorted({str(canonical(label)) for label in found})
     if len(names) < len(found):
         again = len(found) - len(names)
-        tally.enter("label", "stand twice in a row and count once", again, row.origin)
+        twice = "stand twice in a row and count once"
+        tally.enter("label", twice, again, row.origin, "repeated-labels")
     blank = not found and not columns.flags and not is_list(row.values[columns.label])
-    tally.enter("row", "have an empty cell of labels, which means none", int(blank), row.origin)
+    none = "have an empty cell of labels, which means none"
+    tally.enter("row", none, int(blank), row.origin, "empty-labels")
     return tuple(names)
 
 

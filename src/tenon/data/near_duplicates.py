@@ -34,6 +34,7 @@ MOST_ROWS = 2_000_000
 LONGEST = 2_000
 """Characters of a text that are looked at."""
 _BATCH = 2_000
+_BATCH_CHARACTERS = 300_000
 _NEIGHBOURS = 6
 _SEED = 20_171
 _DIGITS = re.compile(r"\d+")
@@ -59,6 +60,7 @@ class NearDuplicates:
     starts: dict[str, int] = field(default_factory=dict[str, int])
     unseen: int = 0
     _waiting: list[list[str]] = field(default_factory=list[list[str]])
+    _characters: int = 0
 
     def see(self, seen: Seen) -> None:
         """Take in one row."""
@@ -70,7 +72,8 @@ class NearDuplicates:
         ties = f"{' '.join(_DIGITS.findall(text))}\x1f{seen.pair}"
         self.tied.append(crc32(ties.encode()))
         self._waiting.append(shingles(text))
-        if len(self._waiting) == _BATCH:
+        self._characters += len(text)
+        if len(self._waiting) == _BATCH or self._characters > _BATCH_CHARACTERS:
             self._sign()
 
     def found(self, ledgers: Mapping[str, Ledger]) -> Iterator[Finding]:
@@ -97,7 +100,7 @@ class NearDuplicates:
             made = RMinHash.digest_matrix_from_token_sets(self._waiting, PERMUTATIONS, _SEED)
             full = np.array(made.to_rows(), np.uint32)
             self.signatures_NP.append((full & 0xFFFF).astype(np.uint16))
-            self._waiting = []
+            self._waiting, self._characters = [], 0
 
 
 def shingles(text: str) -> list[str]:

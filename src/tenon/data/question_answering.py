@@ -40,6 +40,15 @@ SAID: Mapping[Mend, tuple[str, str]] = {
     "dropped": ("answer", "stand nowhere in the context: as if not given"),
     "silent": ("question", "have no text"),
 }
+CODES: Mapping[Mend, str] = {
+    "blanks": "blanks-around-answers",
+    "moved": "moved-answers",
+    "found": "answers-without-start",
+    "first": "answers-without-start",
+    "dropped": "answers-not-found",
+    "silent": "questions-without-text",
+}
+"""How a finding about each mend is called."""
 KINDS = {
     "no_question_column": ("row", "lack the column of questions"),
     "no_context_column": ("row", "lack the column of contexts"),
@@ -88,8 +97,9 @@ def judge(rows: Iterable[Row], columns: Columns, tally: Tally) -> Iterator[Examp
             yield Refusal(row.origin, problems)
             continue
         for how, count in mended.items():
-            tally.enter(*SAID[how], count, row.origin, grave=how == "dropped")
-        tally.enter("question", "have no answer in the context", int(gold == ()), row.origin)
+            tally.enter(*SAID[how], count, row.origin, CODES[how], grave=how == "dropped")
+        no_answer = "have no answer in the context"
+        tally.enter("question", no_answer, int(gold == ()), row.origin, "unanswerable")
         question, context = str(row.values[places.question]), str(row.values[places.context])
         group = _group(row, columns.group, context)
         id = content_id(question, context)

@@ -92,6 +92,11 @@ def _is_iban(text: str) -> bool:
     return 15 <= len(bare) <= 34 and int("".join(str(int(sign, 36)) for sign in turned)) % 97 == 1
 
 
+def _is_dialled(text: str) -> bool:
+    """Tell a phone number from a round sum."""
+    return len(set(re.sub(r"\D", "", text))) > 3
+
+
 def _always(text: str) -> bool:
     del text
     return True
@@ -101,6 +106,7 @@ _CHECKS: dict[str, Callable[[str], bool]] = {
     "card-numbers": _is_card,
     "chinese-id-numbers": is_chinese_id,
     "bank-accounts": _is_iban,
+    "phone-numbers": _is_dialled,
 }
 _HINTS = re.compile(r"@|\d{4}|\d[ .)-]+\d{3}|_|sk-|xox|eyJ|AKIA|AIza|-----BEGIN")
 

@@ -27,21 +27,25 @@ class Guess:
     why: list[str]
 
 
-SHOWN_ORIGINS = 5
+KEPT_ORIGINS = 1_000
 
 
 class Tally(Counter[tuple[str, str]]):
     """What was met and accepted: (noun, what several of them do) to how often.
 
-    The first origins of each are kept as well, and which are worth a warning.
+    The first origins of each are kept as well, the code of its finding, and which are worth a
+    warning.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.origins: dict[tuple[str, str], list[str]] = {}
+        self.codes: dict[tuple[str, str], str] = {}
         self.grave: set[tuple[str, str]] = set()
 
-    def enter(self, noun: str, does: str, times: int, origin: str, *, grave: bool = False) -> None:
+    def enter(
+        self, noun: str, does: str, times: int, origin: str, code: str, *, grave: bool = False
+    ) -> None:
         """Count something; nothing where it is there no times.
 
         Args:
@@ -49,13 +53,15 @@ class Tally(Counter[tuple[str, str]]):
             does: what several of them do; the verb first, and no other.
             times: how many there are.
             origin: of the row.
+            code: short name of the finding.
             grave: whether it may spoil a result.
         """
         if not times:
             return
         self[noun, does] += times
         shown = self.origins.setdefault((noun, does), [])
-        if len(shown) < SHOWN_ORIGINS:
+        self.codes[noun, does] = code
+        if len(shown) < KEPT_ORIGINS:
             shown.append(origin)
         if grave:
             self.grave.add((noun, does))

@@ -73,7 +73,8 @@ def judge(rows: Iterable[Row], columns: Columns, tally: Tally) -> Iterator[Examp
             yield Refusal(row.origin, found)
             continue
         for key in passed:
-            tally.enter("row", f"have {key!r} in a message, which is passed over", 1, row.origin)
+            unknown = f"have {key!r} in a message, which is passed over"
+            tally.enter("row", unknown, 1, row.origin, "unknown-keys")
         heard = tuple(replace(turn, trained=False) for turn in found)
         example = example_of(heard if asking else found, row.origin)
         shared = row.values.get(columns.group) if columns.group else None
@@ -112,7 +113,8 @@ def _without_answer(row: Row, column: str, tally: Tally) -> Mapping[str, object]
     last = cast("dict[str, object]", turns[-1]) if isinstance(turns[-1], dict) else {}
     if ROLES.get(str(last.get("role", last.get("from")))) != "assistant":
         return values
-    tally.enter("conversation", "end with an answer, which is not looked at", 1, row.origin)
+    answered = "end with an answer, which is not looked at"
+    tally.enter("conversation", answered, 1, row.origin, "answers-not-looked-at")
     return {**values, column: turns[:-1]}
 
 

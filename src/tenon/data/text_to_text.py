@@ -106,7 +106,8 @@ def judge(
             yield Refusal(row.origin, problems)
             continue
         if len(texts) > 1:
-            tally.enter("row", "have several references; the first is learned", 1, row.origin)
+            several = "have several references; the first is learned"
+            tally.enter("row", several, 1, row.origin, "several-references")
         text = cast(str, row.values[getattr(columns, asked)])
         shared = row.values.get(columns.group) if columns.group else None
         example = example_of(text, texts, row.origin)

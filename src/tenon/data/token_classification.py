@@ -84,12 +84,13 @@ def judge(rows: Iterable[Row], columns: Columns, tally: Tally) -> Iterator[Examp
 
 def _count(found: Tagged, origin: str, tally: Tally) -> None:
     overlaps = "overlap a longer one, which alone is learned"
-    tally.enter("span", overlaps, found.dropped, origin, grave=True)
-    tally.enter("span", "are given twice, counted once", found.repeated, origin)
+    tally.enter("span", overlaps, found.dropped, origin, "overlapping-spans", grave=True)
+    twice = "are given twice, counted once"
+    tally.enter("span", twice, found.repeated, origin, "repeated-spans")
     trimmed = "have outer blanks, which are left out"
-    tally.enter("token or span", trimmed, found.trimmed, origin)
+    tally.enter("token or span", trimmed, found.trimmed, origin, "blanks-around-spans")
     breach = "break the scheme, read as conlleval does: an I- without B- begins a span"
-    tally.enter("tag", breach, found.breaches, origin, grave=True)
+    tally.enter("tag", breach, found.breaches, origin, "illegal-transitions", grave=True)
 
 
 def guess(rows: Sequence[Row], known: Mapping[str, str]) -> Guess:

@@ -10,6 +10,7 @@ from tenon.core.errors import FileError, MissingExtra
 from tenon.core.progress import Progress
 from tenon.data import check as doctor
 from tenon.data.findings import Finding, Findings
+from tenon.data.lengths import Tokenizer
 from tenon.data.load import sniff
 from tenon.plan import override
 from tenon.plan.plan import Plan
@@ -63,7 +64,7 @@ def _planned(plan: Plan, tell: _Rows | None) -> Findings:
     return doctor.check(plan.data, plan.seed, tokenizer=tokenizer, max_tokens=limit, progress=tell)
 
 
-def _tokens(plan: Plan) -> tuple[doctor.Tokenizer, int]:
+def _tokens(plan: Plan) -> tuple[Tokenizer, int]:
     """Give what counts the tokens of texts in the plan's base, and the most that a row may have."""
     from tenon.model.base import locate
     from tenon.plan import measure
