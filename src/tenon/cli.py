@@ -76,11 +76,21 @@ def init(
 
 @app.command()
 def check(
-    target: Target, settings: Given = None, *, json: Json = False, quiet: Quiet = False
+    target: Target,
+    settings: Given = None,
+    *,
+    base: Annotated[
+        str,
+        typer.Option(
+            "--base", help="Count its tokens, and probe the labels on it.", show_default=False
+        ),
+    ] = "",
+    json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Say what is in the data, and what is wrong with it."""
     with bar(silent=json or quiet) as progress:
-        findings = tenon.check(target, settings or (), progress=progress)
+        findings = tenon.check(target, settings or (), base=base, progress=progress)
     emit(findings, json=json, quiet=quiet)
 
 

@@ -17,6 +17,7 @@ from tenon.data.finder import Finder, Seen, answer_of, texts_of
 from tenon.data.findings import (
     EXAMPLES,
     ROWS,
+    SEVERITIES,
     Finding,
     Findings,
     Lengths,
@@ -45,7 +46,6 @@ from tenon.data.written_answers import WrittenAnswers
 
 Progress = Callable[[str, int], None]
 PROGRESS_ROWS = 10_000
-_SEVERITIES = ("error", "warning", "note")
 
 
 def check(
@@ -78,7 +78,7 @@ def check(
         reading.read(source, columns if source not in reading.lacking else None, progress)
     lengths, more = _lengths(reading, tokenizer, max_tokens)
     found = [*_gathered(reading, settings), *more]
-    found.sort(key=lambda finding: _SEVERITIES.index(finding.severity))
+    found.sort(key=lambda finding: SEVERITIES.index(finding.severity))
     return Findings(
         sources=dict(route.sources),
         share=route.share,

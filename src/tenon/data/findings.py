@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from tenon.data.settings import Columns
 
 Severity = Literal["error", "warning", "note"]
+SEVERITIES = ("error", "warning", "note")
 EXAMPLES = 5
 ROWS = 1_000
 _SINGULAR = {"have": "has", "are": "is", "do": "does"}
@@ -91,6 +92,11 @@ class Findings:
     def warnings(self) -> int:
         """How many findings spoil a result."""
         return sum(finding.severity == "warning" for finding in self.findings)
+
+    def with_more(self, found: Iterable[Finding]) -> Findings:
+        """Give these findings and some others, the gravest first."""
+        every = sorted([*self.findings, *found], key=lambda each: SEVERITIES.index(each.severity))
+        return replace(self, findings=tuple(every))
 
     def of(self, code: str) -> list[Finding]:
         """Give the findings with one code."""

@@ -49,10 +49,13 @@ class Probe:
     temperature: float
     converged: bool
 
+    def logits(self, features_RD: Floats) -> Floats:
+        """Give the score of each label, float32 [R, L]."""
+        return features_RD @ self.weight_LD.T + self.bias_L
+
     def log_probs(self, features_RD: Floats) -> Floats:
         """Give the natural logarithm of each label's probability, float32 [R, L]."""
-        logits_RL = features_RD @ self.weight_LD.T + self.bias_L
-        return cast(Floats, log_softmax(logits_RL, axis=1).astype(np.float32))
+        return cast(Floats, log_softmax(self.logits(features_RD), axis=1).astype(np.float32))
 
 
 @dataclass(frozen=True)
@@ -128,6 +131,20 @@ def fit(
     return _finish(chosen, scale, temperature)
 
 
+def fit_at(features_RD: Floats, gold_R: Ints, classes: int, C: float) -> Probe:
+    """Fit a probe with a penalty that was chosen before; its logits keep the solver's length.
+
+    Args:
+        features_RD: float32, finite.
+        gold_R: index of the true label of each row.
+        classes: number of labels, L.
+        C: as of `Probe`.
+    """
+    scale = scale_of(features_RD)
+    (found,) = _path(scale.apply(features_RD), gold_R, classes, (C,))
+    return _finish(found, scale, 1.0)
+
+
 def majority(gold_R: Ints, classes: int) -> Floats:
     """Give the log-probabilities that know only how often each label occurs, float32 [L].
 
@@ -185,7 +202,7 @@ def _choose(
     best: tuple[float, _Fit, float] | None = None
     worse = 0
     for candidate in _path(*train, classes, _penalties(train[0].shape[1], len(dev_gold_R))):
-        temperature, nats = _temper(candidate.logits(dev_RD), dev_gold_R)
+        temperature, nats = temper(candidate.logits(dev_RD), dev_gold_R)
         worse = worse + 1 if best and nats >= best[0] else 0
         if not worse:
             best = (nats, candidate, temperature)
@@ -240,7 +257,7 @@ def _read(model: LogisticRegression, classes: int, penalty: float) -> _Fit:
     return _Fit(weight_LD, bias_L, penalty, converged)
 
 
-def _temper(logits_RL: Floats, gold_R: Ints) -> tuple[float, float]:
+def temper(logits_RL: Floats, gold_R: Ints) -> tuple[float, float]:
     """Give the temperature with the least log-loss, and that loss in nats a row."""
     if len(gold_R) == 0:
         return 1.0, 0.0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from tenon.core.errors import FileError, MissingExtra
@@ -12,6 +11,7 @@ from tenon.data import check as doctor
 from tenon.data.findings import Finding, Findings
 from tenon.data.lengths import Tokenizer
 from tenon.data.load import sniff
+from tenon.data.task import TASKS
 from tenon.plan import override
 from tenon.plan.plan import Plan
 from tenon.plan.starter import PLAN_FILE, starter
@@ -22,16 +22,22 @@ UNNAMED = "(none)"
 
 
 def check(
-    target: str, arguments: Sequence[str] = (), *, progress: Progress | None = None
+    target: str,
+    arguments: Sequence[str] = (),
+    *,
+    base: str = "",
+    progress: Progress | None = None,
 ) -> Findings | tuple[Findings, ...]:
     """Find rows, lengths, labels, duplicates, leaks and unreadable lines.
 
-    Rows that are wrong are findings, not errors. Tokens are counted where the
-    plan's base is on this machine. A plan of several adapters has findings for each.
+    Rows that are wrong are findings, not errors. Where the plan's base is on this machine, tokens
+    are counted, and a linear probe on it looks for doubtful labels. A plan of several adapters has
+    findings for each.
 
     Args:
         target: run.toml, or `path[#member]`; of a container, all parts are checked together.
         arguments: `key=value` overrides.
+        base: the model on which tokens are counted and labels probed; a plan names its own.
         progress: told of the rows of each source.
 
     Raises:
@@ -39,6 +45,7 @@ def check(
         PlanError: the plan file or an argument is wrong.
     """
     tell = _Rows(progress) if progress else None
+    arguments = [*arguments, f"base={base}"] if base else arguments
     if is_plan_file(target):
         first, *others = [_planned(plan, tell) for plan in planned(target, arguments)]
         return (first, *others) if others else first
@@ -60,8 +67,16 @@ def _planned(plan: Plan, tell: _Rows | None) -> Findings:
         findings = doctor.check(plan.data, plan.seed, progress=tell)
         why = "no base is named" if plan.base == UNNAMED else str(error)
         note = Finding("base", "note", 1, f"no tokens were counted: {why}")
-        return replace(findings, findings=(*findings.findings, note))
-    return doctor.check(plan.data, plan.seed, tokenizer=tokenizer, max_tokens=limit, progress=tell)
+        return findings.with_more([note])
+    findings = doctor.check(
+        plan.data, plan.seed, tokenizer=tokenizer, max_tokens=limit, progress=tell
+    )
+    if not (TASKS.get(plan.data.task).every and findings.columns and findings.rows["train"]):
+        return findings
+    from tenon.verbs.probed import probed
+
+    progress = tell.progress if tell else None
+    return findings.with_more(list(probed(plan, findings.columns, progress)))
 
 
 def _tokens(plan: Plan) -> tuple[Tokenizer, int]:
