@@ -85,12 +85,16 @@ def check(
             "--base", help="Count its tokens, and probe the labels on it.", show_default=False
         ),
     ] = "",
+    fix: Annotated[
+        Path | None,
+        typer.Option("--fix", help="Write a mended copy of train, as JSON lines.", metavar="OUT"),
+    ] = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Say what is in the data, and what is wrong with it."""
     with bar(silent=json or quiet) as progress:
-        findings = tenon.check(target, settings or (), base=base, progress=progress)
+        findings = tenon.check(target, settings or (), base=base, fix=fix, progress=progress)
     emit(findings, json=json, quiet=quiet)
 
 

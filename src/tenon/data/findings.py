@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from tenon.data.settings import Columns
+
+if TYPE_CHECKING:
+    from tenon.data.mended_copy import Mended
 
 Severity = Literal["error", "warning", "note"]
 SEVERITIES = ("error", "warning", "note")
@@ -71,6 +74,7 @@ class Findings:
         lengths: of all usable rows in characters; of a sample in tokens, if a tokenizer was given.
         findings: errors first, then warnings, then notes.
         faults: every unusable row with its origin, at most the first thousand.
+        mended: the mended copy that was written, if one was asked for.
     """
 
     sources: Mapping[str, str]
@@ -82,6 +86,7 @@ class Findings:
     lengths: tuple[Lengths, ...]
     findings: tuple[Finding, ...]
     faults: tuple[str, ...]
+    mended: Mended | None = None
 
     @property
     def errors(self) -> int:
@@ -118,6 +123,7 @@ class Findings:
                 for finding in self.findings
             ],
             "faults": list(self.faults),
+            **({"mended": self.mended.to_json()} if self.mended else {}),
         }
 
 

@@ -61,13 +61,12 @@ class Ledger:
         exact = int(example.id[:16], 16)
         text, other = normal(example.text), "" if pair is None else normal(pair)
         alike = text if pair is None else f"{text}\x1f{other}"
-        digest = hashlib.blake2b(alike.encode(), digest_size=8).digest()
         where, _, line = example.origin.rpartition(":")
         if where != self.where:
             self.where = where
         self._exact.append(exact)
         self._keys.append(int(example.key[:16], 16))
-        self._alike.append(int.from_bytes(digest, "big"))
+        self._alike.append(_digest(alike))
         self._lines.append(int(line.partition(" ")[0]))
         self._labels.append(-1 if example.gold is None else self.names.number(_named(example.gold)))
         self._characters.append(len(example.text) + len(pair or ""))
@@ -120,3 +119,13 @@ def _named(gold: Gold) -> str:
     if isinstance(gold, str):
         return gold
     return hashlib.blake2b(repr(gold).encode(), digest_size=8).hexdigest()
+
+
+def alike_digest(example: Example) -> int:
+    """Give the digest of a row's inputs in normal form."""
+    text = normal(example.text)
+    return _digest(text if example.pair is None else f"{text}\x1f{normal(example.pair)}")
+
+
+def _digest(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")

@@ -19,7 +19,9 @@ SHOWN_ORIGINS = 3
 
 def findings_page(findings: Findings) -> RenderableType:
     """Lay out rows, labels, lengths, and the findings with what to do."""
-    return page(_rows(findings), _labels(findings), _lengths(findings), found(findings))
+    return page(
+        _rows(findings), _labels(findings), _lengths(findings), found(findings), _mended(findings)
+    )
 
 
 def several_page(several: Sequence[Findings]) -> RenderableType:
@@ -72,6 +74,20 @@ def _lengths(findings: Findings) -> RenderableType | None:
     ]
     head = ("lengths in", "median", "95 %", "99 %", "longest", "rows")
     return sheet(*head, rows=rows, numbers=head[1:])
+
+
+def _mended(findings: Findings) -> RenderableType | None:
+    """Lay out what a mended copy is, and what was not mended."""
+    copy = findings.mended
+    if copy is None:
+        return None
+    title = heading("Mended copy", f"{short(str(copy.out))}, {counted(copy.rows, 'row')}")
+    done = [(Text("✓", style="green"), Text(line)) for line in copy.said()]
+    if not done:
+        done = [(Text("·", style="dim"), Text("nothing was to be mended"))]
+    left = [(Text("·", style="dim"), Text(line, style="dim")) for line in copy.left]
+    told = Text(f"each is listed in {short(str(copy.fixes))}", style="dim")
+    return Group(title, sheet("", "", rows=[*done, (Text(""), told), *left]))
 
 
 def found(findings: Findings) -> RenderableType:

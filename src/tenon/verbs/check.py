@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from tenon.core.errors import FileError, MissingExtra
+from tenon.core.errors import DataError, FileError, MissingExtra, PlanError
 from tenon.core.progress import Progress
 from tenon.data import check as doctor
 from tenon.data.findings import Finding, Findings
 from tenon.data.lengths import Tokenizer
-from tenon.data.load import sniff
+from tenon.data.load import plan_route, sniff
+from tenon.data.mend import mend
+from tenon.data.settings import DataSettings
 from tenon.data.task import TASKS
 from tenon.plan import override
 from tenon.plan.plan import Plan
@@ -26,6 +29,7 @@ def check(
     arguments: Sequence[str] = (),
     *,
     base: str = "",
+    fix: Path | str | None = None,
     progress: Progress | None = None,
 ) -> Findings | tuple[Findings, ...]:
     """Find rows, lengths, labels, duplicates, leaks and unreadable lines.
@@ -37,22 +41,31 @@ def check(
     Args:
         target: run.toml, or `path[#member]`; of a container, all parts are checked together.
         arguments: `key=value` overrides.
+        fix: a file to write a mended copy of train into, as JSON lines; beside it stands the list
+            of what was done.
         base: the model on which tokens are counted and labels probed; a plan names its own.
         progress: told of the rows of each source.
 
     Raises:
         FileError: a source is not there.
-        PlanError: the plan file or an argument is wrong.
+        PlanError: the plan file or an argument is wrong, or `fix` is given for a plan of several
+            adapters.
+        DataError: `fix` is given, and train cannot be read.
     """
     tell = _Rows(progress) if progress else None
     arguments = [*arguments, f"base={base}"] if base else arguments
+    copy = None if fix is None else Path(fix)
     if is_plan_file(target):
-        first, *others = [_planned(plan, tell) for plan in planned(target, arguments)]
+        plans = planned(target, arguments)
+        if copy is not None and len(plans) > 1:
+            raise PlanError(f"--fix {copy}: {target} has several adapters; check one data file")
+        first, *others = [_planned(plan, tell, copy) for plan in plans]
         return (first, *others) if others else first
     if override.parse(arguments):
         made = starter(target, Path.cwd() / PLAN_FILE, arguments, otherwise=UNNAMED)
-        return _planned(made.plan, tell)
-    return check_file(target, progress=progress)
+        return _planned(made.plan, tell, copy)
+    settings = sniff(target)
+    return _mended(doctor.check(settings, 0, progress=tell), settings, 0, copy)
 
 
 def check_file(source: str, *, progress: Progress | None = None) -> Findings:
@@ -60,7 +73,23 @@ def check_file(source: str, *, progress: Progress | None = None) -> Findings:
     return doctor.check(sniff(source), 0, progress=_Rows(progress) if progress else None)
 
 
-def _planned(plan: Plan, tell: _Rows | None) -> Findings:
+def _mended(findings: Findings, settings: DataSettings, seed: int, copy: Path | None) -> Findings:
+    """Write a mended copy where one is wanted."""
+    if copy is None:
+        return findings
+    if findings.columns is None:
+        raise DataError(
+            f"{settings.train}: its columns cannot be told, so that nothing can be mended; name "
+            'them: data.columns.text="..." data.columns.label="..."'
+        )
+    return replace(findings, mended=mend(plan_route(settings, seed), findings.columns, copy))
+
+
+def _planned(plan: Plan, tell: _Rows | None, copy: Path | None = None) -> Findings:
+    return _mended(_found(plan, tell), plan.data, plan.seed, copy)
+
+
+def _found(plan: Plan, tell: _Rows | None) -> Findings:
     try:
         tokenizer, limit = _tokens(plan)
     except (FileError, MissingExtra) as error:
