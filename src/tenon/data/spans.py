@@ -38,6 +38,7 @@ RARE = 0.1
 """Largest share of a stretch's places that stand out from the others."""
 _LONGEST_WORDS = 3
 _HAN_SIZES = (2, 3, 4)
+_KEPT = 50
 _WORD = re.compile(r"\w+(?:[-'’.]\w+)*")
 _JOINER = "\u200d"
 
@@ -81,8 +82,8 @@ class Spans:
     def _enter(self, surface: str, label: str, origin: str) -> None:
         counts = self.labels.setdefault(surface, Counter())
         counts[label] += 1
-        # Only what is rare is shown, so that a few places are enough.
-        if counts[label] <= EXAMPLES:
+        # Only what is rare is shown, so that some places are enough.
+        if counts[label] <= _KEPT:
             self.places.setdefault((surface, label), []).append(origin)
 
     def _borders(self, example: Example, spans: tuple[Span, ...]) -> None:
