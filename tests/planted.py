@@ -158,6 +158,8 @@ def _inserted(*marks: str) -> Callable[[random.Random, str], str]:
 def _with_word(make: Callable[[random.Random], str]) -> Callable[[random.Random, str], str]:
     def change(rng: random.Random, text: str) -> str:
         words = text.split(" ")
+        if len(words) < 3:  # Chinese, which has no blanks
+            return _inserted(make(rng))(rng, text)
         words.insert(rng.randrange(1, len(words)), make(rng))
         return " ".join(words)
 

@@ -40,7 +40,17 @@ def test_clean_rows_raise_no_alarm(task, han, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["exact repeats", "repeats with a typo", "email addresses", "mojibake", "HTML"]
+    "name",
+    [
+        "exact repeats",
+        "repeats with a typo",
+        "email addresses",
+        "phone numbers",
+        "mojibake",
+        "Chinese identity numbers",
+        "card numbers",
+        "HTML",
+    ],  # fmt: skip
 )
 def test_planted_rows_are_told_among_chinese_ones(name, tmp_path):
     rng, fault = random.Random(name), FAULTS[name]
