@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -124,6 +125,33 @@ def test_the_page_has_everything_a_reader_asks(usual):
         "tenon train run.toml",
     ):
         assert wanted in text, wanted
+
+
+FINDINGS = [
+    {
+        "code": "leak", "severity": "warning", "count": 2, "what": "2 rows of test <b>leak</b>",
+        "remedy": "remove them", "examples": ["test.csv:1 = train.csv:9"],
+    },
+    {
+        "code": "near-duplicates", "severity": "note", "count": 1, "what": "1 row nearly is one",
+        "remedy": "", "examples": [],
+    },
+]  # fmt: skip
+
+
+def test_what_a_check_found_is_shown():
+    shown = made(drawn(60, 3, 0.9, seed=1), findings=FINDINGS)
+    text = re.sub(r"\s+", " ", read(page.html(shown)).text)
+    for wanted in ("What is in the data", "warning 2 rows of test <b>leak</b> remove them",
+                   "= train.csv:9", "1 thing worth knowing", "nearly is one"):  # fmt: skip
+        assert wanted in text, wanted
+    assert Report.from_json(json.loads(json.dumps(shown.to_json()))).findings == FINDINGS
+
+
+def test_a_report_without_a_check_has_no_such_section(usual):
+    assert "What is in the data" not in page.html(usual)
+    older = {name: value for name, value in usual.to_json().items() if name != "findings"}
+    assert Report.from_json(older).findings == []
 
 
 def test_the_verdict_comes_first(usual):

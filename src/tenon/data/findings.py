@@ -107,6 +107,15 @@ class Findings:
         """Give the findings with one code."""
         return [finding for finding in self.findings if finding.code == code]
 
+    def shown(self) -> list[dict[str, Any]]:
+        """Give what a report shows: all findings but those about how the files were read."""
+        return [
+            {name: value for name, value in asdict(each).items() if name != "rows"}
+            | {"examples": list(each.examples)}
+            for each in self.findings
+            if each.code != "reading"
+        ]
+
     def to_json(self) -> dict[str, Any]:
         """Give everything as values that JSON has."""
         return {

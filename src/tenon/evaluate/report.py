@@ -54,7 +54,7 @@ class Report:
             are `against`.
         scatter: `points` of gold and answer, at most 1,500, and the `rows` there are; of numbers.
         learning_curve: name to points of (step, value); "loss" is train's, in nats.
-        cost, data, environment: as given.
+        cost, data, findings, environment: as given.
         intervals: level, resamples and methods.
         notes: what was left out, cut or failed, each with its number.
         title: what was evaluated.
@@ -82,6 +82,7 @@ class Report:
     )
     cost: dict[str, Any] = field(default_factory=dict[str, Any])
     data: dict[str, Any] = field(default_factory=dict[str, Any])
+    findings: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     environment: dict[str, Any] = field(default_factory=dict[str, Any])
     intervals: dict[str, Any] = field(default_factory=dict[str, Any])
     notes: list[str] = field(default_factory=list[str])
@@ -119,6 +120,7 @@ def report(
     notes: Sequence[str],
     seed: int = 0,
     seen_in_train: Collection[str] = (),
+    findings: Sequence[Mapping[str, Any]] = (),
     environment: Mapping[str, Any] | None = None,
     title: str = "",
     command: str = "",
@@ -137,6 +139,7 @@ def report(
         notes: what was guessed, cut, dropped before; more are added here.
         seed: of every resampling.
         seen_in_train: ids whose inputs train has too; scores without them are given beside.
+        findings: what a check found in the data, the gravest first; plain values.
         environment: versions, device, digests.
         title: what was evaluated.
         command: what reproduces the run.
@@ -160,6 +163,7 @@ def report(
         learning_curve={name: _thin(points) for name, points in curve.items()},
         cost=_plain(cost),
         data=_plain(data),
+        findings=[_plain(finding) for finding in findings],
         environment=_plain(environment or {}),
         notes=[*notes, *_notes(predictions, part, unseen, task, settings, rivals)],
         title=title,
@@ -362,6 +366,7 @@ def _from_json(value: Mapping[str, Any]) -> Report:
         raise DataError(
             f"report: format is {value.get('format')!r}; this Tenon reads format {FORMAT}"
         )
+    given.setdefault("findings", [])
     names = {item.name for item in fields(Report)}
     if wrong := sorted(names.symmetric_difference(given)):
         raise DataError(f"report: fields are missing or unknown: {', '.join(wrong)}")

@@ -22,6 +22,7 @@ from tenon.core import memory
 from tenon.core.errors import RunError
 from tenon.core.files import folder_aside, write_json, write_text
 from tenon.core.progress import Progress
+from tenon.data.check import check
 from tenon.data.findings import counted, said
 from tenon.evaluate.baselines import Baselines
 from tenon.evaluate.card import card
@@ -35,6 +36,7 @@ from tenon.evaluate.rows import write_entries
 from tenon.model.attach import Attached
 from tenon.model.head import Head
 from tenon.model.model import Model
+from tenon.plan.plan import Plan
 from tenon.text.renderers import ANSWERS
 from tenon.text.tally import told
 from tenon.text.text_generation_render import WritingRenderer
@@ -86,6 +88,7 @@ def judge(
         ],
         seed=plan.seed,
         seen_in_train=space.parts.shared_ids if plan.data.overlap == "keep" else (),
+        findings=_findings(plan, names, progress),
         environment=environment(space),
         title=f"{plan.adapter.name} ({plan.adapter.kind}) on {bare(plan.base, plan.folder)}",
         command=_command(out),
@@ -276,6 +279,17 @@ def _peak_bytes(model: Model) -> int:
     if model.trunk.device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(model.trunk.device))
     return memory.peak_bytes()
+
+
+def _findings(plan: Plan, names: Names, progress: Progress | None) -> list[dict[str, Any]]:
+    """Give what a check finds in the plan's data, under the names of its files."""
+    if progress:
+        progress.start("checking the data", None)
+    found = check(plan.data, plan.seed).shown()
+    for each in found:
+        each["what"] = names.told(each["what"])
+        each["examples"] = [names.told(example) for example in each["examples"]]
+    return found
 
 
 def _data(space: Workspace) -> dict[str, Any]:
