@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import string
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -159,7 +160,11 @@ def _with_word(make: Callable[[random.Random], str]) -> Callable[[random.Random,
     def change(rng: random.Random, text: str) -> str:
         words = text.split(" ")
         if len(words) < 3:  # Chinese, which has no blanks
-            return _inserted(make(rng))(rng, text)
+            places = [
+                at for at in range(1, len(text)) if not re.search(r"[!-~]", text[at - 1 : at + 1])
+            ]
+            at = rng.choice(places)
+            return f"{text[:at]}{make(rng)}{text[at:]}"
         words.insert(rng.randrange(1, len(words)), make(rng))
         return " ".join(words)
 

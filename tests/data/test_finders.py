@@ -57,6 +57,7 @@ class TestSecrets:
             ("身份证11010519491231002X号", "chinese-id-numbers"),
             ("pay to GB82 WEST 1234 5698 7654 32", "bank-accounts"),
             ("key AKIAIOSFODNN7EXAMPLE here", "access-keys"),
+            ("密钥是AKIAIOSFODNN7EXAMPLE，勿外传", "access-keys"),
             ("-----BEGIN RSA PRIVATE KEY-----", "access-keys"),
         ],
     )
@@ -82,6 +83,7 @@ class TestSecrets:
             "a_b_c and sk-learn",
             "GB82 WEST 1234 5698 7654 33",
             "12345678901234567890123",
+            "6000-600-150-1200-2000=2050",
         ],
     )
     def test_what_only_looks_like_one(self, text):

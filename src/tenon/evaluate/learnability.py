@@ -106,4 +106,4 @@ def learnability(curve: Curve) -> Finding:
     remedy = f"twice the rows brought {change}: more rows would help"
     if curve.needy:
         remedy += f", most of all of {', '.join(curve.needy[:EXAMPLES])}"
-    return Finding("learning-curve", "note", curve.rows[-1], what, remedy, curve.needy[:EXAMPLES])
+    return Finding("learning-curve", "note", curve.rows[-1], what, remedy)

@@ -141,8 +141,7 @@ def report(
         seen_in_train: ids whose inputs train has too; scores without them are given beside.
         findings: what a check found in the data, the gravest first; plain values.
         environment: versions, device, digests.
-        title: what was evaluated.
-        command: what reproduces the run.
+        title, command: what was evaluated, and what reproduces the run.
 
     Raises:
         DataError: no part has a labelled row.
