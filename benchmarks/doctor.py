@@ -99,7 +99,7 @@ def labels(data: Path, rows: int) -> dict[str, Any]:
     chosen = rng.sample(chosen, rows) if rows else chosen
     names = sorted({row["label"] for row in chosen})
     flipped = set(rng.sample(range(len(chosen)), len(chosen) // 10))
-    told: dict[str, Any] = {"rows": len(chosen), "flipped": len(flipped)}
+    told: dict[str, Any] = {"rows": len(chosen), "wrong": len(flipped)}
     with tempfile.TemporaryDirectory() as folder:
         for sort in ("flipped", "clean"):
             given = [

@@ -52,6 +52,7 @@ class Ledger:
     _keys: array[int] = field(default_factory=lambda: array("Q"))
     _alike: array[int] = field(default_factory=lambda: array("Q"))
     _lines: array[int] = field(default_factory=lambda: array("Q"))
+    _named: dict[int, str] = field(default_factory=dict[int, str])
     _labels: array[int] = field(default_factory=lambda: array("i"))
     _characters: array[int] = field(default_factory=lambda: array("I"))
 
@@ -67,7 +68,10 @@ class Ledger:
         self._exact.append(exact)
         self._keys.append(int(example.key[:16], 16))
         self._alike.append(_digest(alike))
-        self._lines.append(int(line.partition(" ")[0]))
+        number, _, named = line.partition(" ")
+        if named:
+            self._named[len(self._lines)] = named
+        self._lines.append(int(number))
         self._labels.append(-1 if example.gold is None else self.names.number(_named(example.gold)))
         self._characters.append(len(example.text) + len(pair or ""))
         return text, other
@@ -102,7 +106,8 @@ class Ledger:
 
     def origin(self, row: int) -> str:
         """Give the origin of the row entered as number `row`."""
-        return f"{self.where}:{self._lines[row]}"
+        named = self._named.get(row)
+        return f"{self.where}:{self._lines[row]}" + (f" {named}" if named else "")
 
     def label_counts(self) -> dict[str, int]:
         """Give the rows of each label that stands here."""

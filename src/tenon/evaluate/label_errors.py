@@ -16,7 +16,7 @@ from tenon.data.findings import EXAMPLES, ROWS, Finding, agreed, share_of
 from tenon.evaluate.probe import Floats, Ints
 
 ODDS = 128
-"""How many times as probable another label must be. Of 10 % labels of BANKING77 set at random, 87 %
+"""How many times as probable another label must be. Of 10 % labels of BANKING77 set at random, 86 %
 reach it, and of the others 0.2 %; benchmarks/doctor.md."""
 LEAST_ODDS = 7
 """The smallest odds of a plateau; below, a probe knows too little to doubt a label."""
