@@ -97,3 +97,10 @@ class TestLearningCurve:
         assert not curve.rising
         assert curve.needy == ()
         assert "would help little" in learnability(curve).remedy
+
+    def test_what_chance_hides_is_not_judged(self):
+        curve = Curve((5, 10, 20, 40, 80), (0.3, 0.4, 0.5, 0.5, 0.56), 0.06, 0.07, ("a",))
+        assert not curve.rising
+        assert not curve.flat
+        assert "too few to tell" in learnability(curve).remedy
+        assert "most of all" not in learnability(curve).remedy

@@ -19,6 +19,8 @@ from tenon.evaluate.probe import Floats, Ints
 SHARES = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
 SURE = 1.96
 LEAST_GAIN = 0.005
+MOST_FLAT = 0.03
+"""A gain that is not worth twice the rows."""
 LEAST_RECALL = 0.9
 """A class of which more of the held-out rows are found needs no more rows."""
 
@@ -44,6 +46,11 @@ class Curve:
     def rising(self) -> bool:
         """Whether the last doubling helped beyond chance."""
         return self.gain > max(SURE * self.error, LEAST_GAIN)
+
+    @property
+    def flat(self) -> bool:
+        """Whether the last doubling helped little, as far as chance allows to say."""
+        return self.gain + SURE * self.error < MOST_FLAT
 
 
 def learning_curve(
@@ -100,10 +107,13 @@ def learnability(curve: Curve) -> Finding:
     )
     what = f"a linear probe is right on held-out rows by the rows it learns from: {points}"
     change = f"{100 * curve.gain:+.1f} points ± {100 * SURE * curve.error:.1f}"
-    if not curve.rising:
-        remedy = f"twice the rows brought {change}: more of the same would help little"
-        return Finding("learning-curve", "note", curve.rows[-1], what, remedy)
-    remedy = f"twice the rows brought {change}: more rows would help"
-    if curve.needy:
+    remedy = f"twice the rows brought {change}: "
+    if curve.rising:
+        remedy += "more rows would help"
+    elif curve.flat:
+        remedy += "more of the same would help little"
+    else:
+        remedy += "the rows are too few to tell whether more would help"
+    if curve.rising and curve.needy:
         remedy += f", most of all of {', '.join(curve.needy[:EXAMPLES])}"
     return Finding("learning-curve", "note", curve.rows[-1], what, remedy)
