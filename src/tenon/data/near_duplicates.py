@@ -30,6 +30,8 @@ from tenon.data.script import HAN, KANA
 PERMUTATIONS = 126
 BAND = 6
 NEAR = 0.78
+MANY = 0.05
+"""The share of a part from which on near leaks are worth a warning; some are paraphrases."""
 MOST_ROWS = 2_000_000
 LONGEST = 2_000
 """Characters of a text that are looked at."""
@@ -200,6 +202,6 @@ def _finding(earlier: str, later: str, pairs: list[tuple[int, int]], rows: _Rows
         return Finding("near-duplicates", "note", count, what, remedy, shown, origins)
     what = f"{share_of(count, total)} rows of {later} {agreed(count, 'stand')} in {earlier} "
     what += "but for a few characters"
-    severity = "warning" if count > 0.01 * total else "note"
+    severity = "warning" if count > MANY * total else "note"
     remedy = f"training keeps them; a score on {later} is too high by what they are worth"
     return Finding("near-leak", severity, count, what, remedy, shown, origins)
