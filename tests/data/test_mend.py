@@ -135,6 +135,19 @@ class TestMends:
         assert {example[3] for example in examples(settings)} == {examples(settings)[0][3]}
         assert rows(copy.out)[4]["spans"] == spans
 
+    def test_spans_of_a_text_within_an_object(self, tmp_path):
+        train: list[dict[str, object]] = [
+            {
+                "userInput": {"text": f"Anna Berg lives in Oslo since {n}"},
+                "labels": [{"slot": "PER", "valueSpan": {"endIndex": 9 + (n == 3)}}],
+            }
+            for n in range(40)
+        ]
+        copy = mended(tmp_path, train, task="token-classification")
+        assert copy.counts == {"blanks-around-spans": 1}
+        settings = DataSettings(task="token-classification", train=str(copy.out))
+        assert {example[3] for example in examples(settings)} == {examples(settings)[0][3]}
+
     def test_texts_whose_places_are_named_stay_as_they_are(self, tmp_path):
         text = "zero\u200bwidth Anna"
         train = [{"text": f"{text} {n}", "spans": [[11, 15, "PER"]]} for n in range(30)]

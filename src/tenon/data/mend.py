@@ -25,7 +25,7 @@ from tenon.data.parts import Route
 from tenon.data.secrets import masked
 from tenon.data.settings import Columns
 from tenon.data.span_values import Found, span_in
-from tenon.data.tagging import listed
+from tenon.data.tagging import listed, value_at
 from tenon.data.task import Tally
 
 SHOWN = 80
@@ -225,7 +225,7 @@ class _Mending:
         self, values: Mapping[str, object], column: str, origin: str, fixes: list[Fix]
     ) -> object:
         """Write the spans of a row anew if one of them has outer blanks."""
-        text, items = values.get(self.columns.text), listed(values[column])
+        (_, text), items = value_at(values, self.columns.text), listed(values[column])
         if not isinstance(text, str) or isinstance(items, str):
             return values[column]
         found = [span_in(item, text, column) for item in items]
