@@ -116,6 +116,14 @@ class TestSecrets:
         assert findings.faults
         assert "jane.doe" not in str(findings.to_json())
 
+    def test_names_of_labels_show_none(self, tmp_path: Path):
+        path = tmp_path / "a.jsonl"
+        rows = [f'{{"text": "t {n}", "label": "{"ab"[n % 2]}"}}' for n in range(30)]
+        rows.append('{"text": "from whom", "label": "jane.doe@example.org"}')
+        path.write_text("\n".join(rows) + "\n")
+        (rare,) = check(DataSettings(train=str(path)), 0).of("rare-labels")
+        assert rare.examples == ("ja… (1 row)",)
+
 
 def sentence(rng: random.Random, size: int = 12) -> str:
     return " ".join(rng.choices(WORDS, k=size))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -77,7 +77,7 @@ def check(
     for source in route.sources:
         reading.read(source, columns if source not in reading.lacking else None, progress)
     lengths, more = _lengths(reading, tokenizer, max_tokens)
-    found = [*_gathered(reading, settings), *more]
+    found = [_without_secrets(each) for each in (*_gathered(reading, settings), *more)]
     found.sort(key=lambda finding: SEVERITIES.index(finding.severity))
     return Findings(
         sources=dict(route.sources),
@@ -223,6 +223,13 @@ def _accepted(source: str, tally: Tally) -> Iterator[Finding]:
 
 def _cause(fault: Fault) -> str:
     return f"{fault.where}: {masked(fault.what)}"
+
+
+def _without_secrets(finding: Finding) -> Finding:
+    """Give a finding about names of labels without the personal data in them."""
+    if finding.rows or not finding.examples:
+        return finding
+    return replace(finding, examples=tuple(map(masked, finding.examples)))
 
 
 def _hidden(fault: Fault) -> str:
