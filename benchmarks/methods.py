@@ -37,7 +37,8 @@ TIMED_ROWS = 600
 
 def methods() -> dict[str, dict[str, str]]:
     """Give the settings of each method, by name."""
-    kinds = {name: {"kind": name} for name in KINDS.names() if name != "bottleneck.v1"}
+    own = [name for name, kind in KINDS if name != "bottleneck.v1" and kind.parts is None]
+    kinds = {name: {"kind": name} for name in own}
     return kinds | {name: {"kind": "bottleneck.v1", "preset": name} for name in PRESETS}
 
 

@@ -25,7 +25,9 @@ SMALL: dict[str, dict[str, Any]] = {
 """Settings that the tiny bases' sizes of 32 and 48 ask for."""
 
 TABLES: dict[str, dict[str, Any]] = {
-    name: {"kind": name, **SMALL.get(name, {})} for name in KINDS.names() if name != "bottleneck.v1"
+    name: {"kind": name, **SMALL.get(name, {})}
+    for name, kind in KINDS
+    if name != "bottleneck.v1" and kind.parts is None
 }
 MOVES = {"deft.v1": 1e-5, "hra.v1": 1e-5, "unilora.v1": 0.1, "vblora.v1": 0.1}
 """Kinds whose start is not the base bit for bit in float32, and by how much it may differ."""

@@ -37,6 +37,8 @@ def fit(trunk: PreTrainedModel, settings: AdapterSettings) -> Fit:
             the setting's full name, `adapters.mood.sites`.
     """
     kind = KINDS.get(settings.kind)
+    if kind.parts is not None:
+        return _of_parts(trunk, settings, kind)
     try:
         places = sites.resolve(trunk, settings.sites, kind.wraps)
         _refuse_sorts(trunk, places, kind)
@@ -46,6 +48,18 @@ def fit(trunk: PreTrainedModel, settings: AdapterSettings) -> Fit:
         lines = str(error).splitlines()
         prefix = f"adapters.{settings.name}."
         raise PlanError("\n".join(f"{prefix}{line}" for line in lines)) from error
+
+
+def _of_parts(trunk: PreTrainedModel, settings: AdapterSettings, kind: Kind) -> Fit:
+    """Find the modules of each part of an adapter, which are told as `part: site`."""
+    own = kind.settings(**settings.own)
+    assert kind.parts is not None  # noqa: S101 - it has been asked
+    places = {
+        f"{part.name}: {site}": names
+        for part in kind.parts(own)
+        for site, names in fit(trunk, part).places.items()
+    }
+    return Fit(places, kind.config(own, places, trunk.config))
 
 
 def _refuse_sorts(trunk: PreTrainedModel, places: Targets, kind: Kind) -> None:

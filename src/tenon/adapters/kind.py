@@ -28,13 +28,15 @@ from tenon.core.registry import Registry
 from tenon.core.settings import Settings
 
 if TYPE_CHECKING:
-    from peft import PeftConfig
+    from peft import PeftConfig, PeftModel
     from transformers import PreTrainedConfig
 
 Targets = Mapping[str, tuple[str, ...]]
 """A site, or a pattern of module names, to the full names of the modules that it means."""
 
 Configure = Callable[[Any, Targets, "PreTrainedConfig"], "PeftConfig"]
+
+Gather = Callable[[Mapping[str, Any], Callable[[str], str]], dict[str, Any]]
 
 Side = Literal["in", "out", "both"]
 """Of a linear layer: the size of its input, of its output, or each of them."""
@@ -75,6 +77,10 @@ class Kind:
         choose_places: the named sites that it can be put on, where they depend on the settings;
             those of the sorts that it wraps unless given.
         presets: value of the setting `preset` to the values that it gives to other settings.
+        parts: gives, from the settings, the adapters that it is made of; its places are theirs.
+        gather: gives, from a table of a plan file and what makes a path absolute, the table with
+            all that it names outside of the file.
+        fill: puts into a fresh adapter what is not drawn at random, from the settings.
     """
 
     name: str
@@ -98,6 +104,9 @@ class Kind:
     choose_places: Callable[[Any], tuple[str, ...]] | None = None
     choose_factors: Callable[[Any], dict[str, float]] | None = None
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
+    parts: Callable[[Any], tuple[AdapterSettings, ...]] | None = None
+    gather: Gather | None = None
+    fill: Callable[[PeftModel, Any], None] | None = None
 
     def sites(self, settings: Settings) -> tuple[str, ...]:
         """Give the sites that an adapter with `settings` takes when none are named."""
@@ -165,6 +174,7 @@ KINDS: Registry[Kind] = Registry(
         "tenon.adapters.vector_kinds",
         "tenon.adapters.sparse_kinds",
         "tenon.adapters.bottleneck_kind",
+        "tenon.adapters.fusion_kind",
     ),
 )
 
@@ -191,6 +201,9 @@ def kind(
     choose_places: Callable[[Any], tuple[str, ...]] | None = None,
     choose_factors: Callable[[Any], dict[str, float]] | None = None,
     presets: Mapping[str, Mapping[str, Any]] | None = None,
+    parts: Callable[[Any], tuple[AdapterSettings, ...]] | None = None,
+    gather: Gather | None = None,
+    fill: Callable[[PeftModel, Any], None] | None = None,
 ) -> Callable[[Configure], Kind]:
     """Make the decorated function's kind and register it; the arguments are `Kind`'s."""
 
@@ -217,6 +230,9 @@ def kind(
             choose_places=choose_places,
             choose_factors=choose_factors,
             presets=presets or {},
+            parts=parts,
+            gather=gather,
+            fill=fill,
         )
         return KINDS.add(name, made)
 
@@ -244,6 +260,10 @@ def settle(name: str, table: Mapping[str, Any]) -> AdapterSettings:
     settings = _own(chosen, own, where, faults)
     sites = _sites(table.get("sites"), where, faults)
     faults += [] if settings is None else _misplaced(chosen, settings, sites, where)
+    if sites and chosen.parts is not None:
+        faults.append(
+            f"{where}.sites has no effect: its places are those of its parts; leave it out"
+        )
     if faults or settings is None:
         raise PlanError("\n".join(faults))
     return AdapterSettings(
@@ -305,6 +325,8 @@ def _misplaced(
     chosen: Kind, settings: Settings, sites: tuple[str, ...], where: str
 ) -> Iterator[str]:
     """Yield a fault for each named site that the kind cannot be put on, whatever the base."""
+    if chosen.parts is not None:
+        return
     can = chosen.places(settings)
     preset = f" with preset {getattr(settings, 'preset', '')}" if chosen.presets else ""
     for site in sites:

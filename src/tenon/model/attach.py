@@ -10,6 +10,7 @@ from peft import PeftConfig, PeftModel
 
 from tenon.adapters.bottleneck import uncouple_head
 from tenon.adapters.fit import fit
+from tenon.adapters.kind import KINDS
 from tenon.adapters.pack import Adapter
 from tenon.adapters.settings import AdapterSettings
 from tenon.adapters.weights import put
@@ -40,11 +41,16 @@ def attach(trunk: Trunk, settings: AdapterSettings, seed: int) -> Attached:
 
     Raises:
         PlanError: a site matches nothing, or the kind refuses the trunk.
+        AdapterError: a part of a fusion is not what it was when the plan was made.
     """
     places, config = fit(trunk.model, settings)
     with unchanged_random_state():
         torch.manual_seed(seed)
-        return Attached(_wrapped(trunk, config), places)
+        peft = _wrapped(trunk, config)
+    kind = KINDS.get(settings.kind)
+    if kind.fill is not None and trunk.device.type != "meta":
+        kind.fill(peft, kind.settings(**settings.own))
+    return Attached(peft, places)
 
 
 def restore(trunk: Trunk, adapter: Adapter) -> PeftModel:

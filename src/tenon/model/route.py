@@ -21,8 +21,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from tenon.adapters.transparent import Transparent, uncompiled
 from tenon.core.errors import RunError
-from tenon.model.transparent import Transparent, uncompiled
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,8 @@ class Plan(Settings):
         for name in SOURCES:
             if isinstance(settings["data"][name], str):
                 settings["data"][name] = below(settings["data"][name], self.folder)
+        for part in settings["adapters"][0]["own"].get("parts", ()):
+            del part["folder"]  # its digest says what it is, wherever it lies
         return digest_of({"format": FORMAT, **settings})
 
     def decided(self, values: Mapping[str, Any], origin: Origin = "measured") -> Self:

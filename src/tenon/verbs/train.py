@@ -9,6 +9,8 @@ from typing import Literal
 import numpy as np
 import torch
 
+from tenon.adapters.fusion_kind import Part
+from tenon.adapters.fusion_parts import refuse_other_base
 from tenon.adapters.kind import KINDS
 from tenon.core.errors import RunError
 from tenon.core.files import locked, sweep
@@ -88,6 +90,7 @@ def build(space: Workspace, known: Baselines | None) -> tuple[Model, Attached]:
         known: whose linear probe the head starts from; None starts it at random.
     """
     head = new_head(space)
+    refuse_foreign_parts(space)
     attached = attach(space.trunk, space.plan.adapter, space.plan.seed)
     if known is not None and head is not None:
         start(head, known, space.plan.train.head_scale)
@@ -101,6 +104,17 @@ def build(space: Workspace, known: Baselines | None) -> tuple[Model, Attached]:
         trunk_dropout=settings.trunk_dropout,
     )
     return model, attached
+
+
+def refuse_foreign_parts(space: Workspace) -> None:
+    """Refuse a fusion of adapters that were trained on another base.
+
+    Raises:
+        AdapterError: one was, or is not there as the plan was made with it.
+    """
+    own = space.plan.adapter.own
+    if KINDS.get(space.plan.adapter.kind).parts is not None:
+        refuse_other_base([Part.model_validate(part) for part in own["parts"]], space.fingerprint)
 
 
 def new_head(space: Workspace) -> Head | None:
