@@ -46,7 +46,8 @@ def write_plan(
     """Write the plan of one run."""
     lines = [f"base = {json.dumps(base)}", f"seed = {seed}", "[data]", f'task = "{TASKS[data]}"',
              f'train = "{train}"', f'test = "{data}.test.jsonl"',
-             f"[adapters.{data}]", *(f"{k} = {json.dumps(v)}" for k, v in own.items())]  # fmt: skip
+             f"[adapters.{data}]", *(f"{k} = {json.dumps(v)}" for k, v in own.items() if k != "rate")]  # fmt: skip
+    lines += ["[train]", f"learning_rate = {own['rate']}"] if "rate" in own else []
     file.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return file
 
@@ -79,18 +80,27 @@ def few(out: Path, data: str, rows: int, seed: int) -> str:
     """Write a sample of the rows of a task; give the file's name."""
     lines = (out / f"{data}.train.jsonl").read_text(encoding="utf-8").splitlines()
     name = f"{data}.{rows}.{seed}.jsonl"
-    chosen = random.Random(seed).sample(lines, min(rows, len(lines)))
+    random.Random(seed).shuffle(lines)
+    if data == "intents":  # of each label as many
+        by_label: dict[str, list[str]] = {}
+        for line in lines:
+            by_label.setdefault(json.loads(line)["label"], []).append(line)
+        lines = [line for each in zip(*by_label.values(), strict=False) for line in each]
+    chosen = lines[:rows]
     (out / name).write_text("\n".join(chosen) + "\n", encoding="utf-8")
     return name
 
 
-def fourth(out: Path, base: str, data: str, rows: int, seed: int) -> dict[str, float]:
+def fourth(
+    out: Path, base: str, data: str, rows: int, seed: int, rates: list[float]
+) -> dict[str, float]:
     """Compare all ways on so many rows of a fourth task."""
     train = few(out, data, rows, seed)
     parts = [str(out / "part" / name) for name in PARTS]
     ways = {"fusion": {"kind": "fusion.v1", "parts": parts},
-            "fusion-value": {"kind": "fusion.v1", "parts": parts, "value": True},
+            "fusion-plain": {"kind": "fusion.v1", "parts": parts, "value": False},
             "fresh": PFEIFFER}  # fmt: skip
+    ways |= {f"fusion-{rate:g}": ways["fusion"] | {"rate": rate} for rate in rates}
     found: dict[str, float] = {}
     for way, own in ways.items():
         name = f"{data}-{rows}-{seed}-{way}"
@@ -111,6 +121,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=6_000)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", default=",".join(FOURTH))
+    parser.add_argument("--rates", type=float, nargs="*", default=[], help="of fusions, to try")
     options = parser.parse_args()
     out = options.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
@@ -126,7 +137,7 @@ def main() -> None:
     for data in options.only.split(","):
         for rows in FOURTH[data]:
             for seed in range(options.seeds):
-                found = fourth(out, options.base, data, rows, seed)
+                found = fourth(out, options.base, data, rows, seed, options.rates)
                 rounds.append({"task": data, "rows": rows, "seed": seed, **found})
                 print(json.dumps(rounds[-1]), flush=True)
             own = [each for each in rounds if (each["task"], each["rows"]) == (data, rows)]

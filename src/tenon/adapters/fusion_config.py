@@ -46,7 +46,7 @@ class FusionConfig(PeftConfig):
     parts: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
     part_modules: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
     size: int = 64
-    value: bool = False
+    value: bool = True
     dropout: float = 0.0
     modules_to_save: list[str] | None = None
     exclude_modules: list[str] | set[str] | str | None = None

@@ -54,7 +54,7 @@ class FusionSettings(Settings):
 
     parts: tuple[Part, ...] = Field(min_length=LEAST)
     size: int = Field(default=64, ge=1, le=4096)
-    value: bool = False
+    value: bool = True
     dropout: float = Field(default=0.0, ge=0, lt=1)
 
     @field_validator("parts")
