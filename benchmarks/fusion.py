@@ -46,7 +46,8 @@ def write_plan(
     """Write the plan of one run."""
     lines = [f"base = {json.dumps(base)}", f"seed = {seed}", "[data]", f'task = "{TASKS[data]}"',
              f'train = "{train}"', f'test = "{data}.test.jsonl"',
-             f"[adapters.{data}]", *(f"{k} = {json.dumps(v)}" for k, v in own.items() if k != "rate")]  # fmt: skip
+             f"[adapters.{data}]"]  # fmt: skip
+    lines += [f"{k} = {json.dumps(v)}" for k, v in own.items() if k != "rate"]
     lines += ["[train]", f"learning_rate = {own['rate']}"] if "rate" in own else []
     file.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return file
