@@ -8,6 +8,7 @@ from tenon.adapters.kind import KINDS
 
 SMALL: dict[str, dict[str, Any]] = {
     "adamss.v1": {"rank": 8, "subspaces": 2},
+    "bottleneck.v1": {"reduction": 4},
     "c3a.v1": {"block": 8},
     "fourierft.v1": {"frequencies": 50},
     "oft.v1": {"block": 8},
@@ -41,3 +42,12 @@ NO_TRANSPOSED = {
     "supertuning.v1",
 }  # fmt: skip
 """Kinds that PEFT cannot put on GPT-2's transposed layers."""
+
+ROUNDED = 1e-6
+"""By how much the start of every other kind may differ that says so of itself: its rounding."""
+
+SIZES = {"randlora.v1": 0.01}
+"""How far a law moves each tensor from where it began, where not by 0.05."""
+
+SILENT = {"glora.v1": "glora_E"}
+"""Tensors that no gradient may reach: GLoRA's E shifts all channels, which a norm takes out."""

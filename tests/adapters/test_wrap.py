@@ -8,6 +8,7 @@ import peft
 import pytest
 import torch
 
+import families
 from bases import tiny
 from kinds import TABLES
 from tenon.adapters.fit import fit
@@ -60,3 +61,13 @@ def test_sparse_tensors_are_checked_by_torch():
     trunk = tiny("bert")
     wrap(trunk, fit(trunk, settle("mood", {"kind": "shira.v1"})).config)
     assert torch.sparse.check_sparse_tensor_invariants.is_enabled()
+
+
+@pytest.mark.parametrize("name", ["lora.v1", "dora.v1"])
+def test_on_a_mixture_of_experts_the_config_stays_as_the_kind_made_it(name):
+    """PEFT writes an empty set of parameters into it, with which no adapter could be written."""
+    trunk = families.tiny("qwen3_moe")
+    settings = settle("mood", TABLES[name])
+    asked = fit(trunk, settings).config.to_dict()
+    held = wrap(trunk, fit(trunk, settings).config).peft_config["default"].to_dict()
+    assert {key for key in asked if held[key] != asked[key]} <= {"target_modules"}

@@ -112,7 +112,8 @@ def _calls(layers: dict[str, BaseTunerLayer], rows: Rows) -> dict[str, Call]:
     def watch(path: str) -> Any:
         def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
             if path not in calls and isinstance(output, Tensor):
-                calls[path] = Call(args, kwargs, output)
+                # A copy, as some bases go on adding to what a module gave: Falcon its attention's.
+                calls[path] = Call(args, kwargs, output.clone())
 
         return hook
 

@@ -229,6 +229,9 @@ def _split(value: Any, sizes: Sequence[int], route: Route) -> Sequence[Any]:
         if value.dim() > 1:
             raise RunError(
                 f"a tensor of {tuple(value.shape)} does not have the {route.size} rows of the route"
+                ": it is of another batch, or the base lays no rows out there, as for positions of "
+                "deberta-v2 and heads of gemma3; let one adapter alone answer a batch, or take "
+                "adapters on other sites"
             )
         return [value] * len(sizes)
     return value.split(list(sizes), route.dim)
