@@ -110,6 +110,15 @@ class Trunk:
             return self._padded_TD(batch)
         return self.packed_TD(batch, Borders(batch.lengths, batch.ids_T.device))
 
+    @contextlib.contextmanager
+    def attending(self) -> Iterator[None]:
+        """Let several passes attend as one pass over packed rows does."""
+        if not self.packed:
+            yield
+            return
+        with attention(self.model, ATTENTION):
+            yield
+
     def packed_TD(self, batch: Batch, borders: Borders) -> Tensor:
         """Give the last hidden state of every token, attention kept within `borders`."""
         with attention(self.model, ATTENTION):
