@@ -8,11 +8,11 @@ import torch
 
 from attached import hidden, shake
 from bases import HIDDEN, input_ids, tiny
-from kinds import MOVES, NO_TRANSPOSED, RATES, TABLES
+from kinds import MOVES, NO_TRANSPOSED, RATES, TABLES, kind_of
 from tenon.adapters import weights
 from tenon.adapters.fit import fit
+from tenon.adapters.fresh import fresh as put_on
 from tenon.adapters.kind import KINDS, settle
-from tenon.adapters.wrap import wrap
 from tenon.core.errors import PlanError
 
 pytestmark = [
@@ -52,9 +52,9 @@ def attached(name: str, arch: str, **more) -> peft.PeftModel:
 
 def fresh(trunk, name: str, seed: int = 0, **more) -> peft.PeftModel:
     """Put a fresh adapter on `trunk`, seeded, as `model/attach` does."""
-    config = fit(trunk, settle("mood", {**TABLES[name], **more})).config
     torch.manual_seed(seed)
-    return wrap(trunk.requires_grad_(False), config).eval()
+    settings = settle("mood", {**TABLES[name], **more})
+    return put_on(trunk.requires_grad_(False), settings).peft.eval()
 
 
 def trained(model: peft.PeftModel) -> dict[str, torch.nn.Parameter]:
@@ -76,7 +76,7 @@ def test_l1_a_fresh_adapter_changes_nothing_or_says_what(name, arch):
     before = hidden(tiny(arch))
     found = hidden(attached(name, arch))
     if name in MOVES:
-        assert KINDS.get(name).start
+        assert kind_of(name).start
         assert 0 < (found - before).abs().max() <= MOVES[name] * before.abs().max()
     else:
         assert torch.equal(found, before)
@@ -94,8 +94,8 @@ def test_it_trains_and_l2_l7_l8_hold_of_what_was_trained(name, arch, tmp_path):
     saved_and_loaded(model, name, arch, expected, tmp_path)
     with model.disable_adapter():
         assert torch.equal(hidden(model), hidden(tiny(arch)))
-    merged(model, KINDS.get(name), expected)
-    after = model.unload().state_dict() if not KINDS.get(name).mergeable else None
+    merged(model, kind_of(name), expected)
+    after = model.unload().state_dict() if not kind_of(name).mergeable else None
     if after is not None:
         assert all(torch.equal(after[key], before[key]) for key in before)
 
@@ -180,7 +180,7 @@ def test_a_bfloat16_base_keeps_its_format_and_the_adapter_stays_in_float32(name)
     assert formats == {torch.bfloat16 if name == "ln_tuning.v1" else torch.float32}
     found = hidden(model)
     assert found.dtype == torch.bfloat16
-    if KINDS.get(name).start:
+    if kind_of(name).start:
         assert (found - before).abs().max() <= 0.1 * before.abs().max()
     else:
         assert torch.equal(found, before)
