@@ -17,7 +17,6 @@ from bases import input_ids, tiny
 from kinds import TABLES
 from tenon.adapters.fresh import fresh
 from tenon.adapters.kind import settle
-from tenon.adapters.refused import REFUSED
 
 REFUSALS = "adapters/refused.py"
 
@@ -119,5 +118,6 @@ def test_these_starts_still_rewrite_the_base(init):
     config = peft.LoraConfig(r=4, target_modules=["query"], init_lora_weights=init)
     model = peft.get_peft_model(trunk, config)
     layer = model.base_model.model.encoder.layer[0].attention.self.query
-    assert not torch.equal(layer.get_base_layer().weight, before), f"{REFUSALS}: see {init}"
-    assert init in REFUSED
+    assert not torch.equal(layer.get_base_layer().weight, before), (
+        f"PEFT leaves the base as it is with {init} now: adapters/starts.py may do as PEFT does"
+    )

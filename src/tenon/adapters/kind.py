@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import ValidationError
 
 from tenon.adapters.names import LINEAR, WRAPPED, Sort, is_name, members, split
-from tenon.adapters.refused import REFUSED
+from tenon.adapters.refused import REFUSED, SETTINGS
 from tenon.adapters.settings import AdapterSettings
 from tenon.core.errors import PlanError, did_you_mean
 from tenon.core.manual import Setting, manual
@@ -278,7 +278,13 @@ def settle(name: str, table: Mapping[str, Any]) -> AdapterSettings:
 
 
 def _refuse_by_name(name: str, where: str) -> None:
-    refused = REFUSED.get(name.partition(".")[0].lower().replace("-", "_"))
+    plain = name.partition(".")[0].lower().replace("-", "_")
+    if plain in SETTINGS:
+        raise PlanError(
+            f"{where}.kind: {name} is a setting of LoRA; write "
+            f'kind = "lora.v1" and {SETTINGS[plain]}'
+        )
+    refused = REFUSED.get(plain)
     if refused:
         instead = f"; take {refused.instead}" if refused.instead else ""
         raise PlanError(f"{where}.kind: {refused.title} is refused: {refused.why}{instead}")
