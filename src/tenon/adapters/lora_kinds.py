@@ -57,8 +57,9 @@ class LoraSettings(DoraSettings):
             "orthogonal" both are drawn so that their product is 0, for an even rank. "eva": A is
             the leading directions of the layer's inputs on rows of train, B is 0. "pissa" and
             "olora": A and B are the leading part of the layer's weight, which is subtracted
-            again, as the base stays as it is: the file has twice the rank. "mica": B is the
-            weight's last directions and stays, only A is trained.
+            again, as the base stays as it is: the file has twice the rank, and weight decay pulls
+            that part of the base towards 0. "mica": B is the weight's last directions and stays,
+            only A is trained.
         b_learning_rate_ratio: B's learning rate / A's; LoRA+ takes 4 to 16, plain LoRA 1.
     """
 

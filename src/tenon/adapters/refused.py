@@ -159,8 +159,8 @@ _VARIANTS = (
     Refused(
         "corda",
         "CorDA",
-        "it needs the whole covariance of each layer's inputs and its inverse before, which are "
-        "larger than the layers; eva needs their leading directions alone",
+        "it needs the whole covariance of each layer's inputs and its inverse before, which are as "
+        "large as the weights; init eva of lora.v1 needs their leading directions alone",
         "lora.v1",
     ),
     Refused(
