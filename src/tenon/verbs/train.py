@@ -85,19 +85,21 @@ def train(
         return Run(out, before or _train(space, out, progress), ended_before=before is not None)
 
 
-def build(space: Workspace, known: Baselines | None, out: Path) -> tuple[Model, Attached]:
+def build(
+    space: Workspace, known: Baselines | None, out: Path | None = None
+) -> tuple[Model, Attached]:
     """Put the plan's fresh adapter and a head on the base; the base is changed in place.
 
     Args:
         known: whose linear probe the head starts from; None starts it at random.
-        out: the run's folder, where first weights that were computed are kept.
+        out: the run's folder, where first weights that were computed are kept; None keeps none.
 
     Raises:
         PlanError: a site matches nothing, or the kind refuses the base.
         FileError: the first weights that the folder holds are damaged.
     """
     head = new_head(space)
-    first = first_weights.load(out)
+    first = None if out is None else first_weights.load(out)
     attached = attach(space.trunk, space.plan.adapter, space.plan.seed, first)
     if known is not None and head is not None:
         start(head, known, space.plan.train.head_scale)
@@ -115,12 +117,14 @@ def build(space: Workspace, known: Baselines | None, out: Path) -> tuple[Model, 
     return model, attached
 
 
-def compute_first(space: Workspace, model: Model, attached: Attached, out: Path) -> None:
+def compute_first(
+    space: Workspace, model: Model, attached: Attached, out: Path | None = None
+) -> None:
     """Compute the first weights that rows of train decide, and keep those that are computed."""
     start = KINDS.get(space.plan.adapter.kind).begins_from(space.plan.adapter.own)
     if start in FROM_ROWS:
         begin_from_rows(model, attached.peft, space.tokens["train"], space.plan.seed)
-    if start:
+    if start and out is not None:
         first_weights.save(out, take(attached.peft))
 
 
