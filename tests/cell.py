@@ -115,7 +115,7 @@ def starts(on: Subject) -> Verdict:
         found = states(on.model, on.batch, packed=packed)
         error = relative(expected, found)
         if kind.start:
-            most = kinds.MOVES.get(kind.name, kinds.ROUNDED)
+            most = kinds.MOVES.get(on.cell.row, kinds.ROUNDED)
             assert error <= most, f"fresh it moves the states by {error:.1e}, packed: {packed}"
         else:
             assert torch.equal(found, expected), f"moved by {error:.1e}, packed: {packed}"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from families import NAMES
-from kinds import SMALL
+from kinds import INITS, SMALL
 from lawbook import PARTS
 from tenon.adapters.kind import KINDS, Kind, settle
 from tenon.adapters.names import members, split
@@ -38,15 +38,19 @@ HEADLESS = (
 
 
 def tables() -> dict[str, dict[str, Any]]:
-    """Give of each row the adapter's table: every kind, and of one with presets each of them."""
+    """Give of each row the adapter's table: every kind, of one with presets each, LoRA's starts.
+
+    A fusion is made of adapters; its laws are in tests/laws/test_fusion.py.
+    """
     found: dict[str, dict[str, Any]] = {}
     for name, kind in KINDS:
         table = {"kind": name, **SMALL.get(name, {})}
         for preset in kind.presets:
             found[f"{name} {preset}"] = {**table, "preset": preset, **STARTS.get(preset, {})}
-        if not kind.presets:
+        if not kind.presets and kind.parts is None:
             found[name] = table
-    return found
+    starts = {f"lora.v1 {init}": {"kind": "lora.v1", "init": init} for init in INITS}
+    return {**found, **starts}
 
 
 TABLES = tables()

@@ -54,7 +54,7 @@ def _made(name):
     return kind.config(kind.settings(), {}, _base("bert"))
 
 
-@pytest.mark.parametrize("name", ["adalora.v1", "AdaLoRA", "adalora", "prefix-tuning.v1", "pissa"])
+@pytest.mark.parametrize("name", ["adalora.v1", "AdaLoRA", "adalora", "prefix-tuning.v1", "corda"])
 def test_a_refused_method_is_told_by_its_reason(name):
     with pytest.raises(PlanError, match=r"^adapters.mood.kind: \S.* is refused: .*; take lora.v1"):
         settle("mood", {"kind": name})

@@ -8,11 +8,10 @@ import torch
 
 from attached import hidden, shake
 from bases import HIDDEN, input_ids, tiny
-from kinds import NO_TRANSPOSED, RATES, TABLES
+from kinds import NO_TRANSPOSED, RATES, TABLES, kind_of
 from tenon.adapters import weights
-from tenon.adapters.fit import fit
+from tenon.adapters.fresh import fresh as put_on
 from tenon.adapters.kind import KINDS, settle
-from tenon.adapters.wrap import wrap
 
 pytestmark = [
     # PEFT says so of T5's embeddings; nothing is merged into a tied head here
@@ -46,9 +45,9 @@ def attached(name: str, arch: str, **more) -> peft.PeftModel:
 
 def fresh(trunk, name: str, seed: int = 0, **more) -> peft.PeftModel:
     """Put a fresh adapter on `trunk`, seeded, as `model/attach` does."""
-    config = fit(trunk, settle("mood", {**TABLES[name], **more})).config
     torch.manual_seed(seed)
-    return wrap(trunk.requires_grad_(False), config).eval()
+    settings = settle("mood", {**TABLES[name], **more})
+    return put_on(trunk.requires_grad_(False), settings).peft.eval()
 
 
 def trained(model: peft.PeftModel) -> dict[str, torch.nn.Parameter]:
@@ -66,7 +65,7 @@ def test_each_kind_that_cannot_sit_on_transposed_layers_says_so_of_itself():
 def test_it_learns_and_once_merged_comes_out_again(name, arch):
     model = attached(name, arch)
     learned(model, RATES.get(name, 1e-2))
-    merged(model, KINDS.get(name), hidden(model))
+    merged(model, kind_of(name), hidden(model))
 
 
 def learned(model: peft.PeftModel, rate: float) -> None:
@@ -114,7 +113,7 @@ def test_a_bfloat16_base_keeps_its_format_and_the_adapter_stays_in_float32(name)
     assert formats == {torch.bfloat16 if name == "ln_tuning.v1" else torch.float32}
     found = hidden(model)
     assert found.dtype == torch.bfloat16
-    if KINDS.get(name).start:
+    if kind_of(name).start:
         assert (found - before).abs().max() <= 0.1 * before.abs().max()
     else:
         assert torch.equal(found, before)

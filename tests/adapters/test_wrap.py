@@ -12,6 +12,7 @@ import families
 from bases import tiny
 from kinds import TABLES
 from tenon.adapters.fit import fit
+from tenon.adapters.fresh import fresh
 from tenon.adapters.kind import settle
 from tenon.adapters.wrap import KNOWN, wrap
 from tenon.core.errors import PlanError
@@ -22,7 +23,7 @@ def test_no_kind_warns_when_it_is_put_on(name):
     trunk = tiny("llama")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        wrap(trunk, fit(trunk, settle("mood", TABLES[name])).config)
+        fresh(trunk, settle("mood", TABLES[name]))
 
 
 def test_what_peft_refuses_is_a_plan_error_with_its_words():

@@ -10,9 +10,10 @@ import torch
 import families
 from attached import FAMILY, shake
 from bases import input_ids, tiny
-from kinds import TABLES
+from kinds import TABLES, kind_of
 from tenon.adapters.fit import fit
-from tenon.adapters.kind import KINDS, settle
+from tenon.adapters.fresh import fresh
+from tenon.adapters.kind import settle
 from tenon.adapters.wrap import wrap
 from tenon.core.errors import AdapterError
 from tenon.model.merge import TOLERANCE, merge_modules
@@ -29,7 +30,7 @@ def adapter_on(name: str, arch: str, dtype: torch.dtype = torch.float32):
     trunk = tiny(arch, dtype=dtype).requires_grad_(False)
     torch.manual_seed(0)
     settings = settle("mood", TABLES.get(name) or FAMILY[name])
-    model = wrap(trunk, fit(trunk, settings).config).eval()
+    model = fresh(trunk, settings).peft.eval()
     shake(model, size=0.05)
     return Trunk(trunk, False, False, "", 0, 0, 0), model
 
@@ -39,9 +40,9 @@ def hidden(model, seed=0):
     return model(input_ids=input_ids(seed=seed)).last_hidden_state
 
 
-@pytest.mark.parametrize("name", [n for n in TABLES if not KINDS.get(n).mergeable])
+@pytest.mark.parametrize("name", [n for n in TABLES if not kind_of(n).mergeable])
 def test_every_other_kind_says_why_it_is_not(name):
-    assert len(KINDS.get(name).mergeable_why) > 20
+    assert len(kind_of(name).mergeable_why) > 20
 
 
 @pytest.mark.parametrize("name", ["houlsby", "pfeiffer", "parallel", "compacter", "mad-x"])

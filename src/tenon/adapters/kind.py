@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import ValidationError
 
 from tenon.adapters.names import LINEAR, WRAPPED, Sort, is_name, members, split
-from tenon.adapters.refused import REFUSED
+from tenon.adapters.refused import REFUSED, SETTINGS
 from tenon.adapters.settings import AdapterSettings
 from tenon.core.errors import PlanError, did_you_mean
 from tenon.core.manual import Setting, manual
@@ -76,6 +76,10 @@ class Kind:
             learning rate that it takes; none unless given.
         choose_places: the named sites that it can be put on, where they depend on the settings;
             those of the sorts that it wraps unless given.
+        choose_sorts: the sorts of modules that it can sit on, where they depend on the settings;
+            `wraps` unless given.
+        choose_start: gives, from the settings, the name of the start that its first weights are
+            computed by (`tenon.adapters.starts`, `tenon.model.inputs`); empty where PEFT draws all.
         presets: value of the setting `preset` to the values that it gives to other settings.
         parts: gives, from the settings, the adapters that it is made of; its places are theirs.
         gather: gives, from a table of a plan file and what makes a path absolute, the table with
@@ -103,6 +107,8 @@ class Kind:
     choose_sites: Callable[[Any], tuple[str, ...]] | None = None
     choose_places: Callable[[Any], tuple[str, ...]] | None = None
     choose_factors: Callable[[Any], dict[str, float]] | None = None
+    choose_sorts: Callable[[Any], tuple[Sort, ...]] | None = None
+    choose_start: Callable[[Any], str] | None = None
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
     parts: Callable[[Any], tuple[AdapterSettings, ...]] | None = None
     gather: Gather | None = None
@@ -114,13 +120,26 @@ class Kind:
 
     def places(self, settings: Settings) -> tuple[str, ...]:
         """Give the named sites that an adapter with `settings` can be put on."""
-        return self.choose_places(settings) if self.choose_places else self.sites_of_sort()
+        return self.choose_places(settings) if self.choose_places else self.sites_of_sort(settings)
 
-    def sites_of_sort(self) -> tuple[str, ...]:
+    def sorts(self, settings: Settings) -> tuple[Sort, ...]:
+        """Give the sorts of modules that an adapter with `settings` can sit on."""
+        return self.choose_sorts(settings) if self.choose_sorts else self.wraps
+
+    def sites_of_sort(self, settings: Settings) -> tuple[str, ...]:
         """Give the named sites whose modules are of a sort that it can sit on."""
-        linear = LINEAR if {"linear", "transposed"} & set(self.wraps) else ()
-        tables = ("embeddings",) if "embedding" in self.wraps else ()
-        return (*linear, *tables, *(("norms",) if "norm" in self.wraps else ()))
+        sorts = set(self.sorts(settings))
+        linear = LINEAR if {"linear", "transposed"} & sorts else ()
+        tables = ("embeddings",) if "embedding" in sorts else ()
+        return (*linear, *tables, *(("norms",) if "norm" in sorts else ()))
+
+    def begins_from(self, own: Mapping[str, Any]) -> str:
+        """Give the name of the start that its first weights are computed by; empty where drawn.
+
+        Args:
+            own: the kind's own settings, as `AdapterSettings.own` has them.
+        """
+        return self.choose_start(self.settings(**own)) if self.choose_start else ""
 
     def factors(self, own: Mapping[str, Any]) -> dict[str, float]:
         """Give part of a parameter's name to the factor on the learning rate that it takes.
@@ -200,6 +219,8 @@ def kind(
     choose_sites: Callable[[Any], tuple[str, ...]] | None = None,
     choose_places: Callable[[Any], tuple[str, ...]] | None = None,
     choose_factors: Callable[[Any], dict[str, float]] | None = None,
+    choose_sorts: Callable[[Any], tuple[Sort, ...]] | None = None,
+    choose_start: Callable[[Any], str] | None = None,
     presets: Mapping[str, Mapping[str, Any]] | None = None,
     parts: Callable[[Any], tuple[AdapterSettings, ...]] | None = None,
     gather: Gather | None = None,
@@ -229,6 +250,8 @@ def kind(
             choose_sites=choose_sites,
             choose_places=choose_places,
             choose_factors=choose_factors,
+            choose_sorts=choose_sorts,
+            choose_start=choose_start,
             presets=presets or {},
             parts=parts,
             gather=gather,
@@ -275,7 +298,13 @@ def settle(name: str, table: Mapping[str, Any]) -> AdapterSettings:
 
 
 def _refuse_by_name(name: str, where: str) -> None:
-    refused = REFUSED.get(name.partition(".")[0].lower().replace("-", "_"))
+    plain = name.partition(".")[0].lower().replace("-", "_")
+    if plain in SETTINGS:
+        raise PlanError(
+            f"{where}.kind: {name} is a setting of LoRA; write "
+            f'kind = "lora.v1" and {SETTINGS[plain]}'
+        )
+    refused = REFUSED.get(plain)
     if refused:
         instead = f"; take {refused.instead}" if refused.instead else ""
         raise PlanError(f"{where}.kind: {refused.title} is refused: {refused.why}{instead}")
@@ -321,6 +350,14 @@ def _sites(value: object, where: str, faults: list[str]) -> tuple[str, ...]:
     return ()
 
 
+def said(chosen: Kind, settings: Settings) -> str:
+    """Say what of the settings decides where a kind can sit; empty where nothing does."""
+    if chosen.presets:
+        return f" with preset {getattr(settings, 'preset', '')}"
+    narrowed = chosen.sorts(settings) != chosen.wraps
+    return f" with init {getattr(settings, 'init', '')}" if narrowed else ""
+
+
 def _misplaced(
     chosen: Kind, settings: Settings, sites: tuple[str, ...], where: str
 ) -> Iterator[str]:
@@ -328,7 +365,7 @@ def _misplaced(
     if chosen.parts is not None:
         return
     can = chosen.places(settings)
-    preset = f" with preset {getattr(settings, 'preset', '')}" if chosen.presets else ""
+    preset = said(chosen, settings)
     for site in sites:
         if is_name(site) and not {split(each)[1] for each in members(site)} <= set(can):
             yield (

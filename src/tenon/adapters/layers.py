@@ -33,6 +33,11 @@ def is_linear(module: nn.Module) -> bool:
     return isinstance(module, nn.Linear | Conv1D)
 
 
+def is_transposed_linear(module: nn.Module) -> bool:
+    """Whether `module` is GPT-2's linear layer, whose weight is stored as [in, out]."""
+    return isinstance(module, Conv1D)
+
+
 def is_norm(module: nn.Module) -> bool:
     """Whether `module` is a LayerNorm or an RMS norm of any library."""
     return isinstance(module, nn.LayerNorm) or type(module).__name__.endswith("Norm")

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
-from peft import PeftConfig, PeftModel
+from peft import PeftModel
 
 from tenon.adapters.bottleneck import uncouple_head
-from tenon.adapters.fit import fit
-from tenon.adapters.kind import KINDS
+from tenon.adapters.fresh import fresh
 from tenon.adapters.pack import Adapter
 from tenon.adapters.settings import AdapterSettings
 from tenon.adapters.weights import put
@@ -31,26 +31,29 @@ class Attached:
     places: dict[str, tuple[str, ...]]
 
 
-def attach(trunk: Trunk, settings: AdapterSettings, seed: int) -> Attached:
+def attach(
+    trunk: Trunk,
+    settings: AdapterSettings,
+    seed: int,
+    first: Mapping[str, torch.Tensor] | None = None,
+) -> Attached:
     """Put a fresh adapter on the trunk; the base's parameters stay frozen.
 
     The trunk's modules are changed in place; torch's random state is left as it was.
 
     Args:
         seed: of the adapter's first weights.
+        first: those weights, where they have been computed before.
 
     Raises:
         PlanError: a site matches nothing, or the kind refuses the trunk.
-        AdapterError: a part of a fusion is not what it was when the plan was made.
+        AdapterError: `first` are not exactly the weights that the adapter has on this trunk, or a
+            part of a fusion is not what it was when the plan was made.
     """
-    places, config = fit(trunk.model, settings)
     with unchanged_random_state():
         torch.manual_seed(seed)
-        peft = _wrapped(trunk, config)
-    kind = KINDS.get(settings.kind)
-    if kind.fill is not None and trunk.device.type != "meta":
-        kind.fill(peft, kind.settings(**settings.own))
-    return Attached(peft, places)
+        peft, places = fresh(trunk.model, settings, first)
+        return Attached(_uncoupled(trunk, peft), places)
 
 
 def restore(trunk: Trunk, adapter: Adapter) -> PeftModel:
@@ -63,7 +66,7 @@ def restore(trunk: Trunk, adapter: Adapter) -> PeftModel:
             trunk then carries a fresh adapter and must be loaded again.
     """
     with unchanged_random_state():
-        peft = _wrapped(trunk, adapter.config)
+        peft = _uncoupled(trunk, wrap(trunk.model, adapter.config))
     put(peft, adapter.weights)
     return peft.requires_grad_(requires_grad=False)
 
@@ -73,8 +76,7 @@ def unchanged_random_state() -> AbstractContextManager[None]:
     return torch.random.fork_rng(devices=range(torch.cuda.device_count()))
 
 
-def _wrapped(trunk: Trunk, config: PeftConfig) -> PeftModel:
-    peft = wrap(trunk.model, config)
+def _uncoupled(trunk: Trunk, peft: PeftModel) -> PeftModel:
     if trunk.whole is not None:
         uncouple_head(trunk.whole)
     return peft

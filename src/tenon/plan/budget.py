@@ -11,6 +11,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM, PreTrainedModel
 
 from tenon.adapters.kind import KINDS
+from tenon.adapters.starts import fixed_numbers
 from tenon.core.errors import FileError
 from tenon.evaluate.settings import BY_TASK
 from tenon.model.attach import attach, unchanged_random_state
@@ -53,6 +54,7 @@ class Budget:
         base_parameters: of the frozen base.
         base_bytes: of the base in memory, in the number format of the run.
         adapter_parameters: trained in the adapter.
+        fixed_parameters: of the adapter that lie in its files and are not trained.
         head_parameters: trained in the head; 0 where the labels are not known.
         places: the adapter's parameters by site.
     """
@@ -61,6 +63,7 @@ class Budget:
     base_parameters: int
     base_bytes: int
     adapter_parameters: int
+    fixed_parameters: int
     head_parameters: int
     places: tuple[Place, ...]
 
@@ -77,7 +80,7 @@ class Budget:
     @property
     def adapter_bytes(self) -> int:
         """What the adapter takes on disk, without its manifest."""
-        return self.trained * TRAINED_BYTES
+        return (self.trained + self.fixed_parameters) * TRAINED_BYTES
 
     @property
     def optimizer_bytes(self) -> int:
@@ -123,6 +126,7 @@ def budget(plan: Plan, base: Base, labels: int) -> Budget:
         base_parameters=sum(sizes.values()),
         base_bytes=sum(sizes.values()) * dtype.itemsize,
         adapter_parameters=sum(trained.values()),
+        fixed_parameters=fixed_numbers(attached.peft),
         head_parameters=labels * (trunk.hidden_size + bias),
         places=_places(attached.places, trained),
     )

@@ -169,6 +169,12 @@ def _stabilized(plan: Plan, given: Set[str]) -> Iterator[Finding]:
         yield dotted, "has no effect: the square root of rank = 1 is 1", "remove it, or raise rank"
 
 
+def _held(plan: Plan, given: Set[str]) -> Iterator[Finding]:
+    dotted = f"adapters.{plan.adapter.name}.b_learning_rate_ratio"
+    if dotted in given and plan.adapter.own.get("init") == "mica":
+        yield dotted, "has no effect: with init mica B is not trained", "remove it"
+
+
 def _twice(plan: Plan, given: Set[str]) -> Iterator[Finding]:
     lists = {name: value for name, value, _ in plan.settings() if name in LISTS}
     for dotted, values in lists.items():
@@ -323,6 +329,7 @@ RULES: tuple[Rule, ...] = (
     _saving,
     _head,
     _stabilized,
+    _held,
     _twice,
     _judging,
     _by_token,

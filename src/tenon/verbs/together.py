@@ -158,7 +158,7 @@ def _train(
     rack = Rack(trunk)
     places: dict[str, Place] = {}
     for name, space in spaces.items():
-        model, attached = build(space, known[name] if from_probe(space) else None)
+        model, attached = build(space, known[name] if from_probe(space) else None, folders[name])
         course = course_of(space, folders[name], None)
         loop = Loop(model, space.tokens["train"], course)
         loop.resume()
