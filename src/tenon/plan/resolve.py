@@ -120,9 +120,10 @@ def resolve_table(given: Mapping[str, Any], path: Path, arguments: Sequence[str]
         name: table.read(settings, merged.get(name, {}), name, told)
         for name, settings in FLOORS.items()
     }
+    before = told.faults.count
     tables = gathered(merged.get("adapters"), path.parent, place, told)
-    told.faults.raise_if_any(PlanError)
-    adapter = _adapter(tables, given.get("adapters"), told)
+    unread = told.faults.count > before
+    adapter = None if unread else _adapter(tables, given.get("adapters"), told)
     told.faults.raise_if_any(PlanError)
     if top is None or adapter is None:
         raise AssertionError("a fault was not told")
