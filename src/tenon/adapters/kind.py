@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError
 
-from tenon.adapters.names import LINEAR, WRAPPED, Sort, is_name, members, split
+from tenon.adapters.names import CORE, LINEAR, WRAPPED, Sort, is_name, members, split
 from tenon.adapters.refused import REFUSED
 from tenon.adapters.settings import AdapterSettings
 from tenon.core.errors import PlanError, did_you_mean
@@ -111,7 +111,8 @@ class Kind:
         """Give the named sites whose modules are of a sort that it can sit on."""
         linear = LINEAR if {"linear", "transposed"} & set(self.wraps) else ()
         tables = ("embeddings",) if "embedding" in self.wraps else ()
-        return (*linear, *tables, *(("norms",) if "norm" in self.wraps else ()))
+        norms = ("norms",) if "norm" in self.wraps else ()
+        return (*linear, *tables, *norms, *(CORE if "attention" in self.wraps else ()))
 
     def factors(self, own: Mapping[str, Any]) -> dict[str, float]:
         """Give part of a parameter's name to the factor on the learning rate that it takes.
@@ -165,6 +166,7 @@ KINDS: Registry[Kind] = Registry(
         "tenon.adapters.vector_kinds",
         "tenon.adapters.sparse_kinds",
         "tenon.adapters.bottleneck_kind",
+        "tenon.adapters.prefix_kind",
     ),
 )
 
