@@ -18,6 +18,7 @@ TABLES: dict[str, dict[str, Any]] = {
     "houlsby": {"kind": "bottleneck.v1", "preset": "houlsby"},
     "pfeiffer": {"kind": "bottleneck.v1", "preset": "pfeiffer"},
     "parallel": {"kind": "bottleneck.v1", "preset": "parallel"},
+    "prefix": {"kind": "prefix.v1", "length": 5},
 }
 KIND_NAMES = tuple(TABLES)
 

@@ -1,18 +1,18 @@
-"""Prefix: trained keys and values that every query of an attention module sees beside the row's own.
+"""Prefix attention: trained keys and values that queries see beside those of their own row.
 
 transformers' attention modules call the function that their config names, and give it themselves,
 queries, keys, values and a mask. While a module with prefixes runs, its config names `prefixed`,
-which calls the function that was named before with the prefix laid before the keys and values. So
-prefixes are no part of a cache, no position is counted on, and no mask hides them. With Z and Z' the
-sums of exp(score) over the row's keys and over the prefix, and l = Z' / (Z + Z'), a query gets
+which calls the function that was named before with a prefix laid before the keys and values. So
+prefixes are no part of a cache, positions do not count them, and no mask hides them. With Z and Z'
+the sums of exp(score) over the row's keys and over the prefix, and l = Z' / (Z + Z'), a query gets
 
-    (1 - l) Attn(q, K, V) + l Attn(q, K', V'),
+    joint = (1 - l) Attn(q, K, V) + l Attn(q, K', V'),
 
-and of a gated prefix, with a gate g for each head, Attn + g (that - Attn).
+and of a gated prefix, with a gate g for each head, Attn(q, K, V) + g (joint - Attn(q, K, V)).
 
 Source: Li and Liang 2021 (arXiv:2101.00190); He et al. 2022 (arXiv:2110.04366), equations 5 to 7.
-Legend: B rows, T queries, S keys, H heads, K key-value heads, D channels of a head, P prefix vectors,
-R one for all rows, or B.
+Legend: B rows, T queries, S keys, H heads, K key-value heads, D channels of a head, P vectors of a
+prefix, X of prefix and row, R one for all rows, or B.
 """
 
 from __future__ import annotations

@@ -110,7 +110,7 @@ class PrefixLayer(nn.Module, BaseTunerLayer):
             Prefix(
                 self.prefix_key[name],
                 self.prefix_value[name],
-                self.prefix_gate[name] if name in self.prefix_gate else None,
+                self.prefix_gate.get(name),
             )
             for name in self.active_adapters
             if name in self.configs
