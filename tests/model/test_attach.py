@@ -28,7 +28,8 @@ def test_a_fresh_adapter_leaves_the_base_frozen_and_says_where_it_sits(arch, whi
     before = {n: p.clone() for n, p in trunk.model.state_dict().items()}
     held = attach(trunk, settle("mood", TABLES[which]), seed=0)
     trained = {n for n, p in held.peft.named_parameters() if p.requires_grad}
-    assert trained and all("lora_" in name or "bottleneck_" in name for name in trained)
+    prefixes = ("lora_", "bottleneck_", "prefix_")
+    assert trained and all(any(mark in name for mark in prefixes) for name in trained)
     after = {n.replace(".base_layer", ""): p for n, p in trunk.model.state_dict().items()}
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
     assert held.places and all(held.places.values())

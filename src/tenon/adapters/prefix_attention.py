@@ -21,6 +21,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise
 from typing import Any, cast
 
 import torch
@@ -269,26 +270,13 @@ def _rows_of(runs: Sequence[Run], query_BHTD: Tensor, named: Mapping[str, Any]) 
     Raises:
         RunError: the runs are not those of this batch.
     """
-    lengths = _lengths(query_BHTD, named)
-    counts: list[int] = []
-    first = 0
-    for run in runs:
-        size, rows = sum(lengths[first:]) if run.size is None else run.size, 0
-        while size > 0 and first + rows < len(lengths):
-            size -= lengths[first + rows]
-            rows += 1
-        first += rows
-        counts.append(rows)
-        if size:
-            break
-    if first != len(lengths) or len(counts) != len(runs):
+    lengths = named["borders"].lengths if "borders" in named else [1] * len(query_BHTD)
+    ends = list(accumulate(lengths))
+    sizes = [ends[-1] if run.size is None else run.size for run in runs]
+    borders = [0, *accumulate(sizes)]
+    if borders[-1] != ends[-1] or not set(borders) <= {0, *ends}:
         raise RunError(f"a batch of {len(lengths)} rows is not the one that was routed")
-    return counts
-
-
-def _lengths(query_BHTD: Tensor, named: Mapping[str, Any]) -> Sequence[int]:
-    """Give the sizes of rows, as `Run` counts them."""
-    return named["borders"].lengths if "borders" in named else [1] * len(query_BHTD)
+    return [sum(first < end <= last for end in ends) for first, last in pairwise(borders)]
 
 
 def _plain(

@@ -26,6 +26,7 @@ class PrefixConfig(PeftConfig):
     Args:
         target_modules: full names, or dotted ends of names, of the attention modules.
         length: P, trained key and value vectors for each key-value head.
+        dropout: share of their numbers that is zeroed while training.
         start: "identity" for a trained gate of each head that begins at 0; "published" for none.
         modules_to_save: further modules that are trained and saved whole (a head).
         exclude_modules: names that `target_modules` shall not match.
@@ -34,6 +35,7 @@ class PrefixConfig(PeftConfig):
 
     target_modules: list[str] | set[str] | str | None = None
     length: int = 16
+    dropout: float = 0.0
     start: str = "identity"
     modules_to_save: list[str] | None = None
     exclude_modules: list[str] | set[str] | str | None = None
@@ -55,6 +57,8 @@ class PrefixConfig(PeftConfig):
         faults: list[str] = []
         if self.length < 1:
             faults.append(f"prefix: length is {self.length}; give 1 at least")
+        if not 0 <= self.dropout < 1:
+            faults.append(f"prefix: dropout is {self.dropout}; give a share below 1")
         if self.start not in STARTS:
             faults.append(f"prefix: start {self.start!r} is unknown; take {' or '.join(STARTS)}")
         if faults:

@@ -24,11 +24,13 @@ class PrefixSettings(Settings):
 
     Args:
         length: trained key and value vectors that each head sees beside those of a row.
+        dropout: share of their numbers that is zeroed while training.
         start: "identity" gives each head a trained gate that begins at 0, so that a fresh prefix
             changes nothing; "published" has none, so that random keys and values are seen at once.
     """
 
     length: int = Field(default=16, ge=1, le=1024)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
     start: Literal["identity", "published"] = "identity"
 
 
@@ -51,5 +53,8 @@ def prefix(settings: PrefixSettings, targets: Targets, base: PreTrainedConfig) -
     from tenon.adapters.prefix import PrefixConfig
 
     return PrefixConfig(
-        length=settings.length, start=settings.start, target_modules=list(modules(targets))
+        length=settings.length,
+        dropout=settings.dropout,
+        start=settings.start,
+        target_modules=list(modules(targets)),
     )

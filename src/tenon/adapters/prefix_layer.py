@@ -50,7 +50,7 @@ class PrefixLayer(nn.Module, BaseTunerLayer):
     """
 
     adapter_layer_names = ("prefix_key", "prefix_value", "prefix_gate")
-    other_param_names = ("configs",)
+    other_param_names = ("prefix_dropout", "configs")
 
     def __init__(self, base_layer: nn.Module) -> None:
         super().__init__()
@@ -58,6 +58,7 @@ class PrefixLayer(nn.Module, BaseTunerLayer):
         self.prefix_key = nn.ParameterDict()
         self.prefix_value = nn.ParameterDict()
         self.prefix_gate = nn.ParameterDict()
+        self.prefix_dropout = nn.ModuleDict()
         self.configs: dict[str, PrefixConfig] = {}
         self._disable_adapters = False
         self.merged_adapters = []
@@ -84,6 +85,7 @@ class PrefixLayer(nn.Module, BaseTunerLayer):
         self.prefix_value[name] = nn.Parameter(torch.empty(shape))
         if config.start == "identity":
             self.prefix_gate[name] = nn.Parameter(torch.empty(sizes.heads))
+        self.prefix_dropout[name] = nn.Dropout(config.dropout)
         self.reset(name)
         self._place_on_device(name)
         self.set_adapter(self.active_adapters, inference_mode=config.inference_mode)
@@ -108,8 +110,8 @@ class PrefixLayer(nn.Module, BaseTunerLayer):
             return ()
         return tuple(
             Prefix(
-                self.prefix_key[name],
-                self.prefix_value[name],
+                self.prefix_dropout[name](self.prefix_key[name]),
+                self.prefix_dropout[name](self.prefix_value[name]),
                 self.prefix_gate.get(name),
             )
             for name in self.active_adapters

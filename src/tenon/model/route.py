@@ -194,8 +194,11 @@ class Switch(Transparent):
     def _seen(self, segment: Segment) -> Run:
         """Give the prefixes that the rows of a segment see."""
         owner = self._owner(segment.name)
-        layer = None if owner is None else cast(Any, self.layers[key_of(owner)])
-        return Run(segment.size, () if layer is None else layer.prefixes())
+        if owner is None:
+            return Run(segment.size, ())
+        layer = cast(Any, self.layers[key_of(owner)])
+        with self.router.drawing(owner):
+            return Run(segment.size, layer.prefixes())
 
     def _owner(self, name: str | None) -> str | None:
         """Give the adapter that has a layer here; None for the base."""
