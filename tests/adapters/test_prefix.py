@@ -201,18 +201,19 @@ def test_two_adapters_on_one_model_are_told_apart(tmp_path):
     assert torch.equal(hidden(base.eval()), one)
 
 
-TABLES = {
-    "a": {**PREFIX, "length": 2},
-    "b": {**PUBLISHED, "length": 5},
-    "c": {"kind": "lora.v1", "sites": ["attention.query", "attention.out"]},
-    "d": {**PREFIX, "sites": ["*.0.*self*", "*.0.*attn"]},
-}
-"""Prefixes of several lengths, with a gate and without, and layers inside of their modules."""
 OF_ONE = {"bert": "*.0.attention.self", "llama": "layers.0.self_attn", "gpt2": "h.0.attn"}
+NAMES = (None, "a", "b", "c", "d")
 
 
 def rack_on(folder, arch: str, **settings):
-    return rack_of(folder, {**TABLES, "d": {**PREFIX, "sites": [OF_ONE[arch]]}}, **settings)
+    """Give prefixes of several lengths, gated and not, and LoRA inside of their modules."""
+    tables = {
+        "a": {**PREFIX, "length": 2},
+        "b": {**PUBLISHED, "length": 5},
+        "c": {"kind": "lora.v1", "sites": ["attention.query", "attention.out"]},
+        "d": {**PREFIX, "sites": [OF_ONE[arch]]},
+    }
+    return rack_of(folder, tables, **settings)
 
 
 @pytest.mark.parametrize("batches", ["packed", "padded"])
@@ -223,7 +224,7 @@ def test_l9_rows_of_a_batch_see_their_own_prefixes(arch, batches, folder_of):
     batch = rows_of(lengths)
     with torch.no_grad(), rack.all() as router, router.on(rack.route(owners, batch.lengths)):
         found = rack.trunk.hidden_TD(batch).split(lengths)
-    answers = {n: alone(rack, n, batch).split(lengths) for n in (None, *TABLES)}
+    answers = {n: alone(rack, n, batch).split(lengths) for n in NAMES}
     for row, owner in enumerate(owners):
         torch.testing.assert_close(found[row], answers[owner][row], **CLOSE)
         assert owner is None or not torch.allclose(found[row], answers[None][row], atol=1e-3)

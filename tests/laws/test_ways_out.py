@@ -22,7 +22,7 @@ from transformers import (
     TrainingArguments,
 )
 
-from attached import KIND_NAMES
+from attached import KIND_NAMES, TABLES
 from models import LABELS, TEXTS, classifier, examples, renderer_of, save
 from tenon.verbs.export import export
 
@@ -74,7 +74,7 @@ def test_transformers_trainer_goes_on_with_it(arch, pooling, which, folder_of, t
     )
     Trainer(model=theirs, args=arguments, train_dataset=Rows()).train()
     changed = {n for n, p in theirs.named_parameters() if not torch.equal(p, before[n])}
-    marker = "lora_" if which == "lora" else "bottleneck_"
+    marker = f"{TABLES[which]['kind'].partition('.')[0]}_"
     assert changed and all(marker in name or "modules_to_save" in name for name in changed)
     assert sum(marker in name for name in changed) > 0.9 * sum(marker in name for name in before)
     theirs.save_pretrained(tmp_path / "after")
