@@ -49,8 +49,8 @@ decoder to the encoder's output; `encoder.attention` or `decoder.mlp.out` is a s
 alone. Where a base computes query, key and value in one layer (GPT-2, Phi-3, Falcon, GPT-NeoX,
 ModernBERT), each of the three names stands for that layer, once. A mixture of experts that keeps
 its experts together in one tensor (Qwen3-MoE) has no `mlp`, as no kind of this release can sit on
-such a tensor; `linear` is then its attention. On an embedding that also serves as the language-model
-head, an adapter changes what is read, not the head.
+such a tensor; `linear` is then its attention. On an embedding that also serves as the head of the
+language model, an adapter changes what is read, not the head.
 
 The tables give the ends of the module names for the model types that Tenon knows; `#` is a layer's
 number. In other models the linear layers are told apart by their place and shape, and `tenon plan`

@@ -39,13 +39,14 @@ class PrefixSettings(Settings):
     title="Prefix tuning",
     settings=PrefixSettings,
     default_sites=("core",),
-    learning_rate=1e-2,
+    learning_rate=3e-2,
     mergeable=False,
     mergeable_why="it takes part in the softmax of attention, so no weight can stand for it",
     rowwise=True,
     wraps=("attention",),
     paper="Li and Liang 2021, Prefix-Tuning: Optimizing Continuous Prompts for Generation "
-    "(arXiv:2101.00190); Liu et al. 2022, P-Tuning v2 (arXiv:2110.07602)",
+    "(arXiv:2101.00190); Liu et al. 2022, P-Tuning v2 (arXiv:2110.07602); He et al. 2022, Towards "
+    "a Unified View of Parameter-Efficient Transfer Learning (arXiv:2110.04366)",
     summary="Lets attention see trained keys and values beside those of each row.",
 )
 def prefix(settings: PrefixSettings, targets: Targets, base: PreTrainedConfig) -> PrefixConfig:  # noqa: ARG001 - as all kinds
