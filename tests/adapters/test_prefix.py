@@ -336,12 +336,13 @@ def test_a_module_that_does_not_ask_is_refused_and_its_config_is_as_before():
     assert beside(module, [Run(None, (prefix_of(),))], (), {}).shape == (1, 3, 2, 4)
 
 
-def test_an_attention_function_that_takes_no_prefix_is_refused():
+@pytest.mark.parametrize(("name", "upcast"), [("flash_attention_2", False), ("eager", True)])
+def test_an_attention_function_that_takes_no_prefix_is_refused(name, upcast):
     module = Odd(asks=True)
-    module.config._attn_implementation = "flash_attention_2"
-    with pytest.raises(RunError, match="attention flash_attention_2: cannot take a prefix"):
+    module.config._attn_implementation, module.reorder_and_upcast_attn = name, upcast
+    with pytest.raises(RunError, match=f"attention {name}: cannot take a prefix"):
         beside(module, [Run(None, (prefix_of(),))], (), {})
-    assert module.config._attn_implementation == "flash_attention_2"
+    assert module.config._attn_implementation == name
 
 
 @pytest.mark.parametrize("sizes", [[1], [4], [1, 1], [2, 2], [3, 1]], ids=str)

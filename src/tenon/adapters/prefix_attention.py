@@ -283,8 +283,10 @@ def _plain(
     name: str, module: nn.Module, mask: Tensor | None, named: Mapping[str, Any]
 ) -> Callable[..., tuple[Tensor, Any]]:
     """Give the function that the module would call without a prefix."""
-    packed = "borders" in named
-    if not (packed or name in KNOWN) or (mask is not None and mask.dim() != 4):  # noqa: PLR2004
+    known = "borders" in named or name in KNOWN
+    # GPT-2 has a second eager attention, in float32, which it runs by itself under that name
+    upcast = name == EAGER and bool(getattr(module, "reorder_and_upcast_attn", False))
+    if not known or upcast or (mask is not None and mask.dim() != 4):  # noqa: PLR2004
         raise RunError(
             f"attention {name}: cannot take a prefix; load the base with "
             'attn_implementation = "sdpa"'
