@@ -19,8 +19,16 @@ TABLES: dict[str, dict[str, Any]] = {
     "houlsby": {"kind": "bottleneck.v1", "preset": "houlsby"},
     "pfeiffer": {"kind": "bottleneck.v1", "preset": "pfeiffer"},
     "parallel": {"kind": "bottleneck.v1", "preset": "parallel"},
+    "prefix": {"kind": "prefix.v1", "length": 5},
 }
 KIND_NAMES = tuple(TABLES)
+WIDE: dict[str, dict[str, Any]] = {
+    name: {"reduction": 4} if table["kind"] == "bottleneck.v1" else {}
+    for name, table in TABLES.items()
+}
+"""Settings with which not every unit of a rectified bottleneck is silent on the tiny bases."""
+MARKS = ("lora_", "bottleneck_", "prefix_")
+"""What the parameters of these kinds have in their names."""
 
 FAMILY: dict[str, dict[str, Any]] = {
     **{name: TABLES[name] for name in ("houlsby", "pfeiffer", "parallel")},

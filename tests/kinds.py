@@ -12,6 +12,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "c3a.v1": {"block": 8},
     "fourierft.v1": {"frequencies": 50},
     "oft.v1": {"block": 8},
+    "prefix.v1": {"length": 5},
     "psoft.v1": {"rank": 8},
     "pvera.v1": {"rank": 8},
     "randlora.v1": {"rank": 4, "alpha": 80},

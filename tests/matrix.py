@@ -120,6 +120,13 @@ def _said(text: str) -> Callable[[Cell], str]:
 SHARING = Refusal("L9", lambda c: not c.kind.rowwise, _said("cannot be given to single rows"))
 BEHIND = ("pfeiffer", "adapterplus", "compacter++", "mad-x")
 QUERIES = {"attention.query", "attention.key"}
+NO_CORES = {
+    "deberta-v2": "DisentangledSelfAttention",
+    "mpnet": "MPNetSelfAttention",
+    "falcon": "FalconAttention",
+}
+"""Families that attend by themselves, with the class that does."""
+
 REFUSALS = (
     Refusal(
         "put on",
@@ -141,6 +148,11 @@ REFUSALS = (
         "put on",
         lambda c: c.family == "falcon" and c.kind.name == "glora.v1",
         _said("GLoRA does not support this layer type"),
+    ),
+    Refusal(
+        "put on",
+        lambda c: c.kind.name == "prefix.v1" and c.family in NO_CORES,
+        lambda c: re.escape(f"is a {NO_CORES[c.family]} ("),
     ),
     Refusal("L8", lambda c: not c.kind.mergeable, lambda c: re.escape(c.kind.mergeable_why)),
     SHARING,

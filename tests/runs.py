@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from attached import TABLES
+from attached import TABLES, WIDE
 from bases import VOCAB
 from tenon.adapters.kind import settle
 from tenon.model import trunk as trunks
@@ -45,9 +45,7 @@ def classifier(
     """Give a fresh classifier on the base in `folder`, its adapter with dropout unless told."""
     settings = ModelSettings(batches=batches, device="cpu", pooling=pooling)
     trunk = trunks.load(Base("tiny", folder), settings, pooler=pooling == "pooler")
-    # wide enough that not every unit of a rectified bottleneck is silent
-    wide = {} if which == "lora" else {"reduction": 4}
-    adapter = settle("mood", {**TABLES[which], "dropout": 0.1, **wide, **own})
+    adapter = settle("mood", {**TABLES[which], "dropout": 0.1, **WIDE[which], **own})
     attached = attach(trunk, adapter, seed=3)
     with torch.random.fork_rng():
         torch.manual_seed(5)

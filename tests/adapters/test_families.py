@@ -171,6 +171,33 @@ TWO = {
     "mt5": (MT5_ENCODER, MT5_DECODER),
     "bart": (BART_ENCODER, BART_DECODER),
 }
+CORES: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(
+        ("bert", "roberta", "xlm-roberta", "electra", "deberta-v2"),
+        ("encoder.layer.{}.attention.self",),
+    ),
+    **dict.fromkeys(
+        ("llama", "mistral", "qwen2", "qwen3", "qwen3_moe", "gemma3_text", "phi3"),
+        ("layers.{}.self_attn",),
+    ),
+    **dict.fromkeys(
+        ("t5", "mt5"),
+        ("encoder.block.{}.layer.0.SelfAttention", "decoder.block.{}.layer.0.SelfAttention"),
+    ),
+    "mpnet": ("encoder.layer.{}.attention.attn",),
+    "albert": ("encoder.albert_layer_groups.0.albert_layers.0.attention",),
+    "distilbert": ("transformer.layer.{}.attention",),
+    "modernbert": ("layers.{}.attn",),
+    "gpt2": ("h.{}.attn",),
+    "gpt_neox": ("layers.{}.attention",),
+    "falcon": ("h.{}.self_attention",),
+    "bart": ("encoder.layers.{}.self_attn", "decoder.layers.{}.self_attn"),
+}
+"""Attention modules; those of the decoder to the encoder's output are below."""
+CROSS_CORES = {
+    "bart": "decoder.layers.{}.encoder_attn",
+    **dict.fromkeys(("t5", "mt5"), "decoder.block.{}.layer.1.EncDecAttention"),
+}
 NORMS = {
     "bert": 5, "roberta": 5, "xlm-roberta": 5, "electra": 5, "deberta-v2": 6, "mpnet": 5,
     "albert": 3, "distilbert": 5, "modernbert": 5, "llama": 5, "mistral": 5, "qwen2": 5,
@@ -190,6 +217,17 @@ def by_hand(family: str) -> dict[str, tuple[str, ...]]:
     return found
 
 
+def cores(family: str) -> dict[str, tuple[str, ...]]:
+    """Give the attention modules, as they are written above."""
+    found = {"attention.core": CORES[family]}
+    if family in CROSS_CORES:
+        found["cross.core"] = (CROSS_CORES[family],)
+    return {
+        site: tuple(dict.fromkeys(n.format(layer) for n in names for layer in range(LAYERS)))
+        for site, names in found.items()
+    }
+
+
 def test_there_are_22_families_and_each_is_written_down():
     assert len(families.NAMES) == 22
     assert {*ONE, *TWO} == set(families.NAMES) == set(NORMS)
@@ -199,7 +237,7 @@ def test_there_are_22_families_and_each_is_written_down():
 def test_the_sites_are_those_that_are_written_down(family):
     here = sites.places(tiny(family))
     named = {site: names for site, names in here.modules.items() if site not in ("layer", "norms")}
-    assert named == by_hand(family)
+    assert named == {**by_hand(family), **cores(family)}
     assert here.source == "table"
     assert len(here.modules["norms"]) == NORMS[family]
     assert here.stacked == (family in STACKED)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from attached import FAMILY, TABLES, attach, attached, config_of, hidden, shake
+from attached import FAMILY, MARKS, TABLES, attach, attached, config_of, hidden, shake
 from bases import ARCHITECTURES, HIDDEN, input_ids, tiny
 from tenon.adapters import sites, weights
 from tenon.adapters.bottleneck import BottleneckConfig
@@ -22,7 +22,7 @@ every_arch = pytest.mark.parametrize("arch", ARCHITECTURES)
 
 
 def _adapter_parameters(model):
-    return [p for n, p in model.named_parameters() if ".lora_" in n or ".bottleneck_" in n]
+    return [p for n, p in model.named_parameters() if any(f".{mark}" in n for mark in MARKS)]
 
 
 @every_kind

@@ -176,6 +176,10 @@ def test_every_kind_is_a_part_or_is_refused_by_name(name, folder_of, tmp_path):
     rack = rack_of(folder_of("bert"), {"a": TABLES["lora"]})
     put(rack, "z", table, seed=2, size=0.05)
     named = folders(rack, {"a": TABLES["lora"], "z": table}, tmp_path)
+    if table["kind"] == "prefix.v1":
+        with pytest.raises(PlanError, match="acts inside of attention"):
+            fusion_of(named)
+        return
     if table["kind"] in SHARED:
         with pytest.raises(PlanError, match=r"parts.*z.*outside of its layers"):
             fusion_of(named)

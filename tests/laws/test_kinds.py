@@ -108,6 +108,7 @@ OTHERS: dict[str, object] = {
     "scale": 3.0,
     "size": 5,
     "sparsity": 0.5,
+    "start": "published",
     "strength": 3,
     "subspace_rank": 2,
     "subspaces": 3,

@@ -78,6 +78,8 @@ def unfit(settings: AdapterSettings) -> str:
         return f"is a {settings.kind} itself; name its parts"
     if not chosen.rowwise:
         return f"is of kind {settings.kind}, which cannot stand beside others"
+    if settings.kind == "prefix.v1":
+        return "is of kind prefix.v1, which acts inside of attention and gives no output to weigh"
     if settings.kind in SHARED:
         return f"is of kind {settings.kind}, of which PEFT keeps a part outside of its layers"
     return ""

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError
 
-from tenon.adapters.names import LINEAR, WRAPPED, Sort, is_name, members, split
+from tenon.adapters.names import CORE, LINEAR, WRAPPED, Sort, is_name, members, split
 from tenon.adapters.refused import REFUSED, SETTINGS
 from tenon.adapters.settings import AdapterSettings
 from tenon.core.errors import PlanError, did_you_mean
@@ -131,7 +131,8 @@ class Kind:
         sorts = set(self.sorts(settings))
         linear = LINEAR if {"linear", "transposed"} & sorts else ()
         tables = ("embeddings",) if "embedding" in sorts else ()
-        return (*linear, *tables, *(("norms",) if "norm" in sorts else ()))
+        norms = ("norms",) if "norm" in sorts else ()
+        return (*linear, *tables, *norms, *(CORE if "attention" in sorts else ()))
 
     def begins_from(self, own: Mapping[str, Any]) -> str:
         """Give the name of the start that its first weights are computed by; empty where drawn.
@@ -194,6 +195,7 @@ KINDS: Registry[Kind] = Registry(
         "tenon.adapters.sparse_kinds",
         "tenon.adapters.bottleneck_kind",
         "tenon.adapters.fusion_kind",
+        "tenon.adapters.prefix_kind",
     ),
 )
 

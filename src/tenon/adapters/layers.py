@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import cast
+import inspect
+from typing import Any, cast
 
 from torch import nn
 from transformers.pytorch_utils import Conv1D
@@ -14,6 +15,7 @@ SAID: dict[Sort, str] = {
     "transposed": "a transposed linear layer (Conv1D)",
     "embedding": "an embedding",
     "norm": "a norm",
+    "attention": "an attention module that calls transformers' attention function",
 }
 
 
@@ -25,7 +27,19 @@ def sort_of(module: nn.Module) -> Sort | None:
         return "transposed"
     if isinstance(module, nn.Embedding):
         return "embedding"
-    return "norm" if is_norm(module) else None
+    if is_norm(module):
+        return "norm"
+    return "attention" if calls_attention(module) else None
+
+
+def calls_attention(module: nn.Module) -> bool:
+    """Whether `module` attends by the function that its config names, as transformers has it.
+
+    Some bases compute scores of another form by themselves, and pass over what is registered.
+    """
+    forward: Any = inspect.unwrap(type(module).forward)
+    names = getattr(getattr(forward, "__code__", None), "co_names", ())
+    return "ALL_ATTENTION_FUNCTIONS" in names and hasattr(module, "config")
 
 
 def is_linear(module: nn.Module) -> bool:

@@ -104,7 +104,7 @@ _METHODS = (
         "P-tuning",
         "it puts trained tokens before each row inside PEFT's own forward pass, which packed rows "
         "and cached writing do not go through",
-        "lora.v1",
+        "prefix.v1",
         "P_TUNING",
     ),
     Refused(
@@ -116,11 +116,12 @@ _METHODS = (
     ),
     Refused(
         "prefix_tuning",
-        "Prefix tuning (P-tuning v2)",
+        "Prefix tuning (P-tuning v2) of PEFT",
         "it hands trained keys and values to the base as a cache, inside PEFT's own forward pass; "
         "packed rows and cached writing do not go through that, T5's encoder ignores it, and "
-        "encoders count positions from behind it, so that a fresh one is not the base",
-        "lora.v1",
+        "encoders count positions from behind it, so that a fresh one is not the base; "
+        "prefix.v1 is the method itself, computed where attention is",
+        "prefix.v1",
         "PREFIX_TUNING",
     ),
     Refused(
@@ -128,7 +129,7 @@ _METHODS = (
         "Prompt tuning",
         "it puts trained tokens before each row inside PEFT's own forward pass, which packed rows "
         "and cached writing do not go through",
-        "lora.v1",
+        "prefix.v1",
         "PROMPT_TUNING",
     ),
     Refused(

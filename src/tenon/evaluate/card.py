@@ -19,6 +19,8 @@ POOLED = {
     "last": "hidden_TD[-1]",
     "pooler": "model.base_model.model.pooler(hidden_TD[None])[0]",
 }
+OURS = ("bottleneck", "prefix")
+"""Kinds that PEFT does not have, by the modules that enter them."""
 HUB_NAMES = {
     "multi-label-classification": "text-classification",
     "text-regression": "text-classification",
@@ -158,8 +160,8 @@ def _with_tenon(manifest: Manifest) -> list[str]:
 
 def _without_tenon(manifest: Manifest) -> list[str]:
     base = json.dumps(manifest.base.name)
-    needs_us = manifest.kind.startswith("bottleneck")
-    first = ["import tenon.adapters.bottleneck  # registers the kind with PEFT"] if needs_us else []
+    ours = next((name for name in OURS if manifest.kind.startswith(f"{name}.")), "")
+    first = [f"import tenon.adapters.{ours}  # registers the kind with PEFT"] if ours else []
     if manifest.writes:
         return _writing_without_tenon(manifest, base, first)
     if manifest.layout == "transformers":

@@ -16,8 +16,11 @@ from typing import Any, Protocol, cast
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
-from tenon.adapters.composition import Average, Composition, Stack, form_of, text
+from tenon.adapters.alike import coefficients
+from tenon.adapters.composition import Average, Composition, Stack, form_of, names, text
 from tenon.adapters.once import Once
+from tenon.adapters.prefix_attention import Prefix, Run, beside
+from tenon.adapters.prefix_layer import PrefixLayer
 from tenon.adapters.transparent import Transparent, uncompiled
 from tenon.core.errors import PlanError
 
@@ -111,6 +114,35 @@ class Averaged:
         return _mixed(output, [(changed(part, output), weight) for part, weight in self.parts])
 
 
+class Prefixed(Transparent):
+    """An attention module that sees the prefixes of several adapters.
+
+    Each changes what attention gives without it, and the changes are weighted and added; what comes
+    behind, in the module, is computed from the sum.
+
+    Args:
+        base_layer: the module.
+        weighted: layers of the adapters, with their weights.
+    """
+
+    def __init__(
+        self, base_layer: nn.Module, weighted: Sequence[tuple[PrefixLayer, float]]
+    ) -> None:
+        super().__init__(base_layer)
+        self.layers = nn.ModuleList([layer for layer, _ in weighted])
+        self.weighted = weighted
+
+    def prefixes(self) -> tuple[Prefix, ...]:
+        """Give the prefixes, each with its weight."""
+        return tuple(
+            prefix.scaled(weight) for layer, weight in self.weighted for prefix in layer.prefixes()
+        )
+
+    def forward(self, *given: Any, **named: Any) -> Any:
+        """Run the module with the prefixes beside its rows."""
+        return beside(self.base_layer, [Run(None, self.prefixes())], given, named)
+
+
 def composed(
     composition: Composition, path: str, base: nn.Module, layers: Layers
 ) -> nn.Module | None:
@@ -128,6 +160,8 @@ def composed(
     match composition:
         case str():
             return _layer(composition, path, base, layers)
+        case Stack() | Average() if _prefixes(composition, path, layers):
+            return _prefixed(composition, path, base, layers)
         case Stack(parts=parts):
             inner = base
             for part in parts:
@@ -150,6 +184,24 @@ def changed(module: nn.Module, output: Any) -> Any:
     """
     held = isinstance(module, Composed | BaseTunerLayer)
     return cast(Any, module).changed(output) if held else output
+
+
+def _prefixes(composition: Composition, path: str, layers: Layers) -> dict[str, PrefixLayer]:
+    """Give the prefixes on a module, by the adapters of a composition that have one there."""
+    found = {name: layers[name].get(path) for name in names(composition)}
+    return {name: layer for name, layer in found.items() if isinstance(layer, PrefixLayer)}
+
+
+def _prefixed(composition: Composition, path: str, base: nn.Module, layers: Layers) -> Prefixed:
+    held = _prefixes(composition, path, layers)
+    others = [name for name in names(composition) if path in layers[name] and name not in held]
+    if others:
+        raise PlanError(
+            f"{text(composition)}: {others[0]} wraps {path} as well, on which {next(iter(held))} "
+            "has a prefix; run its parts"
+        )
+    weights = coefficients(composition)
+    return Prefixed(base, [(layer, weights[name]) for name, layer in held.items()])
 
 
 def _follows(module: nn.Module) -> bool:
