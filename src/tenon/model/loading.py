@@ -28,28 +28,43 @@ from transformers.utils import logging as transformers_logging
 
 from tenon.core.errors import FileError, PlanError
 from tenon.model.base import Base, refuse_damaged
+from tenon.model.quantization import NONE, way
 
+CPU = torch.device("cpu")
 ENCODERS: dict[str, Any] = {"t5": T5EncoderModel, "mt5": MT5EncoderModel}
 """Encoder-decoders whose encoder reads texts by itself."""
 POOLERS = {"bert", "roberta", "xlm-roberta", "camembert", "mpnet"}
 
 
-def read(base: Base, dtype: torch.dtype, *, pooler: bool, writes: bool) -> PreTrainedModel:
-    """Give the model of a base, on the CPU.
+def read(
+    base: Base,
+    dtype: torch.dtype,
+    *,
+    pooler: bool,
+    writes: bool,
+    quantize: str = NONE,
+    device: torch.device = CPU,
+) -> PreTrainedModel:
+    """Give the model of a base, on the CPU; one that bitsandbytes holds may be on its device.
 
     Args:
         pooler: with its trained pooler.
         writes: with its language-model head.
+        quantize: how its linear layers are held, a name of `SCHEMES`; a base that is stored
+            quantised is held as it is stored.
+        device: where it will compute.
 
     Raises:
         FileError: the folder is not a model that transformers can load whole.
-        PlanError: it has no such pooler or head.
+        PlanError: it has no such pooler or head, or cannot be quantised so.
+        MissingExtra: a package that quantises is not installed.
     """
     transformers_logging.disable_progress_bar()
     config = _config(base)
     options: dict[str, Any] = {} if pooler or writes else _without_pooler(config.model_type)
     factory = _writing_factory(base, config) if writes else _reading_factory(base, config)
     refuse_damaged(base.folder)
+    asked = way(base.name, config, quantize, device, lambda: _empty(factory, config, options))
     with _loading(base), quiet():
         model, report = factory.from_pretrained(
             base.folder,
@@ -59,7 +74,10 @@ def read(base: Base, dtype: torch.dtype, *, pooler: bool, writes: bool) -> PreTr
             use_safetensors=True,
             output_loading_info=True,
             **options,
+            **(asked.options if asked else {}),
         )
+    if asked:
+        asked.hold(model, dtype)
     _refuse_missing(base, report, pooler=pooler)
     if writes:
         # The base's own settings may ask for sampling; what is written here is decided here.
@@ -70,6 +88,14 @@ def read(base: Base, dtype: torch.dtype, *, pooler: bool, writes: bool) -> PreTr
             'use "mean", "cls" or "last"'
         )
     return model
+
+
+def _empty(factory: Any, config: Any, options: dict[str, Any]) -> nn.Module:
+    """Give a base without numbers: every tensor has a shape and no data."""
+    with torch.device("meta"), torch.random.fork_rng(devices=[]), quiet():
+        if hasattr(factory, "from_config"):
+            return factory.from_config(config, **options)
+        return factory(config)
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ Legend: B rows, T real tokens, P tokens of the longest row, D hidden.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -18,7 +19,8 @@ from tenon.core.errors import PlanError, RunError
 from tenon.model.base import Base
 from tenon.model.loading import quiet, read
 from tenon.model.packing import ATTENTION, Borders
-from tenon.model.settings import ModelSettings
+from tenon.model.quantized import quantized
+from tenon.model.settings import ModelSettings, Quantize
 from tenon.text.batch import Batch, of_ids
 
 LOGITS: dict[str, Callable[[Tensor, float], Tensor]] = {
@@ -66,6 +68,7 @@ class Trunk:
         start: of an encoder-decoder, the ids with which its decoder begins every answer; empty
             for others.
         scale: what the decoder's output is multiplied by before the language-model head.
+        quantize: how its linear layers were quantised when it was loaded.
     """
 
     model: PreTrainedModel
@@ -78,6 +81,7 @@ class Trunk:
     whole: PreTrainedModel | None = None
     start: tuple[int, ...] = ()
     scale: float = 1.0
+    quantize: Quantize = "none"
 
     @property
     def seq2seq(self) -> bool:
@@ -235,7 +239,14 @@ def load(
         PlanError: a setting that this base or machine cannot follow.
     """
     device = pick_device(settings.device)
-    loaded = read(base, _dtype(settings, device), pooler=pooler, writes=writes)
+    loaded = read(
+        base,
+        _dtype(settings, device),
+        pooler=pooler,
+        writes=writes,
+        quantize=settings.quantize,
+        device=device,
+    )
     loaded.requires_grad_(requires_grad=False)
     loaded = cast(Any, loaded).to(device).eval()
     model = cast(PreTrainedModel, loaded.base_model) if writes else loaded
@@ -243,8 +254,16 @@ def load(
     stated = model.config.pad_token_id
     pad = stated if isinstance(stated, int) and stated >= 0 else 0
     offset = pad + 1 if model.config.model_type in OFFSET_POSITIONS else 0
-    count = sum(parameter.numel() for parameter in loaded.parameters())
-    trunk = Trunk(model, decoder, packed=False, why="", offset=offset, pad=pad, parameters=count)
+    trunk = Trunk(
+        model,
+        decoder,
+        packed=False,
+        why="",
+        offset=offset,
+        pad=pad,
+        parameters=count_parameters(loaded),
+        quantize=settings.quantize,
+    )
     if writes and model.config.is_encoder_decoder:
         return _seq2seq(base, replace(trunk, whole=loaded, decoder=True), lead, settings.batches)
     if writes:
@@ -256,6 +275,12 @@ def load(
         if not _same_logits(trunk, asked, hidden_TD):
             raise _other_logits(base, trunk)
     return _with_batches(trunk, settings.batches)
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Count a base's parameters; of a weight in few bits, the numbers that it stands for."""
+    held = sum(math.prod(layer.pieces.shape) for layer in quantized(model).values())
+    return held + sum(parameter.numel() for parameter in model.parameters())
 
 
 def pick_device(name: str) -> torch.device:
