@@ -13,32 +13,24 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from tenon.adapters.blocks import block_of
 from tenon.adapters.layers import features
 from tenon.adapters.structure import is_router
 from tenon.core.errors import MissingExtra, PlanError
-from tenon.model.quantized import (
-    HALF_BYTE,
-    Layer,
-    Pieces,
-    QuantizedConv1D,
-    QuantizedLinear,
-    quantized,
-)
+from tenon.model.quantized import quantized
+from tenon.model.repacking import by_package, forget, repacked, transposed
 
-NONE, STORED = "none", "stored"
+NONE = "none"
 GROUP, BLOCK = 32, 64
 """Numbers that share a scale: of int4, as torchao makes it here; of nf4, as bitsandbytes does."""
 SCALE_BYTES = 4
-PER_BYTE_OF_SCB = 1 / 127
-"""bitsandbytes keeps a row's largest value; the number that stands for it is 127."""
+CODE_BYTES = 16 * 4
+"""The 16 values of a 4-bit format."""
 READ_METHODS = ("bitsandbytes", "torchao")
 CPU_AND_CUDA = ("cpu", "cuda")
-ZERO_SHIFT = 8
-"""torchao's 4-bit numbers begin at -8, ours at 0."""
 
 
 @dataclass(frozen=True)
@@ -86,9 +78,6 @@ class Scheme:
             return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=kept)
         return TorchAoConfig(_torchao(self.name), modules_to_not_convert=kept)
 
-
-CODE_BYTES = 16 * 4
-"""The 16 values of a 4-bit format."""
 
 SCHEMES: Mapping[str, Scheme] = {
     scheme.name: scheme
@@ -138,7 +127,7 @@ def choose(model: nn.Module, scheme: Scheme) -> Chosen:
     """Part the linear layers of a model; only names and shapes are looked at."""
     taken: dict[str, tuple[int, int]] = {}
     kept: dict[str, str] = {}
-    floats = set(getattr(model, "_keep_in_fp32_modules", None) or ())
+    floats = {str(part) for part in getattr(model, "_keep_in_fp32_modules", None) or ()}
     for name, module in model.named_modules():
         if type(module) not in (nn.Linear, Conv1D):
             continue
@@ -220,10 +209,11 @@ class Way:
         """
         for name, module in list(model.named_modules()):
             if self.scheme and type(module) is Conv1D and name in self.chosen.taken:
-                model.set_submodule(name, _layer(name, _transposed(module, self.scheme), dtype))
-            elif _by_package(module):
-                model.set_submodule(name, _layer(name, module, dtype))
-        _forget(model)
+                module = transposed(module, _torchao(self.scheme.name))
+                model.set_submodule(name, repacked(name, module, dtype))
+            elif by_package(module):
+                model.set_submodule(name, repacked(name, module, dtype))
+        forget(model)
         unlike = quantized(model).keys() ^ self.chosen.taken.keys()
         if self.scheme and unlike:
             raise PlanError(
@@ -290,90 +280,3 @@ def _refuse_stored(base: str, stored: str, quantize: str) -> None:
 def _placed(package: str, device: torch.device) -> dict[str, Any]:
     """Give where weights are put as they are read; bitsandbytes quantises on the device itself."""
     return {"device_map": {"": str(device) if package == "bitsandbytes" else "cpu"}}
-
-
-def _by_package(module: nn.Module) -> bool:
-    """Whether a package has put its own weight into a linear layer."""
-    weight = getattr(module, "weight", None)
-    owner = type(weight.data).__module__ if isinstance(weight, nn.Parameter) else ""
-    return type(module).__module__.startswith("bitsandbytes.") or owner.startswith("torchao.")
-
-
-def _transposed(module: Conv1D, scheme: Scheme) -> nn.Module:
-    """Let torchao quantise a transposed layer, as the linear layer that it is."""
-    from torchao.quantization import quantize_
-
-    linear = nn.Linear(module.nx, module.nf, bias=False, device="meta")
-    linear.weight = nn.Parameter(module.weight.detach().t().contiguous(), requires_grad=False)
-    linear.bias = module.bias
-    quantize_(linear, _torchao(scheme.name))
-    cast(Any, linear).source_cls = Conv1D
-    return linear
-
-
-def _layer(name: str, module: Any, dtype: torch.dtype) -> Layer:
-    weight: Any = module.weight.data if type(module) is nn.Linear else module.weight
-    pieces = _pieces(name, weight, module, dtype)
-    turned = issubclass(getattr(module, "source_cls", nn.Linear), Conv1D)
-    return (QuantizedConv1D if turned else QuantizedLinear)(pieces, module.bias)
-
-
-def _pieces(name: str, weight: Any, module: Any, dtype: torch.dtype) -> Pieces:
-    """Take a package's weight apart."""
-    sort = type(weight).__name__
-    if sort == "Params4bit":
-        return _of_blocks(weight, dtype)
-    shape = (int(weight.shape[0]), int(weight.shape[1]))
-    if sort == "Int8Params":
-        scale = weight.SCB if weight.SCB is not None else module.state.SCB
-        tensors = {"numbers_OI": weight.data, "scale_O1": scale.float()[:, None] * PER_BYTE_OF_SCB}
-        return Pieces("rows", tensors, shape, dtype)
-    if sort == "Int8Tensor" and weight.act_quant_kwargs is None and _one_a_row(weight):
-        tensors = {"numbers_OI": weight.qdata, "scale_O1": weight.scale.float()}
-        return Pieces("rows", tensors, shape, dtype)
-    four_bits = getattr(weight, "target_dtype", None) == cast(Any, torch).int4
-    if sort == "IntxUnpackedToInt8Tensor" and four_bits and weight.activation_quantization is None:
-        return Pieces("groups", _packed(weight), shape, dtype)
-    raise PlanError(
-        f"base: {name} is stored as {sort} of {type(weight).__module__.split('.')[0]}, which is not "
-        "read here; take a base in float32, bfloat16 or float16 and set model.quantize"
-    )
-
-
-def _one_a_row(weight: Any) -> bool:
-    centred = weight.zero_point is None or not bool(weight.zero_point.any())
-    return centred and tuple(weight.scale.shape) == (weight.shape[0], 1)
-
-
-def _packed(weight: Any) -> dict[str, Tensor]:
-    """Put two 4-bit numbers into each byte, the first into its low half."""
-    numbers_OI = (weight.qdata + ZERO_SHIFT).to(torch.uint8)
-    return {
-        "packed_OJ": numbers_OI[:, ::2] | (numbers_OI[:, 1::2] << HALF_BYTE),
-        "scale_OG": weight.scale,
-        "zero_OG": (weight.zero_point + ZERO_SHIFT).to(torch.uint8),
-    }
-
-
-def _of_blocks(weight: Any, dtype: torch.dtype) -> Pieces:
-    from bitsandbytes.functional import dequantize_blockwise
-
-    state = weight.quant_state
-    scale_B = state.absmax
-    if state.nested:
-        scale_B = dequantize_blockwise(state.absmax, state.state2) + state.offset
-    tensors = {
-        "packed_X1": weight.data.view(torch.uint8),
-        "scale_B": scale_B.float(),
-        "code_V": state.code,
-    }
-    shape = (int(state.shape[0]), int(state.shape[1]))
-    return Pieces(str(state.quant_type), tensors, shape, dtype, int(state.blocksize))
-
-
-def _forget(model: Any) -> None:
-    """Take off what tells libraries that a package's own layers are inside."""
-    for name in ("hf_quantizer", "quantization_method", "is_loaded_in_4bit", "is_loaded_in_8bit"):
-        vars(model).pop(name, None)
-    if hasattr(model.config, "quantization_config"):
-        del model.config.quantization_config

@@ -6,11 +6,13 @@ with that weight. The product is taken with the float weight in both directions,
 is kept between the passes: a row's result does not depend on the other rows of its batch, and
 training needs no second copy of the base.
 
-Legend: O outputs, I inputs, J pairs of inputs, G groups of N inputs, B blocks, X bytes, V values.
+Legend: T tokens, O outputs, I inputs, J pairs of inputs, G groups of N inputs, B blocks, X bytes,
+V values.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -69,7 +71,7 @@ class QuantizedLinear(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - as nn.Linear calls it
         """Give `input` W' + b."""
-        return cast(Tensor, _Product.apply(input, self.bias, self))
+        return _product(input, self)
 
 
 class QuantizedConv1D(Conv1D):
@@ -89,26 +91,36 @@ class QuantizedConv1D(Conv1D):
 
     def forward(self, x: Tensor) -> Tensor:
         """Give `x` W + b."""
-        return cast(Tensor, _Product.apply(x, self.bias, self))
+        return _product(x, self)
 
 
 Layer = QuantizedLinear | QuantizedConv1D
+
+
+def _product(hidden: Tensor, layer: Layer) -> Tensor:
+    """Give what a layer makes of hidden states [..., I]; [..., O].
+
+    The shape is given back outside of the product: some kinds add to what a layer gives in place,
+    which autograd takes of no view that was made within.
+    """
+    outputs, inputs = layer.pieces.shape
+    made = cast(Tensor, _Product.apply(hidden.reshape(-1, inputs), layer.bias, layer))
+    return made.view(*hidden.shape[:-1], outputs)
 
 
 class _Product(torch.autograd.Function):
     """A product with a weight that is put together in each direction and not kept in between."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, bias: Tensor | None, layer: Layer) -> Tensor:
+    def forward(ctx: Any, hidden_TI: Tensor, bias_O: Tensor | None, layer: Layer) -> Tensor:
         ctx.layer = layer
-        return F.linear(hidden, weight_OI(layer), bias)
+        return F.linear(hidden_TI, weight_OI(layer), bias_O)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, Tensor | None, None]:
-        gradient, (wants_hidden, wants_bias, _) = gradients[0], ctx.needs_input_grad
-        hidden = gradient @ weight_OI(ctx.layer) if wants_hidden else None
-        bias = gradient.flatten(0, -2).sum(0) if wants_bias else None
-        return hidden, bias, None
+        gradient_TO, (wants_hidden, wants_bias, _) = gradients[0], ctx.needs_input_grad
+        hidden_TI = gradient_TO @ weight_OI(ctx.layer) if wants_hidden else None
+        return hidden_TI, gradient_TO.sum(0) if wants_bias else None, None
 
 
 def weight_OI(layer: Layer) -> Tensor:
@@ -167,6 +179,12 @@ def quantized(model: nn.Module) -> dict[str, Layer]:
         for name, module in model.named_modules()
         if isinstance(module, QuantizedLinear | QuantizedConv1D)
     }
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Count a base's parameters; of a weight in few bits, the numbers that it stands for."""
+    held = sum(math.prod(layer.pieces.shape) for layer in quantized(model).values())
+    return held + sum(parameter.numel() for parameter in model.parameters())
 
 
 def held_bytes(layer: Layer) -> int:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
+from tenon.adapters.fingerprint import Quantize
 from tenon.core.settings import Settings
 
-Quantize = Literal["none", "int8", "int4", "bnb-int8", "bnb-nf4"]
 Pooling = Literal["mean", "cls", "pooler", "last"]
 
 

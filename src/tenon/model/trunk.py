@@ -6,7 +6,6 @@ Legend: B rows, T real tokens, P tokens of the longest row, D hidden.
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -17,9 +16,10 @@ from transformers import PreTrainedModel
 
 from tenon.core.errors import PlanError, RunError
 from tenon.model.base import Base
-from tenon.model.loading import quiet, read
+from tenon.model.holding import Holding, holding
+from tenon.model.loading import Numbers, quiet, read
 from tenon.model.packing import ATTENTION, Borders
-from tenon.model.quantized import quantized
+from tenon.model.quantized import count_parameters
 from tenon.model.settings import ModelSettings, Quantize
 from tenon.text.batch import Batch, of_ids
 
@@ -69,6 +69,7 @@ class Trunk:
             for others.
         scale: what the decoder's output is multiplied by before the language-model head.
         quantize: how its linear layers were quantised when it was loaded.
+        holding: what layers in few bits take; None where it has none.
     """
 
     model: PreTrainedModel
@@ -82,6 +83,7 @@ class Trunk:
     start: tuple[int, ...] = ()
     scale: float = 1.0
     quantize: Quantize = "none"
+    holding: Holding | None = None
 
     @property
     def seq2seq(self) -> bool:
@@ -239,14 +241,8 @@ def load(
         PlanError: a setting that this base or machine cannot follow.
     """
     device = pick_device(settings.device)
-    loaded = read(
-        base,
-        _dtype(settings, device),
-        pooler=pooler,
-        writes=writes,
-        quantize=settings.quantize,
-        device=device,
-    )
+    held = Numbers(_dtype(settings, device), settings.quantize, device)
+    loaded = read(base, held, pooler=pooler, writes=writes)
     loaded.requires_grad_(requires_grad=False)
     loaded = cast(Any, loaded).to(device).eval()
     model = cast(PreTrainedModel, loaded.base_model) if writes else loaded
@@ -254,16 +250,10 @@ def load(
     stated = model.config.pad_token_id
     pad = stated if isinstance(stated, int) and stated >= 0 else 0
     offset = pad + 1 if model.config.model_type in OFFSET_POSITIONS else 0
-    trunk = Trunk(
-        model,
-        decoder,
-        packed=False,
-        why="",
-        offset=offset,
-        pad=pad,
-        parameters=count_parameters(loaded),
-        quantize=settings.quantize,
-    )
+    count = count_parameters(loaded)
+    trunk = Trunk(model, decoder, packed=False, why="", offset=offset, pad=pad, parameters=count)
+    held = holding(loaded, settings.quantize, model.dtype)
+    trunk = replace(trunk, quantize=settings.quantize, holding=held)
     if writes and model.config.is_encoder_decoder:
         return _seq2seq(base, replace(trunk, whole=loaded, decoder=True), lead, settings.batches)
     if writes:
@@ -275,12 +265,6 @@ def load(
         if not _same_logits(trunk, asked, hidden_TD):
             raise _other_logits(base, trunk)
     return _with_batches(trunk, settings.batches)
-
-
-def count_parameters(model: nn.Module) -> int:
-    """Count a base's parameters; of a weight in few bits, the numbers that it stands for."""
-    held = sum(math.prod(layer.pieces.shape) for layer in quantized(model).values())
-    return held + sum(parameter.numel() for parameter in model.parameters())
 
 
 def pick_device(name: str) -> torch.device:
