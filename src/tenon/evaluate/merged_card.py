@@ -43,9 +43,9 @@ def _dequantized(proof: Proof) -> list[str]:
     if not proof.dequantized:
         return []
     return [
-        f"The adapter was trained on the base quantised ({proof.dequantized}). The weights here are "
-        f"those of the quantised base in {proof.dtype} plus what the adapter adds; they are not "
-        "quantised, and not those that the base was published with.",
+        f"The adapter was trained on the base quantised ({proof.dequantized}). The weights here "
+        f"are those of the quantised base in {proof.dtype} plus what the adapter adds; they are "
+        "not quantised, and not those that the base was published with.",
         "",
     ]
 

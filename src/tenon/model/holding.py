@@ -42,7 +42,7 @@ class Holding:
         why = f" ({self.kept_why})" if self.kept_why else ""
         return (
             f"the base {how}: the weights of {self.layers} linear layers take "
-            f"{self.after_bytes / 1e6:,.1f} MB instead of {self.before_bytes / 1e6:,.1f} MB; "
+            f"{self.after_bytes / 1e6:,.2f} MB instead of {self.before_bytes / 1e6:,.2f} MB; "
             f"embeddings, norms, heads and {self.kept} other linear layers{why} stay in "
             f"{self.dtype}"
         )
