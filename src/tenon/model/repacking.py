@@ -13,6 +13,7 @@ from tenon.model.quantized import HALF_BYTE, Layer, Pieces, QuantizedConv1D, Qua
 
 PER_BYTE_OF_SCB = 1 / 127
 """bitsandbytes keeps a row's largest value; the number that stands for it is 127."""
+INTEGRATIONS = "transformers.integrations."
 ZERO_SHIFT = 8
 """torchao's 4-bit numbers begin at -8, ours at 0."""
 
@@ -110,9 +111,17 @@ def _of_blocks(weight: Any, dtype: torch.dtype) -> Pieces:
     return Pieces(str(state.quant_type), tensors, shape, dtype, int(state.blocksize))
 
 
+def _of_package(conversion: Any) -> bool:
+    operations = getattr(conversion, "operations", ())
+    return any(type(each).__module__.startswith(INTEGRATIONS) for each in operations)
+
+
 def forget(model: Any) -> None:
     """Take off what tells libraries that a package's own layers are inside."""
     for name in ("hf_quantizer", "quantization_method", "is_loaded_in_4bit", "is_loaded_in_8bit"):
         vars(model).pop(name, None)
+    known = vars(model).get("_weight_conversions")
+    if known:  # what would undo them as the model is written; those of packages cannot be undone
+        model._weight_conversions = [each for each in known if not _of_package(each)]  # noqa: SLF001
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
