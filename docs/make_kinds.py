@@ -38,6 +38,9 @@ RATES = """## Learning rates
 The learning rate that a kind takes where none is given, and where that is from. The numbers of
 PEFT's method comparison are for a decoder of 3 billion parameters; a small encoder takes more."""
 START = """## Kinds whose start is not the base bit for bit"""
+QUANTIZED = """## Kinds that cannot sit on a quantised base
+
+Every other kind sits on a base with `model.quantize` as on one in floats."""
 REFUSED = """## Refused
 
 Methods of PEFT, and variants of LoRA, that are no kind. `kind = "adalora.v1"` in a plan gives the
@@ -51,6 +54,7 @@ def page() -> str:
     each = [(f"`{k.name}`", f"{k.summary} {_merge(k)} Source: {k.paper}.") for k in kinds]
     rates = [(f"`{k.name}`", f"{k.learning_rate:g}", k.rate_source) for k in kinds]
     starts = [(f"`{k.name}`", k.start) for k in kinds if k.start]
+    quantized = [(f"`{k.name}`", k.quantized_why) for k in kinds if k.quantized_why]
     refused = [
         (each.title, each.why, f"`{each.instead}`" if each.instead else "")
         for each in tenon.show("refused")
@@ -64,6 +68,8 @@ def page() -> str:
         _table(("kind", "rate", "source"), rates),
         START,
         _table(("kind", "what differs"), starts),
+        QUANTIZED,
+        _table(("kind", "why"), quantized),
         REFUSED,
         _table(("method", "why", "take"), refused),
     ]

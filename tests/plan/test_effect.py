@@ -69,6 +69,10 @@ IDLE = {
         {"data.train": "hub:a/b#train", "data.quoting": "none"},
         "data.quoting has no effect",
     ),
+    "few bits under a kind that needs torch's own layers": (
+        {"model.quantize": "int8", "adapters.mood.kind": "glora.v1"},
+        "model.quantize = int8: glora.v1 cannot sit on a quantised base: PEFT puts it on torch's",
+    ),
     "a micro-batch above the step": (
         {"train.tokens_per_step": 100, "train.micro_batch_tokens": 200},
         "train.micro_batch_tokens = 200 has no effect",

@@ -70,6 +70,8 @@ class Kind:
             sites alone.
         start: what a fresh adapter changes, one clause; empty where it changes no bit.
         rate_source: where `learning_rate` is from.
+        quantized_why: why it cannot sit on layers whose weight is held in few bits, one clause;
+            empty where it can.
         reads_weights: whether its size follows from the base's weights, not from its shapes alone.
         choose_sites: default sites where they depend on the settings.
         choose_factors: gives, from the settings, part of a parameter's name to the factor on the
@@ -103,6 +105,7 @@ class Kind:
     names_modules: tuple[str, ...] = ("target_modules",)
     start: str = ""
     rate_source: str = MEASURED
+    quantized_why: str = ""
     reads_weights: bool = False
     choose_sites: Callable[[Any], tuple[str, ...]] | None = None
     choose_places: Callable[[Any], tuple[str, ...]] | None = None
@@ -168,8 +171,9 @@ class Kind:
     def to_json(self) -> dict[str, Any]:
         """Give the kind as JSON-able values, its settings and presets included."""
         told = ("name", "title", "summary", "paper", "learning_rate", "rate_source", "mergeable")
+        more = ("mergeable_why", "rowwise", "start", "quantized_why")
         return {
-            **{name: getattr(self, name) for name in (*told, "mergeable_why", "rowwise", "start")},
+            **{name: getattr(self, name) for name in (*told, *more)},
             "default_sites": list(self.default_sites),
             "settings": [
                 {**asdict(setting), "choices": list(setting.choices)} for setting in self.manual()
@@ -217,6 +221,7 @@ def kind(
     names_modules: tuple[str, ...] = ("target_modules",),
     start: str = "",
     rate_source: str = MEASURED,
+    quantized_why: str = "",
     reads_weights: bool = False,
     choose_sites: Callable[[Any], tuple[str, ...]] | None = None,
     choose_places: Callable[[Any], tuple[str, ...]] | None = None,
@@ -248,6 +253,7 @@ def kind(
             names_modules=names_modules,
             start=start,
             rate_source=rate_source,
+            quantized_why=quantized_why,
             reads_weights=reads_weights,
             choose_sites=choose_sites,
             choose_places=choose_places,

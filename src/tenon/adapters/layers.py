@@ -58,8 +58,8 @@ def is_norm(module: nn.Module) -> bool:
 
 
 def features(linear: nn.Module) -> tuple[int, int]:
-    """Give the sizes of a linear layer's input and output."""
+    """Give the sizes of a linear layer's input and output; its weight is not read."""
     if isinstance(linear, Conv1D):
-        return int(linear.weight.shape[0]), int(linear.weight.shape[1])
-    weight = cast(nn.Linear, linear).weight
-    return int(weight.shape[1]), int(weight.shape[0])
+        return int(linear.nx), int(linear.nf)
+    sized = cast(nn.Linear, linear)
+    return int(sized.in_features), int(sized.out_features)

@@ -160,10 +160,13 @@ def open_ensemble(
     lead = answering(composition)[0]
     known = held[lead].manifest
     located = locate(base or known.base.name, known.base.revision)
-    refuse_other(held[lead].name, known.base, fingerprint(located.folder, located.name))
+    quantize = known.base.quantize
+    print_of_base = fingerprint(located.folder, located.name, quantize=quantize)
+    refuse_other(held[lead].name, known.base, print_of_base)
     answerers = [held[name].manifest for name in answering(composition)]
     tokenizer = tokenizer_for(answerers[0], located)
-    trunk = trunk_for(answerers, located, ModelSettings(device=device), tokenizer)
+    settings = ModelSettings(device=device, quantize=quantize)
+    trunk = trunk_for(answerers, located, settings, tokenizer)
     ensemble = Ensemble(composition, parents, Rack(trunk), tokenizer, head)
     for name, folder in folders.items():
         _put_in(ensemble, name, folder, proved=held[name].manifest.task == known.task)

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Set
 from pathlib import Path, PurePath
 
+from tenon.adapters.kind import KINDS
 from tenon.core.errors import PlanError, did_you_mean
 from tenon.data.parallel import split_pair
 from tenon.data.settings import Columns
@@ -92,6 +93,17 @@ def _revision(plan: Plan, given: Set[str]) -> Iterator[Finding]:
             "model.revision",
             f"has no effect: {plan.base} is a folder or a package, only hub bases have revisions",
             "remove it",
+        )
+
+
+def _quantized(plan: Plan, given: Set[str]) -> Iterator[Finding]:
+    kind = KINDS.get(plan.adapter.kind)
+    if "model.quantize" in given and plan.model.quantize != "none" and kind.quantized_why:
+        yield (
+            "model.quantize",
+            f"= {plan.model.quantize}: {kind.name} cannot sit on a quantised base: "
+            f"{kind.quantized_why}",
+            "leave it out, or take another kind, lora.v1 for example",
         )
 
 
@@ -322,6 +334,7 @@ RULES: tuple[Rule, ...] = (
     _quoting,
     _empty,
     _revision,
+    _quantized,
     _same_source,
     _share,
     _undecided,

@@ -249,6 +249,7 @@ def environment(space: Workspace) -> dict[str, Any]:
         **{name: metadata.version(name) for name in PACKAGES},
         "device": str(space.trunk.device),
         "dtype": space.plan.model.dtype,
+        "quantize": space.plan.model.quantize,
         "threads": torch.get_num_threads(),
         "plan": space.plan.digest,
         "data": space.parts.digest,
@@ -345,8 +346,9 @@ def _notes(space: Workspace, known: Baselines | None, attached: Attached) -> lis
     else:
         scored = "place" if space.units == ANSWERS else space.units.removesuffix("s")
         notes.append(f"each {scored} is scored by its own hidden state")
+    held = [] if (holding := space.trunk.holding) is None else [str(holding)]
     sampled = [] if known is None else _sampled(space, known)
-    return [*notes, *sampled, *token_notes(space.tokens)]
+    return [*held, *notes, *sampled, *token_notes(space.tokens)]
 
 
 def _asking(space: Workspace) -> list[str]:
