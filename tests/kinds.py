@@ -33,7 +33,7 @@ TABLES: dict[str, dict[str, Any]] = {
     **{
         name: {"kind": name, **SMALL.get(name, {})}
         for name, kind in KINDS
-        if name != "bottleneck.v1" and kind.parts is None
+        if name != "bottleneck.v1" and kind.compound is None
     },
     **{f"lora.v1 {init}": {"kind": "lora.v1", "init": init} for init in INITS},
 }

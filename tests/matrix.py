@@ -47,7 +47,7 @@ def tables() -> dict[str, dict[str, Any]]:
         table = {"kind": name, **SMALL.get(name, {})}
         for preset in kind.presets:
             found[f"{name} {preset}"] = {**table, "preset": preset, **STARTS.get(preset, {})}
-        if not kind.presets and kind.parts is None:
+        if not kind.presets and kind.compound is None:
             found[name] = table
     starts = {f"lora.v1 {init}": {"kind": "lora.v1", "init": init} for init in INITS}
     return {**found, **starts}

@@ -10,7 +10,7 @@ from peft import PeftConfig
 from transformers import PreTrainedModel
 
 from tenon.adapters import sites
-from tenon.adapters.kind import KINDS, Kind, Side, Targets, said
+from tenon.adapters.kind import KINDS, Compound, Kind, Side, Targets, said
 from tenon.adapters.layers import SAID, features, is_linear, sort_of
 from tenon.adapters.names import modules
 from tenon.adapters.settings import AdapterSettings
@@ -38,8 +38,8 @@ def fit(trunk: PreTrainedModel, settings: AdapterSettings) -> Fit:
             the setting's full name, `adapters.mood.sites`.
     """
     kind = KINDS.get(settings.kind)
-    if kind.parts is not None:
-        return _of_parts(trunk, settings, kind)
+    if kind.compound is not None:
+        return _of_parts(trunk, settings, kind, kind.compound)
     try:
         own = kind.settings(**settings.own)
         places = sites.resolve(trunk, settings.sites, kind.sorts(own))
@@ -53,13 +53,14 @@ def fit(trunk: PreTrainedModel, settings: AdapterSettings) -> Fit:
         raise PlanError("\n".join(f"{prefix}{line}" for line in lines)) from error
 
 
-def _of_parts(trunk: PreTrainedModel, settings: AdapterSettings, kind: Kind) -> Fit:
+def _of_parts(
+    trunk: PreTrainedModel, settings: AdapterSettings, kind: Kind, compound: Compound
+) -> Fit:
     """Find the modules of each part of an adapter, which are told as `part: site`."""
     own = kind.settings(**settings.own)
-    assert kind.parts is not None  # noqa: S101 - it has been asked
     places = {
         f"{part.name}: {site}": names
-        for part in kind.parts(own)
+        for part in compound.parts(own)
         for site, names in fit(trunk, part).places.items()
     }
     return Fit(places, kind.config(own, places, trunk.config))

@@ -47,8 +47,8 @@ def fresh(
     places, config = fit(model, settings)
     peft = wrap(model, config)
     kind = KINDS.get(settings.kind)
-    if kind.fill is not None and model.device.type != "meta":
-        kind.fill(peft, kind.settings(**settings.own))
+    if kind.compound is not None and model.device.type != "meta":
+        kind.compound.fill(peft, kind.settings(**settings.own))
     start = kind.begins_from(settings.own)
     begin(peft, start, known=first is not None)
     if first is not None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from tenon.adapters.kind import KINDS, Targets, kind
+from tenon.adapters.kind import KINDS, Compound, Targets, kind
 from tenon.adapters.names import modules
 from tenon.adapters.settings import AdapterSettings
 from tenon.core.errors import PlanError
@@ -74,7 +74,7 @@ class FusionSettings(Settings):
 def unfit(settings: AdapterSettings) -> str:
     """Give why an adapter cannot be a part of a fusion; empty where it can."""
     chosen = KINDS.get(settings.kind)
-    if chosen.parts is not None:
+    if chosen.compound is not None:
         return f"is a {settings.kind} itself; name its parts"
     if not chosen.rowwise:
         return f"is of kind {settings.kind}, which cannot stand beside others"
@@ -128,9 +128,7 @@ def _fill(peft: PeftModel, settings: FusionSettings) -> None:
     ),
     summary="Mixes adapters that are trained already, by an attention that is learned.",
     names_modules=("target_modules", "part_modules"),
-    parts=_parts,
-    gather=_gather,
-    fill=_fill,
+    compound=Compound(parts=_parts, gather=_gather, fill=_fill),
 )
 def fusion(settings: FusionSettings, targets: Targets, base: PreTrainedConfig) -> FusionConfig:
     """Make the PEFT config, which holds those of the parts.

@@ -36,14 +36,28 @@ Targets = Mapping[str, tuple[str, ...]]
 
 Configure = Callable[[Any, Targets, "PreTrainedConfig"], "PeftConfig"]
 
-Gather = Callable[[Mapping[str, Any], Callable[[str], str]], dict[str, Any]]
-
 Side = Literal["in", "out", "both"]
 """Of a linear layer: the size of its input, of its output, or each of them."""
 
 MEASURED = "measured here, MiniLM on short texts (docs/log.md)"
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 OF_A_TABLE = ("kind", "sites")
+
+
+@dataclass(frozen=True)
+class Compound:
+    """How a kind is made of other adapters.
+
+    Args:
+        parts: gives, from the settings, the adapters that it is made of.
+        gather: gives, from a table of a plan file and what makes a path absolute, the table with
+            all that it names outside of the file.
+        fill: puts its parts' weights into a fresh adapter, from the settings.
+    """
+
+    parts: Callable[[Any], tuple[AdapterSettings, ...]]
+    gather: Callable[[Mapping[str, Any], Callable[[str], str]], dict[str, Any]]
+    fill: Callable[[PeftModel, Any], None]
 
 
 @dataclass(frozen=True)
@@ -83,10 +97,7 @@ class Kind:
         choose_start: gives, from the settings, the name of the start that its first weights are
             computed by (`tenon.adapters.starts`, `tenon.model.inputs`); empty where PEFT draws all.
         presets: value of the setting `preset` to the values that it gives to other settings.
-        parts: gives, from the settings, the adapters that it is made of; its places are theirs.
-        gather: gives, from a table of a plan file and what makes a path absolute, the table with
-            all that it names outside of the file.
-        fill: puts into a fresh adapter what is not drawn at random, from the settings.
+        compound: how it is made of other adapters, whose places are its own; None if it is not.
     """
 
     name: str
@@ -113,9 +124,7 @@ class Kind:
     choose_sorts: Callable[[Any], tuple[Sort, ...]] | None = None
     choose_start: Callable[[Any], str] | None = None
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
-    parts: Callable[[Any], tuple[AdapterSettings, ...]] | None = None
-    gather: Gather | None = None
-    fill: Callable[[PeftModel, Any], None] | None = None
+    compound: Compound | None = None
 
     def sites(self, settings: Settings) -> tuple[str, ...]:
         """Give the sites that an adapter with `settings` takes when none are named."""
@@ -229,9 +238,7 @@ def kind(
     choose_sorts: Callable[[Any], tuple[Sort, ...]] | None = None,
     choose_start: Callable[[Any], str] | None = None,
     presets: Mapping[str, Mapping[str, Any]] | None = None,
-    parts: Callable[[Any], tuple[AdapterSettings, ...]] | None = None,
-    gather: Gather | None = None,
-    fill: Callable[[PeftModel, Any], None] | None = None,
+    compound: Compound | None = None,
 ) -> Callable[[Configure], Kind]:
     """Make the decorated function's kind and register it; the arguments are `Kind`'s."""
 
@@ -261,9 +268,7 @@ def kind(
             choose_sorts=choose_sorts,
             choose_start=choose_start,
             presets=presets or {},
-            parts=parts,
-            gather=gather,
-            fill=fill,
+            compound=compound,
         )
         return KINDS.add(name, made)
 
@@ -291,7 +296,7 @@ def settle(name: str, table: Mapping[str, Any]) -> AdapterSettings:
     settings = _own(chosen, own, where, faults)
     sites = _sites(table.get("sites"), where, faults)
     faults += [] if settings is None else _misplaced(chosen, settings, sites, where)
-    if sites and chosen.parts is not None:
+    if sites and chosen.compound is not None:
         faults.append(
             f"{where}.sites has no effect: its places are those of its parts; leave it out"
         )
@@ -370,7 +375,7 @@ def _misplaced(
     chosen: Kind, settings: Settings, sites: tuple[str, ...], where: str
 ) -> Iterator[str]:
     """Yield a fault for each named site that the kind cannot be put on, whatever the base."""
-    if chosen.parts is not None:
+    if chosen.compound is not None:
         return
     can = chosen.places(settings)
     preset = said(chosen, settings)

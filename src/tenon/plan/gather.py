@@ -34,11 +34,11 @@ def gathered(tables: object, folder: Path, place: Any, told: Told) -> object:
 
 def _one(where: str, own: object, place: Any, told: Told) -> object:
     kind = cast("Mapping[str, Any]", own).get("kind") if isinstance(own, dict) else None
-    gather = KINDS.get(kind).gather if kind in KINDS.names() else None
-    if gather is None:
+    compound = KINDS.get(kind).compound if kind in KINDS.names() else None
+    if compound is None:
         return own
     try:
-        return gather(cast("dict[str, Any]", own), place)
+        return compound.gather(cast("dict[str, Any]", own), place)
     except PlanError as error:
         for line in str(error).splitlines():
             told.faults.add(told.where(where), f"{where}.{line}")

@@ -12,9 +12,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import zip_longest
+from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tenon.core.errors import RunError
 from tenon.core.progress import Progress
@@ -138,7 +139,7 @@ class Joint:
         """Put into training mode what an evaluation has left in the other; each one alone."""
         for name in steps:
             model = self.loops[name].model
-            if not model.training:
+            if not cast(nn.Module, model).training:
                 with self.rack.only(name):
                     model.train()
 

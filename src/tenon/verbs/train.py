@@ -127,7 +127,7 @@ def refuse_foreign_parts(space: Workspace) -> None:
         AdapterError: one was, or is not there as the plan was made with it.
     """
     own = space.plan.adapter.own
-    if KINDS.get(space.plan.adapter.kind).parts is not None:
+    if KINDS.get(space.plan.adapter.kind).compound is not None:
         refuse_other_base([Part.model_validate(part) for part in own["parts"]], space.fingerprint)
 
 
