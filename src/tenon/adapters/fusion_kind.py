@@ -85,6 +85,14 @@ def unfit(settings: AdapterSettings) -> str:
     return ""
 
 
+def apart(settings: AdapterSettings) -> AdapterSettings:
+    """Give the settings as an adapter keeps them: where its parts lay says nothing of it."""
+    if KINDS.get(settings.kind).compound is None:
+        return settings
+    parts = [{**part, "folder": ""} for part in settings.own["parts"]]
+    return settings.model_copy(update={"own": {**settings.own, "parts": parts}})
+
+
 SHARED = (
     "pvera.v1", "randlora.v1", "shira.v1", "tinylora.v1", "unilora.v1", "vblora.v1", "vera.v1",
 )  # fmt: skip

@@ -11,14 +11,13 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from tenon.adapters import pack
-from tenon.adapters.alike import answer_of, answering, longest, refuse_unlike
+from tenon.adapters.alike import FUSED, answer_of, answering, longest, refuse_unlike
 from tenon.adapters.compose import Parents
 from tenon.adapters.composition import (
     Composition,
     Fuse,
     Parallel,
     Route,
-    form_of,
     names,
     text,
 )
@@ -198,8 +197,8 @@ def _refuse_unmixable(composition: Composition, parents: Parents) -> None:
     """
     if isinstance(composition, Fuse):
         raise AdapterError(
-            f"{text(composition)}: a {form_of(composition)} has an attention that must be learned "
-            "first, which this version cannot do; take average(…), whose weights you choose"
+            f"{text(composition)}: its attention is learned first: "
+            f"{FUSED}; or take average(…), whose weights you choose"
         )
     for name, adapter in parents.adapters.items():
         if not KINDS.get(adapter.kind).rowwise:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM, PreTrainedModel
 
+from tenon.adapters.fusion_layer import numbers_of_parts
 from tenon.adapters.kind import KINDS
 from tenon.adapters.starts import fixed_numbers
 from tenon.core.errors import FileError
@@ -131,7 +132,7 @@ def budget(plan: Plan, base: Base, labels: int, holding: Holding | None = None) 
         base_parameters=sum(sizes.values()),
         base_bytes=sum(sizes.values()) * dtype.itemsize - saved,
         adapter_parameters=sum(trained.values()),
-        fixed_parameters=fixed_numbers(attached.peft),
+        fixed_parameters=fixed_numbers(attached.peft) + numbers_of_parts(attached.peft),
         head_parameters=labels * (trunk.hidden_size + bias),
         places=_places(attached.places, trained),
         holding=holding,

@@ -161,6 +161,8 @@ def _flat(table: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
         if name == "adapters":
             for adapter in value:
                 own = {"kind": adapter["kind"], "sites": adapter["sites"], **adapter["own"]}
+                if "parts" in own:
+                    own["parts"] = [part["folder"] for part in own["parts"]]
                 # a kind's setting may be a table itself, a value for each layer
                 yield from ((f"adapters.{adapter['name']}.{each}", own[each]) for each in own)
         elif isinstance(value, dict):

@@ -15,6 +15,7 @@ import torch
 
 import tenon
 from tenon.adapters import pack
+from tenon.adapters.fusion_kind import apart
 from tenon.adapters.manifest import Lengths, Manifest, Pooling, layout_for
 from tenon.adapters.pack import Adapter
 from tenon.adapters.weights import PEFT_NAME, take
@@ -168,7 +169,7 @@ def write_adapter(space: Workspace, model: Model, report: Report, folder: Path) 
     adapter = Adapter(
         name=plan.adapter.name,
         kind=plan.adapter.kind,
-        settings=plan.adapter,
+        settings=apart(plan.adapter),
         config=peft.peft_config[PEFT_NAME],
         weights=take(peft),
         head=_head_tensors(head),
