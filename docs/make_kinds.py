@@ -77,7 +77,13 @@ def page() -> str:
 
 
 def _row(kind: Kind) -> tuple[str, ...]:
-    sites = "by preset" if kind.presets else "by parts" if kind.compound else ", ".join(f"`{s}`" for s in kind.default_sites)
+    sites = (
+        "by preset"
+        if kind.presets
+        else "by parts"
+        if kind.compound
+        else ", ".join(f"`{s}`" for s in kind.default_sites)
+    )
     return (
         f"`{kind.name}`",
         parameters(kind),

@@ -129,7 +129,7 @@ def _fill(peft: PeftModel, settings: FusionSettings) -> None:
     mergeable=False,
     mergeable_why="its attention weighs the adapters for each token by itself",
     rowwise=True,
-    start="it is the average of its parts with equal weights, bit for bit what they are together",
+    start="it is the average of its parts with equal weights",
     paper=(
         "Pfeiffer et al. 2021, AdapterFusion: Non-Destructive Task Composition for Transfer "
         "Learning (arXiv:2005.00247)"
