@@ -19,7 +19,7 @@ list: ## list these targets
 demo: .venv/.demo ## train two adapters on the demo's data and print how good they are
 	@$(BIN)/tenon demo
 
-test: .venv/.dev ## run the tests
+test: .venv/.dev ## run the tests, one part in six of the law matrix (make laws: all of it)
 	@$(TEST)
 
 lint: .venv/.dev ## check style and form
@@ -36,8 +36,9 @@ types: .venv/.dev ## check types
 floors: .venv/.dev ## check that a floor imports only from floors below it
 	@$(BIN)/lint-imports
 
-laws: .venv/.dev ## run the laws only: what must hold for every kind of adapter on every architecture
-	@$(TEST) tests/laws tests/upstream
+laws: .venv/.dev ## run the laws alone, every kind of adapter on every architecture, and write docs/laws.md
+	@$(TEST) --laws all --laws-out .laws.json tests/laws tests/upstream
+	@$(BIN)/python docs/make_laws.py .laws.json
 
 kill: .venv/.dev ## kill, interrupt and fill the disk of hundreds of real runs (minutes; KILLS=500)
 	@TENON_KILLS=$(KILLS) $(TEST) -o timeout=3600 tests/laws/test_kill.py
@@ -46,7 +47,7 @@ bench: .venv/.dev ## measure speed against transformers' Trainer (minutes; use a
 	@$(BIN)/python benchmarks/train_vs_trainer.py
 
 clean: ## remove .venv, caches and the demo's output
-	@rm -rf .venv tenon-demo build dist .hypothesis .import_linter_cache .pytest_cache .ruff_cache
+	@rm -rf .venv tenon-demo build dist .laws.json .hypothesis .import_linter_cache .pytest_cache .ruff_cache
 	@find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:

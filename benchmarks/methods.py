@@ -5,9 +5,9 @@
     python benchmarks/methods.py --page benchmarks/results/methods-h100.json
 
 A method is a kind, or a preset of the bottleneck family. `scores` are whole runs of `tenon train`,
-`--workers` of them at once. `times` are runs in this process, one at a time, the methods in turns:
-the median over the steps of a round. `--page` prints the table of methods.md and draws its plot
-beside the results.
+`--workers` of them at once. `times` are the first steps of fresh runs in this process, one at a
+time, the methods in turns: the median of a round. `--page` prints the table of methods.md and draws
+its plot beside the results.
 """
 
 from __future__ import annotations
@@ -18,26 +18,32 @@ import os
 import statistics
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from sets import SEED, prepare
 
-import tenon
 from tenon.adapters.bottleneck_kind import PRESETS
 from tenon.adapters.kind import KINDS
 from tenon.core.errors import TenonError
 from tenon.plan.resolve import resolve
+from tenon.train.loop import Loop
+from tenon.verbs.train import build, course_of
+from tenon.verbs.workspace import open_workspace
 
 SETS = {"banking": "text-classification", "entities": "token-classification"}
 LARGE = 1_000_000
 TIMED_ROWS = 600
+WARM, TIMED_STEPS = 3, 12
 
 
 def methods() -> dict[str, dict[str, str]]:
     """Give the settings of each method, by name."""
-    kinds = {name: {"kind": name} for name in KINDS.names() if name != "bottleneck.v1"}
+    own = [name for name, kind in KINDS if name != "bottleneck.v1" and kind.compound is None]
+    kinds = {name: {"kind": name} for name in own}
     return kinds | {name: {"kind": "bottleneck.v1", "preset": name} for name in PRESETS}
 
 
@@ -85,26 +91,40 @@ def times(out: Path, base: str, chosen: dict[str, dict[str, str]], rounds: int):
     lines = (out / "banking.train.jsonl").read_text(encoding="utf-8").splitlines()
     (out / "banking.few.jsonl").write_text("\n".join(lines[:TIMED_ROWS]) + "\n", encoding="utf-8")
     found: list[dict[str, Any]] = []
-    for turn in range(rounds + 1):
+    for turn in range(rounds):
         for name, method in chosen.items():
             file = write_plan(out / f"{name}.few.toml", base, "banking", method, rows="few")
-            folder = out / "times" / name
             try:
-                tenon.train(resolve(file), folder, resume="never")
+                seconds = step_seconds(file, out / "times" / name)
             except TenonError as error:
                 found.append({"method": name, "round": turn, "error": str(error)})
                 continue
-            steps = [json.loads(line) for line in (folder / "steps.jsonl").open(encoding="utf-8")]
-            timed = [step["seconds"] for step in steps if "seconds" in step]
-            seconds = statistics.median(timed[1:])
             found.append({"method": name, "round": turn, "step_seconds": seconds})
-    return [each for each in found if each["round"]]
+    return found
+
+
+def step_seconds(file: Path, folder: Path) -> float:
+    """Give the median time of some steps of a fresh run, the first ones not counted."""
+    space = open_workspace(resolve(file))
+    model, _ = build(space, None)
+    loop = Loop(model, space.tokens["train"], course_of(space, folder, None))
+    model.train()
+    taken: list[float] = []
+    for batches in islice(loop.batches(), WARM + TIMED_STEPS):
+        begun = time.perf_counter()
+        loop.step(batches)  # reads the loss, so that the device has done its work
+        taken.append(time.perf_counter() - begun)
+    return statistics.median(taken[WARM:])
 
 
 def page(file: Path) -> None:
     """Print the table of a result, best sum of scores first, and draw scores over sizes."""
     by_method: dict[str, dict[str, dict[str, Any]]] = {}
-    for each in json.loads(file.read_text(encoding="utf-8"))["scores"]:
+    held = json.loads(file.read_text(encoding="utf-8"))
+    taken: dict[str, list[float]] = {}
+    for each in held.get("times", []):
+        taken.setdefault(each["method"], []).append(each["step_seconds"])
+    for each in held["scores"]:
         by_method.setdefault(each["method"], {})[each["set"]] = each
     for name, sets in sorted(
         by_method.items(), key=lambda m: -sum(s["value"] for s in m[1].values())
@@ -116,7 +136,8 @@ def page(file: Path) -> None:
         first = sets["entities"]
         size = f"{first['trainable_parameters']:,} | {first['bytes'] / 2**20:.2f} | "
         peak = f"{first['peak_bytes'] / 2**20:.0f}"
-        print(f"| `{name}` | {' | '.join(told)} | {size}{peak} |")
+        step = f"{1e3 * min(taken[name]):.0f}" if name in taken else ""
+        print(f"| `{name}` | {' | '.join(told)} | {size}{peak} | {step} |")
     draw(by_method, file.with_suffix(".svg"))
 
 
@@ -156,6 +177,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--rows", type=int, default=LARGE)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--times", action="store_true", help="no scores")
     options = parser.parse_args()
     if options.page:
         page(options.page)
@@ -170,8 +192,11 @@ def main() -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     base = options.base if "/" not in options.base else str(Path(options.base).resolve())
     file = out / "methods.json"
-    found = {"scores": scores(out, base, chosen, options.sets.split(","), options.workers)}
-    file.write_text(json.dumps(found, indent=1), encoding="utf-8")
+    found: dict[str, Any] = {}
+    if not options.times:
+        sets = options.sets.split(",")
+        found = {"scores": scores(out, base, chosen, sets, options.workers)}
+        file.write_text(json.dumps(found, indent=1), encoding="utf-8")
     found["times"] = times(out, base, chosen, options.rounds)
     file.write_text(json.dumps(found, indent=1), encoding="utf-8")
 

@@ -38,6 +38,9 @@ RATES = """## Learning rates
 The learning rate that a kind takes where none is given, and where that is from. The numbers of
 PEFT's method comparison are for a decoder of 3 billion parameters; a small encoder takes more."""
 START = """## Kinds whose start is not the base bit for bit"""
+QUANTIZED = """## Kinds that cannot sit on a quantised base
+
+Every other kind sits on a base with `model.quantize` as on one in floats."""
 REFUSED = """## Refused
 
 Methods of PEFT, and variants of LoRA, that are no kind. `kind = "adalora.v1"` in a plan gives the
@@ -51,6 +54,7 @@ def page() -> str:
     each = [(f"`{k.name}`", f"{k.summary} {_merge(k)} Source: {k.paper}.") for k in kinds]
     rates = [(f"`{k.name}`", f"{k.learning_rate:g}", k.rate_source) for k in kinds]
     starts = [(f"`{k.name}`", k.start) for k in kinds if k.start]
+    quantized = [(f"`{k.name}`", k.quantized_why) for k in kinds if k.quantized_why]
     refused = [
         (each.title, each.why, f"`{each.instead}`" if each.instead else "")
         for each in tenon.show("refused")
@@ -64,6 +68,8 @@ def page() -> str:
         _table(("kind", "rate", "source"), rates),
         START,
         _table(("kind", "what differs"), starts),
+        QUANTIZED,
+        _table(("kind", "why"), quantized),
         REFUSED,
         _table(("method", "why", "take"), refused),
     ]
@@ -71,7 +77,13 @@ def page() -> str:
 
 
 def _row(kind: Kind) -> tuple[str, ...]:
-    sites = "by preset" if kind.presets else ", ".join(f"`{s}`" for s in kind.default_sites)
+    sites = (
+        "by preset"
+        if kind.presets
+        else "by parts"
+        if kind.compound
+        else ", ".join(f"`{s}`" for s in kind.default_sites)
+    )
     return (
         f"`{kind.name}`",
         parameters(kind),
@@ -89,6 +101,8 @@ def _merge(kind: Kind) -> str:
 
 def parameters(kind: Kind) -> str:
     """Give how many numbers of a kind are trained on the base, in prose."""
+    if kind.compound is not None:
+        return "by parts"
     settings = settle("mood", {"kind": kind.name})
     trunk = _trunk(kind)
     with warnings.catch_warnings():

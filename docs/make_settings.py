@@ -42,13 +42,15 @@ PLACES = """## Sites
 
 A site name means the same on every architecture. `attention` and `cross` stand for their four sites
 and `mlp` for its three, as far as the base has them; `linear` stands for all eleven, and `norms` is
-every normalisation layer of the base. In an encoder-decoder `attention` is the self-attention of
-both stacks and `cross` the attention of the decoder to the encoder's output; `encoder.attention` or
-`decoder.mlp.out` is a site of one stack alone. Where a base computes query, key and value in one
-layer (GPT-2, Phi-3, Falcon, GPT-NeoX, ModernBERT), each of the three names stands for that layer,
-once. A mixture of experts that keeps its experts together in one tensor (Qwen3-MoE) has no `mlp`,
-as no kind of this release can sit on such a tensor; `linear` is then its attention. On an embedding
-that also serves as the language-model head, an adapter changes what is read, not the head.
+every normalisation layer of the base. `attention.core` is the attention module around
+`attention.query`, `cross.core` the one around `cross.query`, and `core` stands for both. In an
+encoder-decoder `attention` is the self-attention of both stacks and `cross` the attention of the
+decoder to the encoder's output; `encoder.attention` or `decoder.mlp.out` is a site of one stack
+alone. Where a base computes query, key and value in one layer (GPT-2, Phi-3, Falcon, GPT-NeoX,
+ModernBERT), each of the three names stands for that layer, once. A mixture of experts that keeps
+its experts together in one tensor (Qwen3-MoE) has no `mlp`, as no kind of this release can sit on
+such a tensor; `linear` is then its attention. On an embedding that also serves as the head of the
+language model, an adapter changes what is read, not the head.
 
 The tables give the ends of the module names for the model types that Tenon knows; `#` is a layer's
 number. In other models the linear layers are told apart by their place and shape, and `tenon plan`

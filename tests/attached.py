@@ -12,14 +12,23 @@ from bases import input_ids, tiny
 from tenon.adapters import sites
 from tenon.adapters.kind import KINDS, settle
 from tenon.adapters.settings import AdapterSettings
+from tenon.adapters.starts import begin
 
 TABLES: dict[str, dict[str, Any]] = {
     "lora": {"kind": "lora.v1"},
     "houlsby": {"kind": "bottleneck.v1", "preset": "houlsby"},
     "pfeiffer": {"kind": "bottleneck.v1", "preset": "pfeiffer"},
     "parallel": {"kind": "bottleneck.v1", "preset": "parallel"},
+    "prefix": {"kind": "prefix.v1", "length": 5},
 }
 KIND_NAMES = tuple(TABLES)
+WIDE: dict[str, dict[str, Any]] = {
+    name: {"reduction": 4} if table["kind"] == "bottleneck.v1" else {}
+    for name, table in TABLES.items()
+}
+"""Settings with which not every unit of a rectified bottleneck is silent on the tiny bases."""
+MARKS = ("lora_", "bottleneck_", "prefix_")
+"""What the parameters of these kinds have in their names."""
 
 FAMILY: dict[str, dict[str, Any]] = {
     **{name: TABLES[name] for name in ("houlsby", "pfeiffer", "parallel")},
@@ -47,8 +56,10 @@ def config_of(trunk: PreTrainedModel, settings: AdapterSettings) -> peft.PeftCon
 def attach(trunk: PreTrainedModel, table: dict[str, Any], name: str = "default") -> peft.PeftModel:
     """Attach a fresh adapter to `trunk`, seeded, in eval mode."""
     torch.manual_seed(0)
-    config = config_of(trunk, settle("mood", table))
-    return peft.get_peft_model(trunk, config, adapter_name=name).eval()
+    settings = settle("mood", table)
+    model = peft.get_peft_model(trunk, config_of(trunk, settings), adapter_name=name).eval()
+    begin(model, KINDS.get(settings.kind).begins_from(settings.own))
+    return model
 
 
 def attached(arch: str, which: str, **more: Any) -> peft.PeftModel:

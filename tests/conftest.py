@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from lawbook import Lawbook, add_options
+
 # No test reaches a hub: what is not in a folder or a package is not there.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_OFFLINE"] = "1"
@@ -18,6 +20,16 @@ settings.register_profile("tenon", deadline=None, derandomize=True, database=Non
 settings.load_profile("tenon")
 
 ROOT = Path(__file__).parents[1]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Take the options of the law matrix."""
+    add_options(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Gather what the cells of the law matrix give."""
+    config.pluginmanager.register(Lawbook(config), "lawbook")
 
 
 @pytest.fixture(scope="session")

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from tenon.adapters.kind import KINDS
+from tenon.adapters.kind import KINDS, Kind
 
 SMALL: dict[str, dict[str, Any]] = {
     "adamss.v1": {"rank": 8, "subspaces": 2},
+    "bottleneck.v1": {"reduction": 4},
     "c3a.v1": {"block": 8},
     "fourierft.v1": {"frequencies": 50},
     "oft.v1": {"block": 8},
+    "prefix.v1": {"length": 5},
     "psoft.v1": {"rank": 8},
     "pvera.v1": {"rank": 8},
     "randlora.v1": {"rank": 4, "alpha": 80},
@@ -24,10 +26,24 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 """Settings that the tiny bases' sizes of 32 and 48 ask for."""
 
+INITS = ("orthogonal", "pissa", "olora", "mica")
+"""Starts of LoRA that need no rows; each is a kind to the laws."""
+
 TABLES: dict[str, dict[str, Any]] = {
-    name: {"kind": name, **SMALL.get(name, {})} for name in KINDS.names() if name != "bottleneck.v1"
+    **{
+        name: {"kind": name, **SMALL.get(name, {})}
+        for name, kind in KINDS
+        if name != "bottleneck.v1" and kind.compound is None
+    },
+    **{f"lora.v1 {init}": {"kind": "lora.v1", "init": init} for init in INITS},
 }
-MOVES = {"deft.v1": 1e-5, "hra.v1": 1e-5, "unilora.v1": 0.1, "vblora.v1": 0.1}
+MOVES = {
+    "deft.v1": 1e-5,
+    "hra.v1": 1e-5,
+    "unilora.v1": 0.1,
+    "vblora.v1": 0.1,
+    **{f"lora.v1 {init}": 1e-5 for init in ("orthogonal", "pissa", "olora")},
+}
 """Kinds whose start is not the base bit for bit in float32, and by how much it may differ."""
 
 RATES = {"c3a.v1": 0.1, "fourierft.v1": 0.05, "tinylora.v1": 0.05, "unilora.v1": 0.003}
@@ -39,3 +55,17 @@ NO_TRANSPOSED = {
     "supertuning.v1",
 }  # fmt: skip
 """Kinds that PEFT cannot put on GPT-2's transposed layers."""
+
+ROUNDED = 1e-6
+"""By how much the start of every other kind may differ that says so of itself: its rounding."""
+
+SIZES = {"randlora.v1": 0.01}
+"""How far a law moves each tensor from where it began, where not by 0.05."""
+
+SILENT = {"glora.v1": "glora_E"}
+"""Tensors that no gradient may reach: GLoRA's E shifts all channels, which a norm takes out."""
+
+
+def kind_of(name: str) -> Kind:
+    """Give the kind of one of `TABLES`."""
+    return KINDS.get(TABLES[name]["kind"])

@@ -149,7 +149,7 @@ def save(
     pooling = Pooling(mode=model.pooling, normalize=model.head.normalize)
     settings = settle("mood", TABLES[which])
     config = model.peft.peft_config["default"]
-    printed = fingerprint(base, str(base))
+    printed = fingerprint(base, str(base), quantize=model.trunk.quantize)
     renderer = renderer_of(base, limit)
     manifest = Manifest(
         tenon="0.1.0",

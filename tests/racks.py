@@ -49,13 +49,16 @@ def rack_of(
 
 def put(rack: Rack, name: str, table: dict[str, Any], *, seed: int, size: float) -> None:
     """Put one more adapter into a rack."""
-    dropout = (
-        {"dropout": 0.0} if "dropout" in KINDS.get(table["kind"]).settings.model_fields else {}
-    )
-    held = attach(rack.trunk, settle(name, {**table, **dropout}), seed=seed)
+    held = attach(rack.trunk, settle(name, undropped(table)), seed=seed)
     if size:
         shake(held.peft, seed=seed, size=size)
     rack.keep(name, table["kind"], held.peft.eval())
+
+
+def undropped(table: dict[str, Any]) -> dict[str, Any]:
+    """Give an adapter's table without dropout, where its kind has it."""
+    has = "dropout" in KINDS.get(table["kind"]).settings.model_fields
+    return {**table, **({"dropout": 0.0} if has else {})}
 
 
 def mixed(rack: Rack, composition, batch) -> torch.Tensor:
@@ -80,7 +83,7 @@ def adapter_in(rack: Rack, name: str, table: dict[str, Any], **fields: Any) -> p
         fields: of the manifest.
     """
     model_type = rack.trunk.model.config.model_type
-    own = settle(name, {**table, "dropout": 0.0})
+    own = settle(name, undropped(table))
     with rack.only(name) as peft:
         held, config = take(peft), peft.peft_config["default"]
     random = torch.Generator().manual_seed(sum(map(ord, name)))

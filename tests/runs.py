@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from attached import TABLES
+from attached import TABLES, WIDE
 from bases import VOCAB
 from tenon.adapters.kind import settle
 from tenon.model import trunk as trunks
@@ -40,14 +40,18 @@ def classifier(
     pooling: str = "mean",
     trunk_dropout: bool = False,
     labels: int = len(LABELS),
+    quantize: str = "none",
     **own: Any,
 ) -> Classifier:
-    """Give a fresh classifier on the base in `folder`, its adapter with dropout unless told."""
-    settings = ModelSettings(batches=batches, device="cpu", pooling=pooling)
+    """Give a fresh classifier on the base in `folder`, its adapter with dropout unless told.
+
+    Args:
+        own: settings of the adapter; one that is None is left out.
+    """
+    settings = ModelSettings(batches=batches, device="cpu", pooling=pooling, quantize=quantize)
     trunk = trunks.load(Base("tiny", folder), settings, pooler=pooling == "pooler")
-    # wide enough that not every unit of a rectified bottleneck is silent
-    wide = {} if which == "lora" else {"reduction": 4}
-    adapter = settle("mood", {**TABLES[which], "dropout": 0.1, **wide, **own})
+    table = {**TABLES[which], "dropout": 0.1, **WIDE[which], **own}
+    adapter = settle("mood", {name: value for name, value in table.items() if value is not None})
     attached = attach(trunk, adapter, seed=3)
     with torch.random.fork_rng():
         torch.manual_seed(5)

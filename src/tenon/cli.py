@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import sys
 import warnings
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 USER, INTERRUPTED = 2, 130
 REFUSED = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP, errno.EROFS, errno.ENOSPC)
 """What the operating system says of a path that the user can mend, wherever it is met."""
+
+UNASKED = ("torchao", "bitsandbytes", "torch.utils._pytree")
+"""Loggers that warn of kernels for other machines as soon as PEFT finds these packages."""
 
 app = typer.Typer(
     name="tenon",
@@ -347,6 +351,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not sys.warnoptions:
         # What libraries below us tell their developers is nothing that a user can act on.
         warnings.simplefilter("ignore", FutureWarning)
+    for name in UNASKED:
+        logging.getLogger(name).setLevel(logging.ERROR)
     try:
         app(arguments)
     except TenonError as error:

@@ -16,6 +16,7 @@ from transformers import (
     Phi3Config,
 )
 
+import families
 from attached import FAMILY, attach, hidden, shake
 from bases import HEADS, HIDDEN, INNER, LAYERS, POSITIONS, VOCAB, input_ids, tiny
 from tenon.adapters import bottleneck_places, sites
@@ -142,6 +143,8 @@ def test_the_coupling_goes_behind_all_that_is_added_to_the_embeddings(tables, ar
 def test_modules_that_lie_open_in_their_block_are_their_own_mlp():
     assert mlps(["model.decoder.layers.0.fc2"], "bart") == ("model.decoder.layers.0.fc2",)
     assert mlps(["layers.1.mlp.down_proj"], "llama") == ("layers.1.mlp",)
+    open_ = "encoder.albert_layer_groups.0.albert_layers.0.ffn_output"
+    assert mlps([open_], "albert") == (open_,)
     assert bottleneck_places.outside(["h.0.mlp", "wte"]) == ("wte",)
 
 
@@ -149,3 +152,16 @@ def test_an_adapter_on_albert_is_one_for_each_group_that_layers_share():
     model = attach(model_of("albert"), FAMILY["pfeiffer"])
     assert len(list(layers_of(model))) == 2
     assert hidden(model).isfinite().all()
+
+
+@pytest.mark.parametrize("family", families.NAMES)
+@pytest.mark.parametrize("which", ["parallel", "scaled-parallel"])
+def test_an_adapter_beside_an_mlp_has_no_attention_in_its_module(family, which):
+    """What a parallel adapter reads is the input of the MLP, not that of its block."""
+    if family == "qwen3_moe":
+        with pytest.raises(PlanError, match="its experts lie together"):
+            attach(families.tiny(family), FAMILY[which])
+        return
+    attentions = {*sites.places(families.tiny(family)).modules["attention.out"]}
+    for layer in layers_of(attach(families.tiny(family), FAMILY[which])):
+        assert not {name for name in attentions if name.startswith(f"{layer.module}.")}

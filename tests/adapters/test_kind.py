@@ -18,7 +18,7 @@ from tenon.adapters.bottleneck_faults import NORM_NAMES
 from tenon.adapters.bottleneck_kind import NORMS, PARALLEL, PRESETS, BottleneckSettings
 from tenon.adapters.kind import KINDS, Kind, kind, settle
 from tenon.adapters.lora_kinds import LoraSettings
-from tenon.adapters.names import GROUPS, NAMES, WEIGHTED, members, split
+from tenon.adapters.names import CORE, GROUPS, NAMES, WEIGHTED, members, split
 from tenon.adapters.refused import REFUSED
 from tenon.core.errors import PlanError
 from tenon.core.registry import Registry
@@ -38,8 +38,12 @@ def test_each_kind_is_registered_and_complete():
         assert all(setting.meaning for setting in found.manual()), name
 
 
+OUR_OWN = ("bottleneck.v1", "prefix.v1")
+"""Kinds that PEFT does not have."""
+
+
 def test_every_type_of_peft_is_a_kind_or_refused_with_a_reason():
-    made = {_made(name).peft_type for name, _ in KINDS if name != "bottleneck.v1"}
+    made = {_made(name).peft_type for name, _ in KINDS if name not in OUR_OWN}
     refused = {each.peft_type for each in REFUSED.values() if each.peft_type}
     assert not made & refused
     assert {peft_type.value for peft_type in PeftType} == {each.value for each in made} | refused
@@ -54,9 +58,16 @@ def _made(name):
     return kind.config(kind.settings(), {}, _base("bert"))
 
 
-@pytest.mark.parametrize("name", ["adalora.v1", "AdaLoRA", "adalora", "prefix-tuning.v1", "pissa"])
-def test_a_refused_method_is_told_by_its_reason(name):
-    with pytest.raises(PlanError, match=r"^adapters.mood.kind: \S.* is refused: .*; take lora.v1"):
+@pytest.mark.parametrize(
+    ("name", "instead"),
+    [
+        *((name, "lora.v1") for name in ("adalora.v1", "AdaLoRA", "adalora", "corda")),
+        *((name, "prefix.v1") for name in ("prefix-tuning.v1", "p_tuning", "prompt-tuning")),
+    ],
+)
+def test_a_refused_method_is_told_by_its_reason(name, instead):
+    told = rf"^adapters.mood.kind: \S.* is refused: .*; take {instead}$"
+    with pytest.raises(PlanError, match=told):
         settle("mood", {"kind": name})
 
 
@@ -130,6 +141,7 @@ PLACES = {
     "houlsby": set(WEIGHTED),
     "pfeiffer": {site for site in WEIGHTED if site.endswith(".out")},
     "parallel": {"mlp.out"},
+    "prefix": set(CORE),
 }
 
 

@@ -17,6 +17,7 @@ from packed import LABELS, fingerprint_of
 from sealed import reseal
 from tenon.adapters import weights
 from tenon.adapters.fit import fit
+from tenon.adapters.fresh import fresh
 from tenon.adapters.kind import KINDS, settle
 from tenon.adapters.manifest import Lengths, Manifest, Pooling
 from tenon.adapters.pack import Adapter, read, target_modules, write
@@ -36,7 +37,7 @@ def adapter_of(name: str, arch: str, pooling: str, layout: str) -> tuple[peft.Pe
     settings = settle("mood", TABLES[name])
     trunk = tiny(arch).requires_grad_(False)
     torch.manual_seed(0)
-    model = wrap(trunk, fit(trunk, settings).config).eval()
+    model = fresh(trunk, settings).peft.eval()
     shake(model, size=0.1)
     head = {
         "weight": torch.randn(len(LABELS), HIDDEN, generator=torch.Generator().manual_seed(5)),
@@ -45,7 +46,7 @@ def adapter_of(name: str, arch: str, pooling: str, layout: str) -> tuple[peft.Pe
     manifest = Manifest(
         tenon="0.1.0",
         name="mood",
-        kind=name,
+        kind=settings.kind,
         labels=LABELS,
         base=fingerprint_of(arch),
         pooling=Pooling(mode=pooling),
@@ -53,7 +54,7 @@ def adapter_of(name: str, arch: str, pooling: str, layout: str) -> tuple[peft.Pe
         layout=layout,
     )
     config, held = model.peft_config["default"], weights.take(model)
-    return model, Adapter("mood", name, settings, config, held, head, manifest)
+    return model, Adapter("mood", settings.kind, settings, config, held, head, manifest)
 
 
 @every_kind

@@ -1,4 +1,4 @@
-"""The laws over every kind of PEFT's × an encoder, two decoders and an encoder of two stacks."""
+"""Every kind of PEFT's learns, on an encoder, two decoders and an encoder of two stacks."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ import torch
 
 from attached import hidden, shake
 from bases import HIDDEN, input_ids, tiny
-from kinds import MOVES, NO_TRANSPOSED, RATES, TABLES
+from kinds import NO_TRANSPOSED, RATES, TABLES, kind_of
 from tenon.adapters import weights
-from tenon.adapters.fit import fit
+from tenon.adapters.fresh import fresh as put_on
 from tenon.adapters.kind import KINDS, settle
-from tenon.adapters.wrap import wrap
-from tenon.core.errors import PlanError
 
 pytestmark = [
     # PEFT says so of T5's embeddings; nothing is merged into a tied head here
@@ -30,20 +28,15 @@ STEPS = 30
 MERGED = 1e-4
 """Largest difference of a hidden state, relative to the largest, after a merge in float32."""
 
+CELLS = [
+    (name, arch)
+    for name in TABLES
+    for arch in ARCHITECTURES
+    if arch != "gpt2" or name not in NO_TRANSPOSED
+]
+"""Where a kind can sit; tests/laws/test_matrix.py proves the refusals, and the laws of one cell."""
+
 every_kind = pytest.mark.parametrize("name", TABLES)
-every_arch = pytest.mark.parametrize("arch", ARCHITECTURES)
-
-
-def refused(name: str, arch: str) -> bool:
-    """Assert the refusal of a kind on an architecture that it cannot sit on, if there is one."""
-    if arch != "gpt2" or name not in NO_TRANSPOSED:
-        return False
-    with pytest.raises(PlanError) as caught:
-        fit(tiny(arch), settle("mood", TABLES[name]))
-    first = str(caught.value).splitlines()[0]
-    assert first.startswith("adapters.mood.sites: attention.")
-    assert f"is a transposed linear layer (Conv1D) (h.0.attn.c_attn), and {name} sits on" in first
-    return True
 
 
 def attached(name: str, arch: str, **more) -> peft.PeftModel:
@@ -52,9 +45,9 @@ def attached(name: str, arch: str, **more) -> peft.PeftModel:
 
 def fresh(trunk, name: str, seed: int = 0, **more) -> peft.PeftModel:
     """Put a fresh adapter on `trunk`, seeded, as `model/attach` does."""
-    config = fit(trunk, settle("mood", {**TABLES[name], **more})).config
     torch.manual_seed(seed)
-    return wrap(trunk.requires_grad_(False), config).eval()
+    settings = settle("mood", {**TABLES[name], **more})
+    return put_on(trunk.requires_grad_(False), settings).peft.eval()
 
 
 def trained(model: peft.PeftModel) -> dict[str, torch.nn.Parameter]:
@@ -68,36 +61,11 @@ def test_each_kind_that_cannot_sit_on_transposed_layers_says_so_of_itself():
     assert told == NO_TRANSPOSED
 
 
-@every_kind
-@every_arch
-def test_l1_a_fresh_adapter_changes_nothing_or_says_what(name, arch):
-    if refused(name, arch):
-        return
-    before = hidden(tiny(arch))
-    found = hidden(attached(name, arch))
-    if name in MOVES:
-        assert KINDS.get(name).start
-        assert 0 < (found - before).abs().max() <= MOVES[name] * before.abs().max()
-    else:
-        assert torch.equal(found, before)
-
-
-@every_kind
-@every_arch
-def test_it_trains_and_l2_l7_l8_hold_of_what_was_trained(name, arch, tmp_path):
-    if arch == "gpt2" and name in NO_TRANSPOSED:
-        pytest.skip("refused, as the law of fresh adapters proves")
-    before = {key: tensor.clone() for key, tensor in tiny(arch).state_dict().items()}
+@pytest.mark.parametrize(("name", "arch"), CELLS)
+def test_it_learns_and_once_merged_comes_out_again(name, arch):
     model = attached(name, arch)
     learned(model, RATES.get(name, 1e-2))
-    expected = hidden(model)
-    saved_and_loaded(model, name, arch, expected, tmp_path)
-    with model.disable_adapter():
-        assert torch.equal(hidden(model), hidden(tiny(arch)))
-    merged(model, KINDS.get(name), expected)
-    after = model.unload().state_dict() if not KINDS.get(name).mergeable else None
-    if after is not None:
-        assert all(torch.equal(after[key], before[key]) for key in before)
+    merged(model, kind_of(name), hidden(model))
 
 
 def learned(model: peft.PeftModel, rate: float) -> None:
@@ -125,16 +93,6 @@ def learned(model: peft.PeftModel, rate: float) -> None:
     assert not any(p.grad is not None for p in base.values())
 
 
-def saved_and_loaded(model, name, arch, expected, folder) -> None:
-    """L7: what was saved gives the same states in ours and in plain PEFT, bitwise."""
-    model.save_pretrained(folder, save_embedding_layers=False)
-    theirs = peft.PeftModel.from_pretrained(tiny(arch), folder).eval()
-    assert torch.equal(hidden(theirs), expected)
-    ours = fresh(tiny(arch), name, seed=77)
-    weights.put(ours, weights.take(model))
-    assert torch.equal(hidden(ours), expected)
-
-
 def merged(model, kind, expected) -> None:
     """L8: merged it is the same within a tolerance, and unmerged the base again; or it refuses."""
     if not kind.mergeable:
@@ -148,31 +106,6 @@ def merged(model, kind, expected) -> None:
 
 
 @every_kind
-@pytest.mark.parametrize("arch", ["bert", "llama"])
-def test_l2_training_leaves_the_base_as_it_was(name, arch):
-    before = {key: tensor.clone() for key, tensor in tiny(arch).state_dict().items()}
-    model = attached(name, arch)
-    optimizer = torch.optim.AdamW(trained(model).values(), 1e-2)
-    for seed in range(2):
-        optimizer.zero_grad()
-        model(input_ids=input_ids(seed=seed)).last_hidden_state.square().mean().backward()
-        optimizer.step()
-    after = model.unload().state_dict()
-    assert after.keys() == before.keys()
-    assert all(torch.equal(after[key], before[key]) for key in before)
-
-
-@every_kind
-def test_a_row_alone_is_the_row_in_its_batch(name):
-    """What is laid end to end or padded is the same to every kind: it acts token by token."""
-    model = attached(name, "bert")
-    shake(model, size=0.05)
-    rows = input_ids()
-    together, alone = hidden(model, rows), torch.cat([hidden(model, row[None]) for row in rows])
-    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
-
-
-@every_kind
 def test_a_bfloat16_base_keeps_its_format_and_the_adapter_stays_in_float32(name):
     before = hidden(tiny("bert", dtype=torch.bfloat16))
     model = fresh(tiny("bert", dtype=torch.bfloat16), name)
@@ -180,7 +113,7 @@ def test_a_bfloat16_base_keeps_its_format_and_the_adapter_stays_in_float32(name)
     assert formats == {torch.bfloat16 if name == "ln_tuning.v1" else torch.float32}
     found = hidden(model)
     assert found.dtype == torch.bfloat16
-    if KINDS.get(name).start:
+    if kind_of(name).start:
         assert (found - before).abs().max() <= 0.1 * before.abs().max()
     else:
         assert torch.equal(found, before)

@@ -26,7 +26,7 @@ def test_every_row_of_the_table_is_tested_on_a_tiny_model():
 def test_the_table_finds_each_site_once_a_layer(arch):
     here = sites.places(tiny(arch))
     assert here.source == "table"
-    absent = {*sites.GROUPS["cross"], *(() if arch in GATED else ("mlp.gate",))}
+    absent = {*sites.GROUPS["cross"], "cross.core", *(() if arch in GATED else ("mlp.gate",))}
     assert set(here.modules) == {*sites.NAMES} - absent
     for site, names in here.modules.items():
         if site != "norms":
@@ -51,7 +51,8 @@ def test_every_linear_layer_of_a_block_has_a_site(arch):
 def test_structure_alone_finds_what_the_table_says(arch):
     trunk = tiny(arch)
     found, table = sites.by_structure(trunk), dict(sites.places(trunk).modules)
-    assert {**found, "norms": table["norms"]} == table
+    of_whole_models = ("norms", "attention.core")
+    assert {**found, **{site: table[site] for site in of_whole_models}} == table
 
 
 @every_arch
@@ -113,7 +114,7 @@ def test_a_model_without_blocks_has_no_sites_and_the_message_shows_what_there_is
 def test_groups_are_their_members_that_exist(arch):
     trunk = tiny(arch)
     here = sites.places(trunk).modules
-    found = sites.resolve(trunk, ["attention", "mlp"])
+    found = sites.resolve(trunk, ["attention", "mlp", "core"])
     assert found == {s: here[s] for g in sites.GROUPS.values() for s in g if s in here}
 
 

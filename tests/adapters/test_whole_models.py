@@ -206,7 +206,7 @@ def test_parallel_across_needs_the_name_of_the_first_layer():
     config = BottleneckConfig(target_modules=["fc1"], width=2, parallel=True)
     with pytest.raises(PlanError, match="wraps a whole MLP"):
         peft.get_peft_model(whole("bart"), config)
-    assert FIRST_OF_MLP == {"fc2": "fc1"}
+    assert FIRST_OF_MLP == {"fc2": "fc1", "ffn_output": "ffn"}
 
 
 def test_adapters_of_different_reach_are_refused_on_one_model():

@@ -8,9 +8,11 @@ import peft
 import pytest
 import torch
 
+import families
 from bases import tiny
 from kinds import TABLES
 from tenon.adapters.fit import fit
+from tenon.adapters.fresh import fresh
 from tenon.adapters.kind import settle
 from tenon.adapters.wrap import KNOWN, wrap
 from tenon.core.errors import PlanError
@@ -21,7 +23,7 @@ def test_no_kind_warns_when_it_is_put_on(name):
     trunk = tiny("llama")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        wrap(trunk, fit(trunk, settle("mood", TABLES[name])).config)
+        fresh(trunk, settle("mood", TABLES[name]))
 
 
 def test_what_peft_refuses_is_a_plan_error_with_its_words():
@@ -60,3 +62,13 @@ def test_sparse_tensors_are_checked_by_torch():
     trunk = tiny("bert")
     wrap(trunk, fit(trunk, settle("mood", {"kind": "shira.v1"})).config)
     assert torch.sparse.check_sparse_tensor_invariants.is_enabled()
+
+
+@pytest.mark.parametrize("name", ["lora.v1", "dora.v1"])
+def test_on_a_mixture_of_experts_the_config_stays_as_the_kind_made_it(name):
+    """PEFT writes an empty set of parameters into it, with which no adapter could be written."""
+    trunk = families.tiny("qwen3_moe")
+    settings = settle("mood", TABLES[name])
+    asked = fit(trunk, settings).config.to_dict()
+    held = wrap(trunk, fit(trunk, settings).config).peft_config["default"].to_dict()
+    assert {key for key in asked if held[key] != asked[key]} <= {"target_modules"}

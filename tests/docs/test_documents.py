@@ -172,3 +172,36 @@ def test_the_page_of_kinds_is_up_to_date():
     for what in ("kinds", "refused"):
         for each in tenon.show(what):
             assert f"| `{each.name}` |" in told or f"| {each.title} |" in told
+
+
+def test_the_page_of_laws_has_every_kind_on_every_architecture():
+    """What the cells gave is not asked again here, as that takes minutes: `make laws` does."""
+    made = generator("make_laws")
+    parts = re.split(r"^##+ ", text_of(ROOT / "docs" / "laws.md"), flags=re.MULTILINE)
+    named = {part.partition("\n")[0]: rows_of_table(part) for part in parts}
+    columns = [CODE.findall(" ".join(named[sort][0][1:])) for sort in made.SORTS]
+    assert sorted(sum(columns, [])) == sorted(made.NAMES), "run: make laws"
+    for sort in (*made.SORTS, "Law × kind"):
+        assert [CODE.findall(row[0])[0] for row in named[sort][2:]] == list(made.TABLES), (
+            "run: make laws"
+        )
+        assert all(cell for row in named[sort] for cell in row)
+    assert [row[0] for row in named["What is asked"][2:]] == list(made.LAWS), "run: make laws"
+
+
+def rows_of_table(text: str) -> list[list[str]]:
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_no_page_of_laws_is_made_of_a_part():
+    made = generator("make_laws")
+    held = dict.fromkeys(made.LAWS, ("held", ""))
+    told = [{"kind": c.row, "family": c.family, "found": held} for c in made.cells()]
+    assert len(made.gathered(told).verdicts) == len(told)
+    with pytest.raises(SystemExit, match="1 faults:\nadamss.v1-bert: not tried"):
+        made.page(told[1:])
+    for law, found in (("L1", ("broken", "moved")), ("L2", None)):
+        other = {key: value for key, value in {**held, law: found}.items() if value}
+        with pytest.raises(SystemExit, match=f"{told[0]['kind']}-bert: {law}"):
+            made.page([{**told[0], "found": other}, *told[1:]])

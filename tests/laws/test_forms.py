@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import settings as cases
 from hypothesis import strategies as st
 
-from attached import KIND_NAMES, TABLES
+from attached import KIND_NAMES, TABLES, WIDE
 from formed import (
     FORMS,
     NAMES,
@@ -78,8 +78,7 @@ def test_a_fresh_adapter_changes_no_logit(form, arch, which, folder_of):
 
 def looped(folder, form, which, run, **more) -> Loop:
     # wide enough that not every unit of a rectified bottleneck is silent
-    wide = {} if which == "lora" else {"reduction": 4}
-    model = formed(folder, form, which, shaken=False, dropout=0.1, **wide)
+    model = formed(folder, form, which, shaken=False, dropout=0.1, **WIDE[which])
     tokens, exam = tokens_of(folder, form, 24), EXAMS.get(form)
     own = settings(epochs=2, save_every=1, tokens_per_step=90, metric=METRIC[form], **more)
 

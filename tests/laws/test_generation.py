@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 from transformers import AutoModelForCausalLM, Trainer, TrainerCallback, TrainingArguments
 
-from attached import KIND_NAMES, TABLES
+from attached import KIND_NAMES, TABLES, WIDE
 from runs import Keeping, base_digests, equal, log, weights
 from tenon.adapters import pack
 from tenon.adapters.kind import settle
@@ -75,7 +75,7 @@ def test_l1_a_fresh_adapter_changes_no_loss_and_no_answer(arch, which, base_of):
 
 @pytest.mark.parametrize(("arch", "which"), EVERY)
 def test_l2_training_leaves_every_byte_of_the_base(arch, which, base_of, tmp_path):
-    model = writer(base_of(arch), which, reduction=4) if which != "lora" else writer(base_of(arch))
+    model = writer(base_of(arch), which, **WIDE[which])
     trained = set(model.trainable())
 
     before, adapter = base_digests(model), weights(model)

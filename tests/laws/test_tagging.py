@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import settings as cases
 from hypothesis import strategies as st
 
-from attached import KIND_NAMES, TABLES
+from attached import KIND_NAMES, TABLES, WIDE
 from runs import Keeping, equal, log, settings, weights
 from taggers import (
     LABELS,
@@ -76,8 +76,7 @@ def base_bytes(model: Tagger) -> dict[str, bytes]:
 @pytest.mark.parametrize("which", BOTH)
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_the_base_is_as_it_was_and_all_else_has_moved(arch, which, folder_of, tmp_path):
-    wide = {} if which == "lora" else {"reduction": 4}
-    model = tagger(folder_of(arch), which, trunk_dropout=True, shaken=False, **wide)
+    model = tagger(folder_of(arch), which, trunk_dropout=True, shaken=False, **WIDE[which])
     before, first = base_bytes(model), weights(model)
     tokens = tokens_of(folder_of(arch), ROWS)
     course = Course(tmp_path, "plan", 1, settings(epochs=3, tokens_per_step=90))
@@ -87,8 +86,7 @@ def test_the_base_is_as_it_was_and_all_else_has_moved(arch, which, folder_of, tm
 
 
 def loop_of(folder, which, run, progress=None) -> Loop:
-    wide = {} if which == "lora" else {"reduction": 4}
-    model = tagger(folder, which, shaken=False, trunk_dropout=True, dropout=0.1, **wide)
+    model = tagger(folder, which, shaken=False, trunk_dropout=True, dropout=0.1, **WIDE[which])
 
     def score(judged: Tagger) -> dict[str, float]:
         return {"entity_f1": sum(float(p.detach().sum()) for p in judged.trainable().values())}

@@ -22,18 +22,19 @@ from transformers import (
     TrainingArguments,
 )
 
-from attached import KIND_NAMES
+from attached import KIND_NAMES, TABLES
 from models import LABELS, TEXTS, classifier, examples, renderer_of, save
+from tenon.evaluate.card import OURS
 from tenon.verbs.export import export
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*not initialized:UserWarning")
 HEADED = [("bert", "pooler"), ("qwen3", "last"), ("gpt2", "last")]
 READER = """
-import sys, torch, transformers
+import importlib, sys, torch, transformers
 transformers.logging.set_verbosity_error()
 sys.modules.setdefault("tenon", None) if sys.argv[3] == "plain" else None
-if sys.argv[3] == "kind":
-    import tenon.adapters.bottleneck
+if sys.argv[3] != "plain":
+    importlib.import_module(sys.argv[3])
 from peft import PeftModel
 model = PeftModel.from_pretrained(transformers.AutoModel.from_pretrained(sys.argv[1]), sys.argv[2])
 with torch.no_grad():
@@ -74,7 +75,7 @@ def test_transformers_trainer_goes_on_with_it(arch, pooling, which, folder_of, t
     )
     Trainer(model=theirs, args=arguments, train_dataset=Rows()).train()
     changed = {n for n, p in theirs.named_parameters() if not torch.equal(p, before[n])}
-    marker = "lora_" if which == "lora" else "bottleneck_"
+    marker = f"{TABLES[which]['kind'].partition('.')[0]}_"
     assert changed and all(marker in name or "modules_to_save" in name for name in changed)
     assert sum(marker in name for name in changed) > 0.9 * sum(marker in name for name in before)
     theirs.save_pretrained(tmp_path / "after")
@@ -84,12 +85,14 @@ def test_transformers_trainer_goes_on_with_it(arch, pooling, which, folder_of, t
     )
 
 
-@pytest.mark.parametrize("which", ["lora", "houlsby"])
+@pytest.mark.parametrize("which", ["lora", "houlsby", "prefix"])
 def test_a_process_that_knows_peft_alone_or_the_kind_reads_an_export(which, folder_of, tmp_path):
     folder = folder_of("bert")
     saved = save(classifier(folder, which), folder, tmp_path / "mood", which)
     export(saved, tmp_path / "out", to="peft")
-    how = "plain" if which == "lora" else "kind"
+    kind = TABLES[which]["kind"].partition(".")[0]
+    how = "plain" if which == "lora" else f"tenon.adapters.{kind}"
+    assert (kind in OURS) == (which != "lora"), "what the card tells to import"
     command = [sys.executable, "-c", READER, str(folder), str(tmp_path / "out"), how]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     model = peft.PeftModel.from_pretrained(AutoModel.from_pretrained(folder), saved).eval()

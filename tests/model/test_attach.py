@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from attached import KIND_NAMES, TABLES
+from attached import KIND_NAMES, MARKS, TABLES
 from models import classifier, rows_of, trunk_of
 from packed import adapter_on
 from tenon.adapters.kind import settle
@@ -28,7 +28,7 @@ def test_a_fresh_adapter_leaves_the_base_frozen_and_says_where_it_sits(arch, whi
     before = {n: p.clone() for n, p in trunk.model.state_dict().items()}
     held = attach(trunk, settle("mood", TABLES[which]), seed=0)
     trained = {n for n, p in held.peft.named_parameters() if p.requires_grad}
-    assert trained and all("lora_" in name or "bottleneck_" in name for name in trained)
+    assert trained and all(any(mark in name for mark in MARKS) for name in trained)
     after = {n.replace(".base_layer", ""): p for n, p in trunk.model.state_dict().items()}
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
     assert held.places and all(held.places.values())

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from peft.tuners.tuners_utils import BaseTunerLayer
 from transformers import AutoModel
 
-from attached import KIND_NAMES
+from attached import KIND_NAMES, MARKS
 from bases import ARCHITECTURES
 from models import LABELS, bare, classifier, laid, rows_of
 from tenon.model.classifier import loss_sum
@@ -68,9 +68,8 @@ def test_training_mode_is_that_of_the_adapters_and_the_head(arch, which, folder_
     on = {name for name, training in found.items() if training}
     assert "head" in on and "head.linear" in on and "" in on
     wraps = {n for n, m in model.named_modules() if isinstance(m, BaseTunerLayer)}
-    parts = ("lora_", "bottleneck_")
     other = on - {"", "head", "head.linear"} - wraps
-    assert wraps <= on and all(any(part in name for part in parts) for name in other)
+    assert wraps <= on and all(any(part in name for part in MARKS) for name in other)
     dropouts = [name for name in on if name.endswith(("dropout", "lora_dropout.default"))]
     assert dropouts
     assert not any(modes(model.eval()).values())
@@ -87,7 +86,7 @@ def test_the_adapter_and_the_head_are_what_training_changes(which, folder_of):
     model = classifier(folder_of("bert"), which)
     names = set(model.trainable())
     assert {"head.linear.weight", "head.linear.bias"} < names
-    assert all(n.startswith("head.") or "lora_" in n or "bottleneck_" in n for n in names)
+    assert all(n.startswith("head.") or any(mark in n for mark in MARKS) for n in names)
     base = [p for n, p in model.named_parameters() if n not in names]
     assert base and not any(parameter.requires_grad for parameter in base)
 

@@ -10,8 +10,9 @@ from attached import TABLES
 from models import rows_of
 from racks import mixed, put, rack_of
 from tenon.adapters.composition import Average, Parallel, Stack
+from tenon.adapters.once import Once
 from tenon.core.errors import PlanError
-from tenon.model.composed import Composed, Once, changed, composed
+from tenon.model.composed import Composed, changed, composed
 from tenon.model.route import Switch
 
 

@@ -53,6 +53,10 @@ IDLE = {
         {"train.head_start": "random", "train.head_scale": 0.3},
         "train.head_scale has no effect",
     ),
+    "a rate for what is not trained": (
+        {"adapters.mood.init": "mica", "adapters.mood.b_learning_rate_ratio": 4},
+        "adapters.mood.b_learning_rate_ratio has no effect: with init mica B is not trained",
+    ),
     "rank stabilized at rank 1": (
         {"adapters.mood.rank": 1, "adapters.mood.rank_stabilized": True},
         "adapters.mood.rank_stabilized has no effect",
@@ -64,6 +68,10 @@ IDLE = {
     "quoting of the hub": (
         {"data.train": "hub:a/b#train", "data.quoting": "none"},
         "data.quoting has no effect",
+    ),
+    "few bits under a kind that needs torch's own layers": (
+        {"model.quantize": "int8", "adapters.mood.kind": "glora.v1"},
+        "model.quantize = int8: glora.v1 cannot sit on a quantised base: PEFT puts it on torch's",
     ),
     "a micro-batch above the step": (
         {"train.tokens_per_step": 100, "train.micro_batch_tokens": 200},
@@ -126,6 +134,10 @@ BUSY = {
         "data.dev": "", "data.test": "t.csv", "train.save_every": 5,
     },
     "the scale of a probe": {"train.head_scale": 0.3},
+    "a rate for B": {
+        "adapters.mood.init": "pissa",
+        "adapters.mood.b_learning_rate_ratio": 4,
+    },
     "rank stabilized": {"adapters.mood.rank": 2, "adapters.mood.rank_stabilized": True},
     "a micro-batch below the step": {
         "train.tokens_per_step": 200, "train.micro_batch_tokens": 100,

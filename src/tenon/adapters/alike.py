@@ -21,6 +21,7 @@ from tenon.adapters.manifest import Lengths, Manifest
 from tenon.adapters.pack import Adapter
 from tenon.core.errors import AdapterError, Faults, did_you_mean
 
+FUSED = 'train it: kind = "fusion.v1" with these adapters as its parts, in a plan file'
 READ_ALIKE = ("cut", "units", "template", "template_digest", "instruction")
 SPOKEN_ALIKE = ("source_language", "target_language")
 
@@ -55,7 +56,10 @@ def coefficients(composition: Composition) -> dict[str, float]:
         case Route():
             why = "which adapter a row takes is no weight"
         case Fuse():
-            why = "its attention weighs each token for itself"
+            raise AdapterError(
+                f"{text(composition)}: its attention weighs each token for itself, and is learned "
+                f"first: {FUSED}"
+            )
     raise AdapterError(
         f"{text(composition)}: cannot be written as one adapter: {why}; name its parts"
     )

@@ -15,8 +15,8 @@ from tenon.core.errors import PlanError
 
 Place = Literal["after", "stream", "around", "beside", "residual", "across", "coupled"]
 
-FIRST_OF_MLP = {"fc2": "fc1"}
-"""Last to first linear layer of an MLP that lies open in its block, as in BART."""
+FIRST_OF_MLP = {"fc2": "fc1", "ffn_output": "ffn"}
+"""Last to first linear layer of an MLP that lies open in its block, as in BART and ALBERT."""
 
 
 def is_norm(module: nn.Module) -> bool:

@@ -265,6 +265,10 @@ def read_config(folder: Path, data: bytes, manifest: Manifest) -> PeftConfig:
 
 def _check_modules(where: str, named: object, targets: object, faults: Faults) -> None:
     """Check that a field holds names of modules, each of them a target, and no pattern."""
+    if isinstance(named, dict):
+        for key, each in cast("dict[str, object]", named).items():
+            _check_modules(f"{where}.{key}", each, targets, faults)
+        return
     if not isinstance(named, list) or not all(
         isinstance(name, str) and MODULE.fullmatch(name) for name in cast(list[object], named)
     ):

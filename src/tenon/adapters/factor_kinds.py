@@ -142,6 +142,7 @@ class GloraSettings(Settings):
     mergeable=True,
     mergeable_why="what it does to weight and bias is again a weight and a bias",
     rowwise=True,
+    quantized_why="PEFT puts it on torch's own linear layers alone, as it scales their weight",
     wraps=LINEAR_ONLY,
     paper="Chavan et al. 2023, One-for-All: Generalized LoRA (arXiv:2306.07967)",
     summary="Scales and shifts each weight and bias through several small products at once.",

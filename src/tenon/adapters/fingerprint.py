@@ -12,7 +12,7 @@ import json
 import mmap
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from tenon.core.errors import AdapterError
 from tenon.core.files import canonical, digest_of, read_json, reading
@@ -39,6 +39,10 @@ OF_A_CALL = ("truncation", "padding")
 """Parts of tokenizer.json that record how it was last called, not what it is."""
 
 
+Quantize = Literal["none", "int8", "int4", "bnb-int8", "bnb-nf4"]
+"""How the linear layers of a base are held while it computes."""
+
+
 class Fingerprint(Settings):
     """What identifies a base.
 
@@ -47,9 +51,11 @@ class Fingerprint(Settings):
         revision: commit, tag or branch; empty where there is none.
         model_type: as its config says.
         hidden_size: D.
-        digest: sha256 over all tensors, in hex.
+        digest: sha256 over all tensors, in hex, and over `quantize` where the base is quantised.
         tokenizer_digest: sha256 of the tokenizer and its chat template; empty without tokenizer.
         tensors: tensor name to the first digits of its sha256.
+        quantize: how the base was quantised when it was loaded; "none" also for one that is stored
+            quantised, whose tensors say so.
     """
 
     name: str
@@ -59,10 +65,16 @@ class Fingerprint(Settings):
     digest: str
     tokenizer_digest: str
     tensors: dict[str, str]
+    quantize: Quantize = "none"
 
 
-def fingerprint(folder: Path, name: str, revision: str = "") -> Fingerprint:
+def fingerprint(
+    folder: Path, name: str, revision: str = "", quantize: Quantize = "none"
+) -> Fingerprint:
     """Read the fingerprint of the base in `folder`.
+
+    Args:
+        quantize: how it is quantised when it is loaded; another base than the same in floats.
 
     Raises:
         AdapterError: the weights are pickled, damaged, missing a shard, or not there.
@@ -71,14 +83,16 @@ def fingerprint(folder: Path, name: str, revision: str = "") -> Fingerprint:
     config = read_json(folder / "config.json")
     sizes = [config[key] for key in HIDDEN_SIZES if isinstance(config.get(key), int)]
     tensors = {name: digest for file in weight_files(folder) for name, digest in _tensors(file)}
+    whole: list[Any] = [list(entry) for entry in sorted(tensors.items())]
     return Fingerprint(
         name=name,
         revision=revision,
         model_type=str(config.get("model_type", "")),
         hidden_size=sizes[0] if sizes else 0,
-        digest=digest_of(sorted(tensors.items())),
+        digest=digest_of(whole if quantize == "none" else [whole, {"quantize": quantize}]),
         tokenizer_digest=tokenizer_digest(folder),
         tensors={key: digest[:DIGITS] for key, digest in sorted(tensors.items())},
+        quantize=quantize,
     )
 
 
@@ -196,7 +210,14 @@ def differences(ours: Fingerprint, theirs: Fingerprint) -> list[str]:
         ]
     names = {*ours.tensors, *theirs.tensors}
     differing = sum(ours.tensors.get(name) != theirs.tensors.get(name) for name in names)
-    return [f"{differing} of {len(names)} tensors differ"]
+    told = [f"{differing} of {len(names)} tensors differ"] if differing else []
+    if ours.quantize != theirs.quantize:
+        told.append(f"it was {_held(ours.quantize)}, here it is {_held(theirs.quantize)}")
+    return told
+
+
+def _held(quantize: Quantize) -> str:
+    return "in floats" if quantize == "none" else f"quantised to {quantize}"
 
 
 def refuse_other(adapter: str, ours: Fingerprint, theirs: Fingerprint) -> None:
@@ -209,6 +230,8 @@ def refuse_other(adapter: str, ours: Fingerprint, theirs: Fingerprint) -> None:
     if not found:
         return
     at = f"{ours.name}@{ours.revision}" if ours.revision else ours.name
+    if ours.quantize != theirs.quantize:
+        at = f'{at} with model.quantize = "{ours.quantize}"'
     raise AdapterError(
         f"adapter {adapter} was trained on base {ours.digest[:4]}…, this base is "
         f"{theirs.digest[:4]}… ({'; '.join(found)}); load {at} or retrain"

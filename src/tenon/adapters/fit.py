@@ -10,11 +10,12 @@ from peft import PeftConfig
 from transformers import PreTrainedModel
 
 from tenon.adapters import sites
-from tenon.adapters.kind import KINDS, Kind, Side, Targets
+from tenon.adapters.kind import KINDS, Compound, Kind, Side, Targets, said
 from tenon.adapters.layers import SAID, features, is_linear, sort_of
 from tenon.adapters.names import modules
 from tenon.adapters.settings import AdapterSettings
 from tenon.core.errors import PlanError
+from tenon.core.settings import Settings
 
 
 class Fit(NamedTuple):
@@ -37,30 +38,50 @@ def fit(trunk: PreTrainedModel, settings: AdapterSettings) -> Fit:
             the setting's full name, `adapters.mood.sites`.
     """
     kind = KINDS.get(settings.kind)
+    if kind.compound is not None:
+        return _of_parts(trunk, settings, kind, kind.compound)
     try:
-        places = sites.resolve(trunk, settings.sites, kind.wraps)
-        _refuse_sorts(trunk, places, kind)
+        own = kind.settings(**settings.own)
+        places = sites.resolve(trunk, settings.sites, kind.sorts(own))
+        _refuse_sorts(trunk, places, kind, own)
         _refuse_sizes(trunk, places, kind, settings.own)
-        return Fit(places, kind.config(kind.settings(**settings.own), places, trunk.config))
+        _refuse_ranks(trunk, places, kind, settings.own)
+        return Fit(places, kind.config(own, places, trunk.config))
     except PlanError as error:
         lines = str(error).splitlines()
         prefix = f"adapters.{settings.name}."
         raise PlanError("\n".join(f"{prefix}{line}" for line in lines)) from error
 
 
-def _refuse_sorts(trunk: PreTrainedModel, places: Targets, kind: Kind) -> None:
+def _of_parts(
+    trunk: PreTrainedModel, settings: AdapterSettings, kind: Kind, compound: Compound
+) -> Fit:
+    """Find the modules of all parts of an adapter; its kind is told them as `part: site`."""
+    own = kind.settings(**settings.own)
+    targets: dict[str, tuple[str, ...]] = {}
+    places: dict[str, tuple[str, ...]] = {}
+    for part in compound.parts(own):
+        for site, names in fit(trunk, part).places.items():
+            targets[f"{part.name}: {site}"] = names
+            places[site] = tuple(dict.fromkeys((*places.get(site, ()), *names)))
+    return Fit(places, kind.config(own, targets, trunk.config))
+
+
+def _refuse_sorts(trunk: PreTrainedModel, places: Targets, kind: Kind, own: Settings) -> None:
     """Refuse sites whose modules are of a sort that the kind cannot wrap."""
     faults: list[str] = []
+    sorts = kind.sorts(own)
+    allowed = " or ".join(SAID[each] for each in sorts)
     for site, names in places.items():
         for name in names:
             module = trunk.get_submodule(name)
             sort = sort_of(module)
-            if sort in kind.wraps:
+            if sort in sorts:
                 continue
             what = SAID[sort] if sort else f"a {type(module).__name__}"
             faults.append(
                 f"sites: {site} of this {trunk.config.model_type} model is {what} ({name}), and "
-                f"{kind.name} sits on {' or '.join(SAID[each] for each in kind.wraps)}; "
+                f"{kind.name}{said(kind, own)} sits on {allowed}; "
                 "choose other sites, or lora.v1"
             )
             break
@@ -85,6 +106,23 @@ def _refuse_sizes(
                 )
     if faults:
         raise PlanError("\n".join(faults.values()))
+
+
+def _refuse_ranks(
+    trunk: PreTrainedModel, places: Targets, kind: Kind, own: Mapping[str, Any]
+) -> None:
+    """Refuse a rank that a start cannot fill: a weight has no more directions than its sides."""
+    start = kind.begins_from(own)
+    if not start:
+        return
+    for name in modules(places):
+        sizes = features(trunk.get_submodule(name))
+        if own["rank"] > min(sizes):
+            inner, outer = sizes
+            raise PlanError(
+                f"rank: {own['rank']} is more than {name}, {inner} to {outer}, has directions for "
+                f"init {start} to begin with; at most {min(sizes)}"
+            )
 
 
 def _sides(sizes: Iterable[tuple[int, int]], side: Side) -> list[int]:

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError
 
-from tenon.adapters.names import LINEAR, WRAPPED, Sort, is_name, members, split
-from tenon.adapters.refused import REFUSED
+from tenon.adapters.names import CORE, LINEAR, WRAPPED, Sort, is_name, members, split
+from tenon.adapters.refused import REFUSED, SETTINGS
 from tenon.adapters.settings import AdapterSettings
 from tenon.core.errors import PlanError, did_you_mean
 from tenon.core.manual import Setting, manual
@@ -28,7 +28,7 @@ from tenon.core.registry import Registry
 from tenon.core.settings import Settings
 
 if TYPE_CHECKING:
-    from peft import PeftConfig
+    from peft import PeftConfig, PeftModel
     from transformers import PreTrainedConfig
 
 Targets = Mapping[str, tuple[str, ...]]
@@ -42,6 +42,22 @@ Side = Literal["in", "out", "both"]
 MEASURED = "measured here, MiniLM on short texts (docs/log.md)"
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 OF_A_TABLE = ("kind", "sites")
+
+
+@dataclass(frozen=True)
+class Compound:
+    """How a kind is made of other adapters.
+
+    Args:
+        parts: gives, from the settings, the adapters that it is made of.
+        gather: gives, from a table of a plan file and what makes a path absolute, the table with
+            all that it names outside of the file.
+        fill: puts its parts' weights into a fresh adapter, from the settings.
+    """
+
+    parts: Callable[[Any], tuple[AdapterSettings, ...]]
+    gather: Callable[[Mapping[str, Any], Callable[[str], str]], dict[str, Any]]
+    fill: Callable[[PeftModel, Any], None]
 
 
 @dataclass(frozen=True)
@@ -68,13 +84,20 @@ class Kind:
             sites alone.
         start: what a fresh adapter changes, one clause; empty where it changes no bit.
         rate_source: where `learning_rate` is from.
+        quantized_why: why it cannot sit on layers whose weight is held in few bits, one clause;
+            empty where it can.
         reads_weights: whether its size follows from the base's weights, not from its shapes alone.
         choose_sites: default sites where they depend on the settings.
         choose_factors: gives, from the settings, part of a parameter's name to the factor on the
             learning rate that it takes; none unless given.
         choose_places: the named sites that it can be put on, where they depend on the settings;
             those of the sorts that it wraps unless given.
+        choose_sorts: the sorts of modules that it can sit on, where they depend on the settings;
+            `wraps` unless given.
+        choose_start: gives, from the settings, the name of the start that its first weights are
+            computed by (`tenon.adapters.starts`, `tenon.model.inputs`); empty where PEFT draws all.
         presets: value of the setting `preset` to the values that it gives to other settings.
+        compound: how it is made of other adapters, whose places are its own; None if it is not.
     """
 
     name: str
@@ -93,11 +116,15 @@ class Kind:
     names_modules: tuple[str, ...] = ("target_modules",)
     start: str = ""
     rate_source: str = MEASURED
+    quantized_why: str = ""
     reads_weights: bool = False
     choose_sites: Callable[[Any], tuple[str, ...]] | None = None
     choose_places: Callable[[Any], tuple[str, ...]] | None = None
     choose_factors: Callable[[Any], dict[str, float]] | None = None
+    choose_sorts: Callable[[Any], tuple[Sort, ...]] | None = None
+    choose_start: Callable[[Any], str] | None = None
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
+    compound: Compound | None = None
 
     def sites(self, settings: Settings) -> tuple[str, ...]:
         """Give the sites that an adapter with `settings` takes when none are named."""
@@ -105,13 +132,27 @@ class Kind:
 
     def places(self, settings: Settings) -> tuple[str, ...]:
         """Give the named sites that an adapter with `settings` can be put on."""
-        return self.choose_places(settings) if self.choose_places else self.sites_of_sort()
+        return self.choose_places(settings) if self.choose_places else self.sites_of_sort(settings)
 
-    def sites_of_sort(self) -> tuple[str, ...]:
+    def sorts(self, settings: Settings) -> tuple[Sort, ...]:
+        """Give the sorts of modules that an adapter with `settings` can sit on."""
+        return self.choose_sorts(settings) if self.choose_sorts else self.wraps
+
+    def sites_of_sort(self, settings: Settings) -> tuple[str, ...]:
         """Give the named sites whose modules are of a sort that it can sit on."""
-        linear = LINEAR if {"linear", "transposed"} & set(self.wraps) else ()
-        tables = ("embeddings",) if "embedding" in self.wraps else ()
-        return (*linear, *tables, *(("norms",) if "norm" in self.wraps else ()))
+        sorts = set(self.sorts(settings))
+        linear = LINEAR if {"linear", "transposed"} & sorts else ()
+        tables = ("embeddings",) if "embedding" in sorts else ()
+        norms = ("norms",) if "norm" in sorts else ()
+        return (*linear, *tables, *norms, *(CORE if "attention" in sorts else ()))
+
+    def begins_from(self, own: Mapping[str, Any]) -> str:
+        """Give the name of the start that its first weights are computed by; empty where drawn.
+
+        Args:
+            own: the kind's own settings, as `AdapterSettings.own` has them.
+        """
+        return self.choose_start(self.settings(**own)) if self.choose_start else ""
 
     def factors(self, own: Mapping[str, Any]) -> dict[str, float]:
         """Give part of a parameter's name to the factor on the learning rate that it takes.
@@ -139,8 +180,9 @@ class Kind:
     def to_json(self) -> dict[str, Any]:
         """Give the kind as JSON-able values, its settings and presets included."""
         told = ("name", "title", "summary", "paper", "learning_rate", "rate_source", "mergeable")
+        more = ("mergeable_why", "rowwise", "start", "quantized_why")
         return {
-            **{name: getattr(self, name) for name in (*told, "mergeable_why", "rowwise", "start")},
+            **{name: getattr(self, name) for name in (*told, *more)},
             "default_sites": list(self.default_sites),
             "settings": [
                 {**asdict(setting), "choices": list(setting.choices)} for setting in self.manual()
@@ -165,6 +207,8 @@ KINDS: Registry[Kind] = Registry(
         "tenon.adapters.vector_kinds",
         "tenon.adapters.sparse_kinds",
         "tenon.adapters.bottleneck_kind",
+        "tenon.adapters.fusion_kind",
+        "tenon.adapters.prefix_kind",
     ),
 )
 
@@ -186,11 +230,15 @@ def kind(
     names_modules: tuple[str, ...] = ("target_modules",),
     start: str = "",
     rate_source: str = MEASURED,
+    quantized_why: str = "",
     reads_weights: bool = False,
     choose_sites: Callable[[Any], tuple[str, ...]] | None = None,
     choose_places: Callable[[Any], tuple[str, ...]] | None = None,
     choose_factors: Callable[[Any], dict[str, float]] | None = None,
+    choose_sorts: Callable[[Any], tuple[Sort, ...]] | None = None,
+    choose_start: Callable[[Any], str] | None = None,
     presets: Mapping[str, Mapping[str, Any]] | None = None,
+    compound: Compound | None = None,
 ) -> Callable[[Configure], Kind]:
     """Make the decorated function's kind and register it; the arguments are `Kind`'s."""
 
@@ -212,11 +260,15 @@ def kind(
             names_modules=names_modules,
             start=start,
             rate_source=rate_source,
+            quantized_why=quantized_why,
             reads_weights=reads_weights,
             choose_sites=choose_sites,
             choose_places=choose_places,
             choose_factors=choose_factors,
+            choose_sorts=choose_sorts,
+            choose_start=choose_start,
             presets=presets or {},
+            compound=compound,
         )
         return KINDS.add(name, made)
 
@@ -244,6 +296,10 @@ def settle(name: str, table: Mapping[str, Any]) -> AdapterSettings:
     settings = _own(chosen, own, where, faults)
     sites = _sites(table.get("sites"), where, faults)
     faults += [] if settings is None else _misplaced(chosen, settings, sites, where)
+    if sites and chosen.compound is not None:
+        faults.append(
+            f"{where}.sites has no effect: its places are those of its parts; leave it out"
+        )
     if faults or settings is None:
         raise PlanError("\n".join(faults))
     return AdapterSettings(
@@ -255,7 +311,13 @@ def settle(name: str, table: Mapping[str, Any]) -> AdapterSettings:
 
 
 def _refuse_by_name(name: str, where: str) -> None:
-    refused = REFUSED.get(name.partition(".")[0].lower().replace("-", "_"))
+    plain = name.partition(".")[0].lower().replace("-", "_")
+    if plain in SETTINGS:
+        raise PlanError(
+            f"{where}.kind: {name} is a setting of LoRA; write "
+            f'kind = "lora.v1" and {SETTINGS[plain]}'
+        )
+    refused = REFUSED.get(plain)
     if refused:
         instead = f"; take {refused.instead}" if refused.instead else ""
         raise PlanError(f"{where}.kind: {refused.title} is refused: {refused.why}{instead}")
@@ -301,12 +363,22 @@ def _sites(value: object, where: str, faults: list[str]) -> tuple[str, ...]:
     return ()
 
 
+def said(chosen: Kind, settings: Settings) -> str:
+    """Say what of the settings decides where a kind can sit; empty where nothing does."""
+    if chosen.presets:
+        return f" with preset {getattr(settings, 'preset', '')}"
+    narrowed = chosen.sorts(settings) != chosen.wraps
+    return f" with init {getattr(settings, 'init', '')}" if narrowed else ""
+
+
 def _misplaced(
     chosen: Kind, settings: Settings, sites: tuple[str, ...], where: str
 ) -> Iterator[str]:
     """Yield a fault for each named site that the kind cannot be put on, whatever the base."""
+    if chosen.compound is not None:
+        return
     can = chosen.places(settings)
-    preset = f" with preset {getattr(settings, 'preset', '')}" if chosen.presets else ""
+    preset = said(chosen, settings)
     for site in sites:
         if is_name(site) and not {split(each)[1] for each in members(site)} <= set(can):
             yield (

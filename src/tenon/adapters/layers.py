@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import cast
+import inspect
+from typing import Any, cast
 
 from torch import nn
 from transformers.pytorch_utils import Conv1D
@@ -14,6 +15,7 @@ SAID: dict[Sort, str] = {
     "transposed": "a transposed linear layer (Conv1D)",
     "embedding": "an embedding",
     "norm": "a norm",
+    "attention": "an attention module that calls transformers' attention function",
 }
 
 
@@ -25,12 +27,29 @@ def sort_of(module: nn.Module) -> Sort | None:
         return "transposed"
     if isinstance(module, nn.Embedding):
         return "embedding"
-    return "norm" if is_norm(module) else None
+    if is_norm(module):
+        return "norm"
+    return "attention" if calls_attention(module) else None
+
+
+def calls_attention(module: nn.Module) -> bool:
+    """Whether `module` attends by the function that its config names, as transformers has it.
+
+    Some bases compute scores of another form by themselves, and pass over what is registered.
+    """
+    forward: Any = inspect.unwrap(type(module).forward)
+    names = getattr(getattr(forward, "__code__", None), "co_names", ())
+    return "ALL_ATTENTION_FUNCTIONS" in names and hasattr(module, "config")
 
 
 def is_linear(module: nn.Module) -> bool:
     """Whether `module` is a linear layer (torch's, or GPT-2's transposed one)."""
     return isinstance(module, nn.Linear | Conv1D)
+
+
+def is_transposed_linear(module: nn.Module) -> bool:
+    """Whether `module` is GPT-2's linear layer, whose weight is stored as [in, out]."""
+    return isinstance(module, Conv1D)
 
 
 def is_norm(module: nn.Module) -> bool:
@@ -39,8 +58,8 @@ def is_norm(module: nn.Module) -> bool:
 
 
 def features(linear: nn.Module) -> tuple[int, int]:
-    """Give the sizes of a linear layer's input and output."""
+    """Give the sizes of a linear layer's input and output; its weight is not read."""
     if isinstance(linear, Conv1D):
-        return int(linear.weight.shape[0]), int(linear.weight.shape[1])
-    weight = cast(nn.Linear, linear).weight
-    return int(weight.shape[1]), int(weight.shape[0])
+        return int(linear.nx), int(linear.nf)
+    sized = cast(nn.Linear, linear)
+    return int(sized.in_features), int(sized.out_features)

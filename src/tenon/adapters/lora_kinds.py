@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tenon.adapters.kind import Targets, kind
-from tenon.adapters.names import modules
+from tenon.adapters.names import WRAPPED, modules
 from tenon.adapters.transposed import is_transposed
 from tenon.core.settings import Settings
 
@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 
 
 B_NAMES = (".lora_B.", ".lora_embedding_B.")
+DRAWN = ("kaiming", "gaussian")
+BY_PEFT = ("gaussian", "orthogonal")
+"""Inits that PEFT itself draws, under its own names."""
+DOUBLED = ("pissa", "olora")
+STARTS = (*DOUBLED, "mica", "eva")
+"""Inits that are computed; an adapter with one of `DOUBLED` has twice the rank that is trained."""
 
 
 class DoraSettings(Settings):
@@ -47,12 +53,24 @@ class LoraSettings(DoraSettings):
         alpha: the update is scaled by alpha / rank.
         dropout: share of the adapter's input that is zeroed while training.
         rank_stabilized: scale by alpha / sqrt(rank) instead, for large ranks.
-        init: how A is drawn; B is 0 at the start.
+        init: what A and B begin with. With "kaiming" and "gaussian" A is drawn and B is 0; with
+            "orthogonal" both are drawn so that their product is 0, for an even rank. "eva": A is
+            the leading directions of the layer's inputs on rows of train, B is 0. "pissa" and
+            "olora": A and B are the leading part of the layer's weight, which is subtracted
+            again, as the base stays as it is: the file has twice the rank, and weight decay pulls
+            that part of the base towards 0. "mica": B is the weight's last directions and stays,
+            only A is trained.
         b_learning_rate_ratio: B's learning rate / A's; LoRA+ takes 4 to 16, plain LoRA 1.
     """
 
-    init: Literal["kaiming", "gaussian"] = "kaiming"
+    init: Literal["kaiming", "gaussian", "orthogonal", "pissa", "olora", "mica", "eva"] = "kaiming"
     b_learning_rate_ratio: float = Field(default=1.0, gt=0, le=1000)
+
+    @model_validator(mode="after")
+    def _halves(self) -> LoraSettings:
+        if self.init == "orthogonal" and self.rank % 2:
+            raise ValueError(f"rank = {self.rank} is odd, and init orthogonal halves it")
+        return self
 
 
 @kind(
@@ -67,7 +85,11 @@ class LoraSettings(DoraSettings):
     rowwise=True,
     paper="Hu et al. 2021, LoRA: Low-Rank Adaptation of Large Language Models (arXiv:2106.09685)",
     summary="Adds to each chosen linear layer the product of two thin matrices, B A.",
+    start="with init pissa and olora what is added and subtracted again, and with orthogonal the "
+    "product of what is orthogonal, leave a rounding; else nothing changes, bit for bit",
     choose_factors=lambda settings: dict.fromkeys(B_NAMES, settings.b_learning_rate_ratio),
+    choose_sorts=lambda settings: WRAPPED if settings.init in DRAWN else ("linear", "transposed"),
+    choose_start=lambda settings: settings.init if settings.init in STARTS else "",
 )
 def lora(settings: LoraSettings, targets: Targets, base: PreTrainedConfig) -> LoraConfig:
     """Make LoRA's PEFT config.
@@ -77,10 +99,16 @@ def lora(settings: LoraSettings, targets: Targets, base: PreTrainedConfig) -> Lo
 
     Source: Schulman et al. 2025, "LoRA Without Regret" (all layers, MLP above all; about ten times
         full fine-tuning's learning rate); Kalajdzievski 2023, arXiv:2312.03732 (rank_stabilized);
-        Hayou et al. 2024, LoRA+, arXiv:2402.12354 (b_learning_rate_ratio).
+        Hayou et al. 2024, LoRA+, arXiv:2402.12354 (b_learning_rate_ratio); Meng et al. 2024,
+        PiSSA, arXiv:2404.02948; Büyükakyüz 2024, OLoRA, arXiv:2406.01775; Paischer et al. 2024,
+        EVA, arXiv:2410.07170; MiCA, arXiv:2604.01694 (init).
     """
     config = _config(settings, targets, base)
-    config.init_lora_weights = "gaussian" if settings.init == "gaussian" else True
+    config.init_lora_weights = settings.init if settings.init in BY_PEFT else True
+    if settings.init in DOUBLED:
+        # What is trained and what is subtracted lie side by side; the factor stays as it was.
+        config.r = 2 * settings.rank
+        config.lora_alpha = _whole(settings.alpha * (2**0.5 if settings.rank_stabilized else 2))
     return config
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
-Sort = Literal["linear", "transposed", "embedding", "norm"]
-"""Of a module: what an adapter may sit on. Transposed is GPT-2's linear layer, Conv1D."""
+Sort = Literal["linear", "transposed", "embedding", "norm", "attention"]
+"""Of a module: what an adapter may sit on. Transposed is GPT-2's linear layer, Conv1D; attention is
+where queries meet keys and values."""
 
 WRAPPED: tuple[Sort, ...] = ("linear", "transposed", "embedding")
 """What LoRA and the bottlenecks sit on."""
@@ -17,16 +18,20 @@ _MLP = ("mlp.in", "mlp.gate", "mlp.out")
 LINEAR = (*_ATTENTION, *_CROSS, *_MLP)
 """Sites that are linear layers."""
 
+CORE = ("attention.core", "cross.core")
+"""Sites that are whole attention modules, with the layers of the other sites inside."""
+
 GROUPS: dict[str, tuple[str, ...]] = {
     "attention": _ATTENTION,
     "cross": _CROSS,
     "mlp": _MLP,
     "linear": LINEAR,
+    "core": CORE,
 }
 WEIGHTED = (*LINEAR, "embeddings")
 """Sites that are one module with one weight matrix."""
 
-NAMES = (*LINEAR, "layer", "embeddings", "norms")
+NAMES = (*LINEAR, *CORE, "layer", "embeddings", "norms")
 STACKS = ("encoder", "decoder")
 """What may stand before a site's name where a base has both: `decoder.mlp`."""
 

@@ -214,7 +214,8 @@ def target_modules(adapter: Adapter) -> list[str]:
     prefix = PEFT_TYPE_TO_PREFIX_MAPPING[cast(Any, adapter.config.peft_type)]
     return sorted(
         {
-            name.removeprefix(PEFT_PREFIX).rpartition(f".{prefix}")[0]
+            # a module inside of a block that is wrapped as well lies one layer deeper
+            name.removeprefix(PEFT_PREFIX).partition(f".{prefix}")[0].replace(".base_layer", "")
             for name in adapter.weights
             if not _is_shared(name)
         }

@@ -29,9 +29,9 @@ _METHODS = (
     Refused(
         "adalora",
         "AdaLoRA",
-        "it takes ranks away while training by running averages of gradients that are neither "
-        "weights nor optimizer state, so a run could not be resumed exactly; without them it is "
-        "LoRA at a higher cost",
+        "it takes ranks away while training, by running averages as large as the adapter that "
+        "PEFT keeps in no state, so a run could not be resumed exactly, and its penalty is added "
+        "in PEFT's own forward pass; without both it is LoRA at a higher cost",
         "lora.v1",
         "ADALORA",
     ),
@@ -46,8 +46,9 @@ _METHODS = (
     Refused(
         "boft",
         "BOFT",
-        "where its CUDA kernel cannot be compiled, PEFT leaves out its butterfly factors without "
-        "which it is OFT, so that an adapter would mean another thing on another machine",
+        "PEFT multiplies its butterfly factors by a CUDA kernel that is compiled on the way; where "
+        "that fails it goes on with one factor, which is OFT, and cannot read an adapter that has "
+        "more",
         "oft.v1",
         "BOFT",
     ),
@@ -103,7 +104,7 @@ _METHODS = (
         "P-tuning",
         "it puts trained tokens before each row inside PEFT's own forward pass, which packed rows "
         "and cached writing do not go through",
-        "lora.v1",
+        "prefix.v1",
         "P_TUNING",
     ),
     Refused(
@@ -115,11 +116,12 @@ _METHODS = (
     ),
     Refused(
         "prefix_tuning",
-        "Prefix tuning (P-tuning v2)",
+        "Prefix tuning (P-tuning v2) of PEFT",
         "it hands trained keys and values to the base as a cache, inside PEFT's own forward pass; "
         "packed rows and cached writing do not go through that, T5's encoder ignores it, and "
-        "encoders count positions from behind it, so that a fresh one is not the base",
-        "lora.v1",
+        "encoders count positions from behind it, so that a fresh one is not the base; "
+        "prefix.v1 is the method itself, computed where attention is",
+        "prefix.v1",
         "PREFIX_TUNING",
     ),
     Refused(
@@ -127,7 +129,7 @@ _METHODS = (
         "Prompt tuning",
         "it puts trained tokens before each row inside PEFT's own forward pass, which packed rows "
         "and cached writing do not go through",
-        "lora.v1",
+        "prefix.v1",
         "PROMPT_TUNING",
     ),
     Refused(
@@ -141,8 +143,8 @@ _METHODS = (
     Refused(
         "trainable_tokens",
         "Trainable tokens",
-        "it is for tokens that were added to a base, which no task here does, and its files have "
-        "no place for a head",
+        "it trains the vectors of a few chosen tokens, new ones or such as the base was not "
+        "taught, and no task here adds tokens; its files have no place for a head",
         "lora.v1",
         "TRAINABLE_TOKENS",
     ),
@@ -154,20 +156,20 @@ _METHODS = (
         "XLORA",
     ),
 )
-_REWRITES = "it rewrites the base's weights at the start, which are to stay as they are on disk"
 _VARIANTS = (
-    Refused("pissa", "PiSSA", _REWRITES, "lora.v1"),
-    Refused("olora", "OLoRA", _REWRITES, "lora.v1"),
-    Refused("mica", "MiCA", _REWRITES, "lora.v1"),
     Refused(
-        "eva",
-        "EVA",
-        "its start is computed from the activations of training rows, before there is a run that "
-        "could be resumed",
+        "corda",
+        "CorDA",
+        "it needs the whole covariance of each layer's inputs and its inverse before, which are as "
+        "large as the weights; init eva of lora.v1 needs their leading directions alone",
         "lora.v1",
     ),
-    Refused("corda", "CorDA", f"{_REWRITES}, and needs a pass over data before", "lora.v1"),
-    Refused("lora_ga", "LoRA-GA", f"{_REWRITES}, and needs gradients before", "lora.v1"),
+    Refused(
+        "lora_ga",
+        "LoRA-GA",
+        "it needs the gradients of whole weights before, which take the memory of full fine-tuning",
+        "lora.v1",
+    ),
     Refused("loftq", "LoftQ", "it starts from the error of quantising the base here", "lora.v1"),
     Refused("qalora", "QA-LoRA", "PEFT has it for GPTQ-quantised bases only", "lora.v1"),
     Refused(
@@ -176,7 +178,13 @@ _VARIANTS = (
         "it acts from a marker in the prompt on, inside PEFT's own forward pass",
         "lora.v1",
     ),
-    Refused("kasa", "KaSA", f"{_REWRITES}, and its two penalties are no part of a step", "lora.v1"),
+    Refused(
+        "kasa",
+        "KaSA",
+        "it takes the smallest part of each weight of the base away, so that a fresh one is not "
+        "the base, and its two penalties are no part of a step",
+        "lora.v1",
+    ),
     Refused("arrow", "Arrow", "it routes between adapters that are trained already", "lora.v1"),
     Refused("monteclora", "MonteCLoRA", "its penalty is no part of a step", "lora.v1"),
     Refused("velora", "VeLoRA", "it changes what PEFT keeps for the way back", "lora.v1"),
@@ -184,3 +192,11 @@ _VARIANTS = (
 )
 REFUSED: Mapping[str, Refused] = {each.name: each for each in (*_METHODS, *_VARIANTS)}
 """By name; the methods first, then the variants of LoRA."""
+
+SETTINGS: Mapping[str, str] = {
+    **{init: f'init = "{init}"' for init in ("pissa", "olora", "mica", "eva")},
+    "rslora": "rank_stabilized = true",
+    "loraplus": "b_learning_rate_ratio = 8",
+    "lora_plus": "b_learning_rate_ratio = 8",
+}
+"""Variants of LoRA that are a setting of `lora.v1`: by name, how that is written."""

@@ -72,6 +72,10 @@ def places(trunk: nn.Module) -> Places:
     if experts(trunk):
         # PEFT takes the names of a dense MLP beside fused experts for those of the experts
         found = {site: names for site, names in found.items() if site not in GROUPS["mlp"]}
+    for group in ("attention", "cross"):
+        around = [name.rpartition(".")[0] for name in found.get(f"{group}.query", ())]
+        if cores := tuple(dict.fromkeys(filter(None, around))):
+            found[f"{group}.core"] = cores
     if normed := norms(trunk):
         found["norms"] = normed
     stacked = bool(getattr(config, "is_encoder_decoder", False))

@@ -37,7 +37,7 @@ def by_structure(trunk: nn.Module) -> dict[str, tuple[str, ...]]:
         linears = {
             key: module
             for key, module in block.named_modules()
-            if is_linear(module) and not _is_router(key, block)
+            if is_linear(module) and not is_router(key, block)
         }
         inner = _inner_width(linears)
         for key, module in linears.items():
@@ -85,7 +85,7 @@ def _blocks(trunk: nn.Module) -> list[tuple[str, nn.Module]]:
     return blocks
 
 
-def _is_router(name: str, block: nn.Module) -> bool:
+def is_router(name: str, block: nn.Module) -> bool:
     """Whether a linear layer of a block chooses between the experts that lie beside it."""
     parent, _, last = name.rpartition(".")
     return bool(_ROUTER.match(last)) and hasattr(block.get_submodule(parent), "experts")

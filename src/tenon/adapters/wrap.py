@@ -46,4 +46,7 @@ def wrap(model: PreTrainedModel, config: PeftConfig) -> PeftModel:
                 "choose other sites or settings, or lora.v1"
             ) from error
     assert isinstance(wrapped, PeftModel)  # noqa: S101 - mixed models are never asked for
+    if getattr(config, "target_parameters", None) == set():
+        # PEFT has written so over None on a mixture of experts; a written adapter is as was asked.
+        cast(Any, config).target_parameters = None
     return wrapped

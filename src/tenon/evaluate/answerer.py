@@ -139,9 +139,11 @@ def open_answerer(
     adapter = pack.read(folder)
     manifest = adapter.manifest
     located = locate(base or manifest.base.name, manifest.base.revision)
-    print_of_base = fingerprint(located.folder, located.name, located.revision)
+    held = manifest.base.quantize
+    print_of_base = fingerprint(located.folder, located.name, located.revision, held)
     refuse_other(manifest.name, manifest.base, print_of_base)
-    model, renderer = put_on(adapter, located, ModelSettings(device=device, dtype=dtype))
+    settings = ModelSettings(device=device, dtype=dtype, quantize=held)
+    model, renderer = put_on(adapter, located, settings)
     refuse_other_template(folder, manifest, renderer)
     prove(folder, manifest, model, renderer)
     return Answerer(manifest, model, renderer)

@@ -19,6 +19,17 @@ POOLED = {
     "last": "hidden_TD[-1]",
     "pooler": "model.base_model.model.pooler(hidden_TD[None])[0]",
 }
+OURS = ("bottleneck", "fusion", "prefix")
+"""Kinds that PEFT does not have, by the modules that enter them."""
+QUANTIZED = {
+    "int8": "`quantization_config=TorchAoConfig(Int8WeightOnlyConfig())`",
+    "int4": "`quantization_config=TorchAoConfig(IntxWeightOnlyConfig(torch.int4, PerGroup(32), "
+    "MappingType.ASYMMETRIC))`",
+    "bnb-int8": "`quantization_config=BitsAndBytesConfig(load_in_8bit=True)`",
+    "bnb-nf4": "`quantization_config=BitsAndBytesConfig(load_in_4bit=True, "
+    'bnb_4bit_quant_type="nf4")`',
+}
+"""What tells transformers to quantise a base so, by `model.quantize`."""
 HUB_NAMES = {
     "multi-label-classification": "text-classification",
     "text-regression": "text-classification",
@@ -50,11 +61,24 @@ def card(manifest: Manifest, report: Report | None) -> str:
             "",
             "## Use",
             "",
+            *_quantized(manifest),
             *use_of(manifest),
             *from_scores(manifest),
             *labels_of(manifest),
         ]
     )
+
+
+def _quantized(manifest: Manifest) -> list[str]:
+    """Say how a base must be loaded that the adapter was trained on in few bits."""
+    said = QUANTIZED.get(manifest.base.quantize)
+    if not said:
+        return []
+    return [
+        f"The base was quantised while the adapter was trained (`{manifest.base.quantize}`). Tenon "
+        f"quantises it again; without Tenon, load it with {said}.",
+        "",
+    ]
 
 
 def use_of(manifest: Manifest) -> list[str]:
@@ -158,8 +182,8 @@ def _with_tenon(manifest: Manifest) -> list[str]:
 
 def _without_tenon(manifest: Manifest) -> list[str]:
     base = json.dumps(manifest.base.name)
-    needs_us = manifest.kind.startswith("bottleneck")
-    first = ["import tenon.adapters.bottleneck  # registers the kind with PEFT"] if needs_us else []
+    ours = next((name for name in OURS if manifest.kind.startswith(f"{name}.")), "")
+    first = [f"import tenon.adapters.{ours}  # registers the kind with PEFT"] if ours else []
     if manifest.writes:
         return _writing_without_tenon(manifest, base, first)
     if manifest.layout == "transformers":

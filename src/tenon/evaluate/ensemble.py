@@ -11,14 +11,13 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from tenon.adapters import pack
-from tenon.adapters.alike import answer_of, answering, longest, refuse_unlike
+from tenon.adapters.alike import FUSED, answer_of, answering, longest, refuse_unlike
 from tenon.adapters.compose import Parents
 from tenon.adapters.composition import (
     Composition,
     Fuse,
     Parallel,
     Route,
-    form_of,
     names,
     text,
 )
@@ -160,10 +159,13 @@ def open_ensemble(
     lead = answering(composition)[0]
     known = held[lead].manifest
     located = locate(base or known.base.name, known.base.revision)
-    refuse_other(held[lead].name, known.base, fingerprint(located.folder, located.name))
+    quantize = known.base.quantize
+    print_of_base = fingerprint(located.folder, located.name, quantize=quantize)
+    refuse_other(held[lead].name, known.base, print_of_base)
     answerers = [held[name].manifest for name in answering(composition)]
     tokenizer = tokenizer_for(answerers[0], located)
-    trunk = trunk_for(answerers, located, ModelSettings(device=device), tokenizer)
+    settings = ModelSettings(device=device, quantize=quantize)
+    trunk = trunk_for(answerers, located, settings, tokenizer)
     ensemble = Ensemble(composition, parents, Rack(trunk), tokenizer, head)
     for name, folder in folders.items():
         _put_in(ensemble, name, folder, proved=held[name].manifest.task == known.task)
@@ -195,8 +197,8 @@ def _refuse_unmixable(composition: Composition, parents: Parents) -> None:
     """
     if isinstance(composition, Fuse):
         raise AdapterError(
-            f"{text(composition)}: a {form_of(composition)} has an attention that must be learned "
-            "first, which this version cannot do; take average(…), whose weights you choose"
+            f"{text(composition)}: its attention is learned first: "
+            f"{FUSED}; or take average(…), whose weights you choose"
         )
     for name, adapter in parents.adapters.items():
         if not KINDS.get(adapter.kind).rowwise:

@@ -46,6 +46,8 @@ class Proof:
         change: the same of the scores with and without the adapter: what is to be kept.
         modules: what took the adapter in, those that changed most first.
         texts: how many were scored.
+        dequantized: how the base was quantised that the adapter was merged into as floats; empty
+            for a base in floats.
     """
 
     dtype: str
@@ -54,6 +56,7 @@ class Proof:
     change: float
     modules: tuple[Folded, ...]
     texts: int
+    dequantized: str = ""
 
 
 def merge(manifest: Manifest, model: Model, renderer: Renderer) -> tuple[Model, Proof]:
@@ -76,7 +79,7 @@ def merge(manifest: Manifest, model: Model, renderer: Renderer) -> tuple[Model, 
     folded = merge_modules(manifest.name, model.trunk, peft, partial(score, model))
     mode = manifest.pooling.mode
     merged = model_for(manifest.task, model.trunk, None, model.head, mode).eval()
-    dtype = model.trunk.model.dtype
+    dtype, held = model.trunk.model.dtype, model.trunk.holding
     proof = Proof(
         dtype=str(dtype).removeprefix("torch."),
         tolerance=TOLERANCE[dtype],
@@ -84,6 +87,7 @@ def merge(manifest: Manifest, model: Model, renderer: Renderer) -> tuple[Model, 
         change=relative(before_BL, bare_BL),
         modules=folded,
         texts=len(texts),
+        dequantized=held.quantize if held else "",
     )
     refuse_far(manifest.name, proof, "merged")
     return merged, proof

@@ -29,6 +29,7 @@ def merged_card(manifest: Manifest, proof: Proof, factory: str) -> str:
             f"the adapter changes the base's by {proof.change:.1e}. The module that differs most "
             f"is `{proof.modules[0].module}`, by {proof.modules[0].error:.1e}.",
             "",
+            *_dequantized(proof),
             "## Use",
             "",
             *_use(manifest, factory),
@@ -36,6 +37,17 @@ def merged_card(manifest: Manifest, proof: Proof, factory: str) -> str:
             *labels_of(manifest),
         ]
     )
+
+
+def _dequantized(proof: Proof) -> list[str]:
+    if not proof.dequantized:
+        return []
+    return [
+        f"The adapter was trained on the base quantised ({proof.dequantized}). The weights here "
+        f"are those of the quantised base in {proof.dtype} plus what the adapter adds; they are "
+        "not quantised, and not those that the base was published with.",
+        "",
+    ]
 
 
 def _front(manifest: Manifest) -> list[str]:

@@ -13,7 +13,7 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from tenon.adapters.directory import HEAD
 from tenon.adapters.manifest import Manifest
@@ -21,7 +21,7 @@ from tenon.evaluate.ground import headed, renderer_for, tokenizer_for, trunk_for
 from tenon.evaluate.merged import proof_texts
 from tenon.evaluate.probes import rendered, scores
 from tenon.model.base import Base
-from tenon.model.loading import quiet
+from tenon.model.loading import Numbers, quiet, read_as
 from tenon.model.settings import ModelSettings
 from tenon.text.render import Rendered
 
@@ -65,13 +65,12 @@ def _classified(
     with quiet(), warnings.catch_warnings():
         # The head of a bare base is fresh; the adapter brings its own.
         warnings.filterwarnings("ignore", ".*not initialized", UserWarning)
-        model: Any = AutoModelForSequenceClassification.from_pretrained(
-            base.folder,
-            num_labels=len(manifest.labels),
-            dtype=getattr(torch, settings.dtype),
-            local_files_only=True,
-            use_safetensors=True,
+        held = Numbers(
+            getattr(torch, settings.dtype), settings.quantize, torch.device(settings.device)
         )
+        config = AutoConfig.from_pretrained(base.folder, num_labels=len(manifest.labels))
+        factory, asked = AutoModelForSequenceClassification, dict[str, Any]()
+        model: Any = read_as(factory, base, config, held, asked)[0]
     model = model.to(settings.device)
     model = model.eval() if adapter is None else _read_adapter(model, adapter)
     typed = int(getattr(model.config, "type_vocab_size", 0) or 0) > 1

@@ -33,7 +33,8 @@ def write(order: Order, folder: Path) -> Written:
             shutil.copyfile(order.adapter / name, folder / name)
     named: Any = str(dtype).removeprefix("torch.")
     proof = Proof(named, TOLERANCE[dtype], 0.0, 0.0, (), len(texts))
-    settings = ModelSettings(device=device, dtype=named)
+    quantize = manifest.base.quantize
+    settings = ModelSettings(device=device, dtype=named, quantize=quantize)
     found_BL = scores_again(manifest, order.base, settings, adapter=folder)
     error = same_scores(manifest.name, proof, expected_BL, found_BL)
     return Written(proof, error, "PeftModel.from_pretrained")

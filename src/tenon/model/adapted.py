@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Self
 
 from peft import PeftModel
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
 from tenon.model.trunk import Trunk
@@ -57,6 +59,7 @@ def _quieten(base: nn.Module) -> None:
 def _adapter_modules(base: nn.Module) -> set[nn.Module]:
     """Give the adapters' own layers and dropout, all inside them, and what wraps the base's."""
     found: set[nn.Module] = set()
+    still = {inner for module in base.modules() for inner in _still(module)}
     for module in base.modules():
         names: tuple[str, ...] = getattr(module, "adapter_layer_names", ())
         others: tuple[str, ...] = getattr(module, "other_param_names", ())
@@ -67,4 +70,10 @@ def _adapter_modules(base: nn.Module) -> set[nn.Module]:
             part = getattr(module, name, None)
             if isinstance(part, nn.Module):
                 found.update(part.modules())
-    return found
+    return found - still
+
+
+def _still(module: nn.Module) -> Iterator[nn.Module]:
+    """Give what a fusion holds of other adapters, which are not trained with it."""
+    held = getattr(module, "still", None) if isinstance(module, BaseTunerLayer) else None
+    return held.modules() if isinstance(held, nn.Module) else iter(())

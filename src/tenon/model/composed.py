@@ -16,9 +16,13 @@ from typing import Any, Protocol, cast
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
-from tenon.adapters.composition import Average, Composition, Stack, form_of, text
+from tenon.adapters.alike import coefficients
+from tenon.adapters.composition import Average, Composition, Stack, form_of, names, text
+from tenon.adapters.once import Once
+from tenon.adapters.prefix_attention import Prefix, Run, beside
+from tenon.adapters.prefix_layer import PrefixLayer
+from tenon.adapters.transparent import Transparent, uncompiled
 from tenon.core.errors import PlanError
-from tenon.model.transparent import Transparent, uncompiled
 
 Layers = Mapping[str, Mapping[str, nn.Module]]
 """Adapter to its layers, by the full names of the modules that they wrap."""
@@ -110,39 +114,33 @@ class Averaged:
         return _mixed(output, [(changed(part, output), weight) for part, weight in self.parts])
 
 
-class Once(Transparent):
-    """A module that is run once for all parts of an average that give it the same inputs.
+class Prefixed(Transparent):
+    """An attention module that sees the prefixes of several adapters.
+
+    Each changes what attention gives without it, and the changes are weighted and added; what comes
+    behind, in the module, is computed from the sum.
 
     Args:
         base_layer: the module.
+        weighted: layers of the adapters, with their weights.
     """
 
-    def __init__(self, base_layer: nn.Module) -> None:
+    def __init__(
+        self, base_layer: nn.Module, weighted: Sequence[tuple[PrefixLayer, float]]
+    ) -> None:
         super().__init__(base_layer)
-        self._known: tuple[tuple[Any, ...], dict[str, Any], Any] | None = None
-        self._remembers = False
+        self.layers = nn.ModuleList([layer for layer, _ in weighted])
+        self.weighted = weighted
 
-    @contextlib.contextmanager
-    def remembering(self) -> Iterator[None]:
-        """Keep what is computed first, and forget it when done."""
-        before = self._remembers, self._known
-        self._remembers, self._known = True, None
-        try:
-            yield
-        finally:
-            self._remembers, self._known = before
+    def prefixes(self) -> tuple[Prefix, ...]:
+        """Give the prefixes, each with its weight."""
+        return tuple(
+            prefix.scaled(weight) for layer, weight in self.weighted for prefix in layer.prefixes()
+        )
 
     def forward(self, *given: Any, **named: Any) -> Any:
-        """Give what the module gives; computed once where the inputs are the very same.
-
-        Some of PEFT's layers add to it in place, so each but the first is given a copy.
-        """
-        if self._known is not None and _same(self._known, given, named):
-            return _copied(self._known[2])
-        output = self.base_layer(*given, **named)
-        if self._remembers and self._known is None:
-            self._known = given, named, output
-        return output
+        """Run the module with the prefixes beside its rows."""
+        return beside(self.base_layer, [Run(None, self.prefixes())], given, named)
 
 
 def composed(
@@ -162,6 +160,8 @@ def composed(
     match composition:
         case str():
             return _layer(composition, path, base, layers)
+        case Stack() | Average() if _prefixes(composition, path, layers):
+            return _prefixed(composition, path, base, layers)
         case Stack(parts=parts):
             inner = base
             for part in parts:
@@ -184,6 +184,24 @@ def changed(module: nn.Module, output: Any) -> Any:
     """
     held = isinstance(module, Composed | BaseTunerLayer)
     return cast(Any, module).changed(output) if held else output
+
+
+def _prefixes(composition: Composition, path: str, layers: Layers) -> dict[str, PrefixLayer]:
+    """Give the prefixes on a module, by the adapters of a composition that have one there."""
+    found = {name: layers[name].get(path) for name in names(composition)}
+    return {name: layer for name, layer in found.items() if isinstance(layer, PrefixLayer)}
+
+
+def _prefixed(composition: Composition, path: str, base: nn.Module, layers: Layers) -> Prefixed:
+    held = _prefixes(composition, path, layers)
+    others = [name for name in names(composition) if path in layers[name] and name not in held]
+    if others:
+        raise PlanError(
+            f"{text(composition)}: {others[0]} wraps {path} as well, on which {next(iter(held))} "
+            "has a prefix; run its parts"
+        )
+    weights = coefficients(composition)
+    return Prefixed(base, [(layer, weights[name]) for name, layer in held.items()])
 
 
 def _follows(module: nn.Module) -> bool:
@@ -220,27 +238,6 @@ def _holding(layer: nn.Module, base: nn.Module) -> Iterator[None]:
         yield
     finally:
         layer.base_layer = before
-
-
-def _same(
-    known: tuple[tuple[Any, ...], dict[str, Any], Any],
-    given: tuple[Any, ...],
-    named: dict[str, Any],
-) -> bool:
-    """Whether inputs are the very objects that were given before."""
-    if len(known[0]) != len(given) or known[1].keys() != named.keys():
-        return False
-    both = zip(
-        (*known[0], *known[1].values()), (*given, *(named[k] for k in known[1])), strict=True
-    )
-    return all(one is other for one, other in both)
-
-
-def _copied(output: Any) -> Any:
-    """Give an output that can be written over; of a tuple, its first is."""
-    if isinstance(output, tuple):
-        return (_copied(output[0]), *cast("tuple[Any, ...]", output[1:]))
-    return cast(Tensor, output).clone()
 
 
 def _mixed(output: Any, parts: Sequence[tuple[Any, float]]) -> Any:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -28,14 +29,32 @@ from transformers.utils import logging as transformers_logging
 
 from tenon.core.errors import FileError, PlanError
 from tenon.model.base import Base, refuse_damaged
+from tenon.model.quantization import NONE, way
 
+CPU = torch.device("cpu")
 ENCODERS: dict[str, Any] = {"t5": T5EncoderModel, "mt5": MT5EncoderModel}
 """Encoder-decoders whose encoder reads texts by itself."""
 POOLERS = {"bert", "roberta", "xlm-roberta", "camembert", "mpnet"}
 
 
-def read(base: Base, dtype: torch.dtype, *, pooler: bool, writes: bool) -> PreTrainedModel:
-    """Give the model of a base, on the CPU.
+@dataclass(frozen=True)
+class Numbers:
+    """How the numbers of a base are held.
+
+    Args:
+        dtype: their format.
+        quantize: how its linear layers are held, a name of `SCHEMES`; a base that is stored
+            quantised is held as it is stored.
+        device: where it will compute.
+    """
+
+    dtype: torch.dtype
+    quantize: str = NONE
+    device: torch.device = CPU
+
+
+def read(base: Base, numbers: Numbers, *, pooler: bool, writes: bool) -> PreTrainedModel:
+    """Give the model of a base, on the CPU; what bitsandbytes quantises is on its device already.
 
     Args:
         pooler: with its trained pooler.
@@ -43,23 +62,15 @@ def read(base: Base, dtype: torch.dtype, *, pooler: bool, writes: bool) -> PreTr
 
     Raises:
         FileError: the folder is not a model that transformers can load whole.
-        PlanError: it has no such pooler or head.
+        PlanError: it has no such pooler or head, or cannot be quantised so.
+        MissingExtra: a package that quantises is not installed.
     """
     transformers_logging.disable_progress_bar()
     config = _config(base)
     options: dict[str, Any] = {} if pooler or writes else _without_pooler(config.model_type)
     factory = _writing_factory(base, config) if writes else _reading_factory(base, config)
     refuse_damaged(base.folder)
-    with _loading(base), quiet():
-        model, report = factory.from_pretrained(
-            base.folder,
-            config=config,
-            dtype=dtype,
-            local_files_only=True,
-            use_safetensors=True,
-            output_loading_info=True,
-            **options,
-        )
+    model, report = read_as(factory, base, config, numbers, options)
     _refuse_missing(base, report, pooler=pooler)
     if writes:
         # The base's own settings may ask for sampling; what is written here is decided here.
@@ -70,6 +81,54 @@ def read(base: Base, dtype: torch.dtype, *, pooler: bool, writes: bool) -> PreTr
             'use "mean", "cls" or "last"'
         )
     return model
+
+
+def read_as(
+    factory: Any, base: Base, config: Any, numbers: Numbers, options: Mapping[str, Any]
+) -> tuple[PreTrainedModel, dict[str, Any]]:
+    """Let a class of transformers read a base.
+
+    Args:
+        factory: the class.
+        options: of its own.
+
+    Returns:
+        The model, and what transformers says of tensors that are missing.
+
+    Raises:
+        FileError: transformers cannot load it.
+        PlanError: it cannot be quantised so.
+        MissingExtra: a package that quantises is not installed.
+    """
+    asked = way(
+        base.name,
+        config,
+        numbers.quantize,
+        numbers.device,
+        lambda: _empty(factory, config, options),
+    )
+    with _loading(base), quiet():
+        model, report = factory.from_pretrained(
+            base.folder,
+            config=config,
+            dtype=numbers.dtype,
+            local_files_only=True,
+            use_safetensors=True,
+            output_loading_info=True,
+            **options,
+            **(asked.options if asked else {}),
+        )
+    if asked:
+        asked.hold(model, numbers.dtype)
+    return model, report
+
+
+def _empty(factory: Any, config: Any, options: Mapping[str, Any]) -> nn.Module:
+    """Give a base without numbers: every tensor has a shape and no data."""
+    with torch.device("meta"), torch.random.fork_rng(devices=[]), quiet():
+        if hasattr(factory, "from_config"):
+            return factory.from_config(config, **options)
+        return factory(config)
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
 from tenon.core.errors import AdapterError
+from tenon.model.quantized import QuantizedConv1D, QuantizedLinear, dequantize
 from tenon.model.trunk import Trunk
 
 TOLERANCE = {torch.float32: 1e-5, torch.float16: 5e-3, torch.bfloat16: 3e-2}
@@ -62,6 +63,8 @@ class Call:
 def merge_modules(name: str, trunk: Trunk, peft: PeftModel, rows: Rows) -> tuple[Folded, ...]:
     """Fold an adapter into the trunk's weights and take its layers off.
 
+    A trunk that is quantised becomes one of the floats that its layers have stood for.
+
     Args:
         name: of the adapter, for messages.
         trunk: the base; afterwards it is a plain model of transformers.
@@ -83,6 +86,9 @@ def merge_modules(name: str, trunk: Trunk, peft: PeftModel, rows: Rows) -> tuple
             "load adapter and base again"
         )
     calls = _calls(layers, rows)
+    dequantize(trunk.model if trunk.whole is None else trunk.whole)
+    for layer in layers.values():
+        vars(layer).pop("merge", None)
     _untie(trunk, layers)
     found = [_fold(name, path, layer, calls.get(path)) for path, layer in layers.items()]
     peft.unload()
@@ -99,6 +105,20 @@ def adapted(model: nn.Module) -> dict[str, BaseTunerLayer]:
     }
 
 
+def guard(model: nn.Module) -> None:
+    """Let PEFT refuse to merge into layers in few bits, as it would change a copy and lose all."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AdapterError(
+            "the base is quantised, PEFT cannot merge into it; tenon export --to merged writes it "
+            "in floats"
+        )
+
+    for layer in adapted(model).values():
+        if isinstance(layer.get_base_layer(), QuantizedLinear | QuantizedConv1D):
+            cast(Any, layer).merge = refuse
+
+
 def relative(before: Tensor, after: Tensor) -> float:
     """Give the largest difference of two tensors / the largest value of the first."""
     before, after = before.float(), after.float()
@@ -112,7 +132,8 @@ def _calls(layers: dict[str, BaseTunerLayer], rows: Rows) -> dict[str, Call]:
     def watch(path: str) -> Any:
         def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
             if path not in calls and isinstance(output, Tensor):
-                calls[path] = Call(args, kwargs, output)
+                # A copy, as some bases go on adding to what a module gave: Falcon its attention's.
+                calls[path] = Call(args, kwargs, output.clone())
 
         return hook
 

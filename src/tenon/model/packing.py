@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AttentionInterface
 
+from tenon.adapters.prefix_attention import Seen
 from tenon.core.errors import RunError
 
 ATTENTION = "tenon_packed"
@@ -145,6 +146,7 @@ def packed_attention(
     attention_mask: Tensor | None,
     *,
     borders: Borders,
+    prefix: Seen | None = None,
     scaling: float | None = None,
     dropout: float = 0.0,
     is_causal: bool | None = None,
@@ -155,6 +157,7 @@ def packed_attention(
 
     Args:
         borders: of the rows; reaches here through the model's forward keyword arguments.
+        prefix: what each row sees beside its own tokens.
         sliding_window: a token sees those less than so many places away.
         others: what this attention does not know must be None.
 
@@ -173,24 +176,44 @@ def packed_attention(
     causal = bool(getattr(module, "is_causal", False)) if is_causal is None else is_causal
     window = None if (sliding_window or borders.longest) >= borders.longest else sliding_window
     rule = Rule(scaling, dropout, causal, window)
-    kernel = _kernel_for(query_1HTD, rule)
+    # The variable-length kernel counts a causal rule from the end of a row's keys, before which a
+    # prefix would have to be copied for every row; groups do that as well, by a mask.
+    kernel = _kernel_for(query_1HTD, rule) if prefix is None else None
     if kernel is not None:
         return _varlen(kernel, query_1HTD, key_1KTD, value_1KTD, borders, rule), None
-    outputs = [_attend(group, query_1HTD, key_1KTD, value_1KTD, rule) for group in borders.groups]
+    outputs: list[Tensor] = []
+    first = 0
+    for group in borders.groups:
+        part = None if prefix is None else prefix.of(first, group.rows)
+        outputs.append(_attend(group, query_1HTD, key_1KTD, value_1KTD, rule, part))
+        first += group.rows
     return torch.cat(outputs)[None], None
 
 
 def _attend(
-    group: Group, query_1HTD: Tensor, key_1KTD: Tensor, value_1KTD: Tensor, rule: Rule
+    group: Group,
+    query_1HTD: Tensor,
+    key_1KTD: Tensor,
+    value_1KTD: Tensor,
+    rule: Rule,
+    prefix: Seen | None,
 ) -> Tensor:
     mask = _mask(group, rule, query_1HTD.device)
+    causal = rule.causal and mask is None
+    query_GHLD, key_GKLD, value_GKLD = (
+        _padded(states_1HTD, group) for states_1HTD in (query_1HTD, key_1KTD, value_1KTD)
+    )
+    if prefix is not None:
+        key_GKLD, value_GKLD, mask = prefix.before(
+            query_GHLD, key_GKLD, value_GKLD, mask, causal=causal
+        )
     output_GHLD = functional.scaled_dot_product_attention(
-        _padded(query_1HTD, group),
-        _padded(key_1KTD, group),
-        _padded(value_1KTD, group),
+        query_GHLD,
+        key_GKLD,
+        value_GKLD,
         attn_mask=mask,
         dropout_p=rule.dropout,
-        is_causal=rule.causal and mask is None,
+        is_causal=causal and prefix is None,
         scale=rule.scaling,
         enable_gqa=query_1HTD.shape[1] != key_1KTD.shape[1],
     )

@@ -19,11 +19,12 @@ from torch import nn
 
 from tenon.adapters.bottleneck import UncoupledHead
 from tenon.adapters.composition import Composition, names
+from tenon.adapters.fusion_layer import PARTS
 from tenon.adapters.kind import KINDS
+from tenon.adapters.transparent import Transparent
 from tenon.core.errors import PlanError, RunError
 from tenon.model.composed import composed
 from tenon.model.route import Route, Router, Segment, Switch
-from tenon.model.transparent import Transparent
 from tenon.model.trunk import Trunk
 
 INSIDE = ".base_layer"
@@ -247,9 +248,11 @@ def _refuse_beside(name: str, layers: Mapping[str, nn.Module]) -> None:
 def _wrapped(model: nn.Module) -> dict[str, nn.Module]:
     """Give the layers that PEFT has put into a model, by the base's names of what they wrap."""
     found: dict[str, nn.Module] = {}
+    parts: tuple[str, ...] = ()
     for path, module in model.named_modules():
-        if isinstance(module, BaseTunerLayer):
+        if isinstance(module, BaseTunerLayer) and not path.startswith(parts):
             found[path.replace(INSIDE, "")] = cast(nn.Module, module)
+            parts += (f"{path}.{PARTS}.",)
     return found
 
 

@@ -3,7 +3,8 @@
 Rows of one adapter lie side by side, a segment. A `Switch` stands in the place of a module that
 adapters wrap: it gives each segment to its adapter's layer, which is PEFT's own, and all else to
 the base's module. Where all that layers do is to change the module's output, the module is run
-once for all rows; so it may be a whole block, whose attention sees where rows begin. Every kind
+once for all rows; so it may be a whole block, whose attention sees where rows begin. So it is where
+layers let attention see prefixes, which each row can have of its own. Every kind
 whose layers see one row at a time is routed, in training as well, and needs no routing of its own.
 
 The route is a field of one object that all switches hold, not a context variable: activation
@@ -21,8 +22,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from tenon.adapters.prefix_attention import Run, beside
+from tenon.adapters.transparent import Transparent, uncompiled
 from tenon.core.errors import RunError
-from tenon.model.transparent import Transparent, uncompiled
 
 
 @dataclass(frozen=True)
@@ -154,6 +156,10 @@ class Switch(Transparent):
             raise RunError("several adapters are on this base and no route says whose the rows are")
         if all(getattr(layer, "follows", False) for layer in self.layers.values()):
             return self._followed(self.base_layer(*given, **named), route)
+        if all(hasattr(layer, "prefixes") for layer in self.layers.values()):
+            return beside(
+                self.base_layer, [self._seen(each) for each in route.segments], given, named
+            )
         runs = [
             (owner, tuple(run))
             for owner, run in groupby(route.segments, key=lambda s: self._owner(s.name))
@@ -184,6 +190,15 @@ class Switch(Transparent):
                     parts[n] = layer.changed(parts[n])
         joint = torch.cat(parts, route.dim)
         return (joint, *output[1:]) if isinstance(output, tuple) else joint
+
+    def _seen(self, segment: Segment) -> Run:
+        """Give the prefixes that the rows of a segment see."""
+        owner = self._owner(segment.name)
+        if owner is None:
+            return Run(segment.size, ())
+        layer = cast(Any, self.layers[key_of(owner)])
+        with self.router.drawing(owner):
+            return Run(segment.size, layer.prefixes())
 
     def _owner(self, name: str | None) -> str | None:
         """Give the adapter that has a layer here; None for the base."""
@@ -229,6 +244,9 @@ def _split(value: Any, sizes: Sequence[int], route: Route) -> Sequence[Any]:
         if value.dim() > 1:
             raise RunError(
                 f"a tensor of {tuple(value.shape)} does not have the {route.size} rows of the route"
+                ": it is of another batch, or the base lays no rows out there, as for positions of "
+                "deberta-v2 and heads of gemma3; let one adapter alone answer a batch, or take "
+                "adapters on other sites"
             )
         return [value] * len(sizes)
     return value.split(list(sizes), route.dim)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from tenon.adapters.fingerprint import Quantize
 from tenon.core.settings import Settings
 
 Pooling = Literal["mean", "cls", "pooler", "last"]
@@ -15,6 +16,8 @@ class ModelSettings(Settings):
     Args:
         revision: commit, tag or branch of a hub base.
         dtype: number format of the frozen base; adapters and head stay in float32.
+        quantize: hold the linear layers of the base's blocks in few bits: "int8" and "int4" by
+            torchao, "bnb-int8" and "bnb-nf4" by bitsandbytes. An adapter keeps which.
         device: where the run takes place; "auto" takes CUDA where there is one.
         pooling: how a row's hidden states become one vector; "auto" as the base was
             trained; "tokens" where every token is read for itself.
@@ -24,6 +27,7 @@ class ModelSettings(Settings):
 
     revision: str = ""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    quantize: Quantize = "none"
     device: str = "auto"
     pooling: Literal["auto", "mean", "cls", "pooler", "last", "tokens"] = "auto"
     batches: Literal["auto", "packed", "padded"] = "auto"

@@ -15,10 +15,13 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from tenon.core.errors import PlanError, RunError
+from tenon.model.attending import attention
 from tenon.model.base import Base
-from tenon.model.loading import quiet, read
+from tenon.model.holding import Holding, holding
+from tenon.model.loading import Numbers, quiet, read
 from tenon.model.packing import ATTENTION, Borders
-from tenon.model.settings import ModelSettings
+from tenon.model.quantized import count_parameters
+from tenon.model.settings import ModelSettings, Quantize
 from tenon.text.batch import Batch, of_ids
 
 LOGITS: dict[str, Callable[[Tensor, float], Tensor]] = {
@@ -66,6 +69,8 @@ class Trunk:
         start: of an encoder-decoder, the ids with which its decoder begins every answer; empty
             for others.
         scale: what the decoder's output is multiplied by before the language-model head.
+        quantize: how its linear layers were quantised when it was loaded.
+        holding: what layers in few bits take; None where it has none.
     """
 
     model: PreTrainedModel
@@ -78,6 +83,8 @@ class Trunk:
     whole: PreTrainedModel | None = None
     start: tuple[int, ...] = ()
     scale: float = 1.0
+    quantize: Quantize = "none"
+    holding: Holding | None = None
 
     @property
     def seq2seq(self) -> bool:
@@ -109,6 +116,15 @@ class Trunk:
         if not self.packed:
             return self._padded_TD(batch)
         return self.packed_TD(batch, Borders(batch.lengths, batch.ids_T.device))
+
+    @contextlib.contextmanager
+    def attending(self) -> Iterator[None]:
+        """Let several passes attend as one pass over packed rows does."""
+        if not self.packed:
+            yield
+            return
+        with attention(self.model, ATTENTION):
+            yield
 
     def packed_TD(self, batch: Batch, borders: Borders) -> Tensor:
         """Give the last hidden state of every token, attention kept within `borders`."""
@@ -202,19 +218,6 @@ def padded(batch: Batch, pad: int) -> tuple[Tensor, Tensor, Tensor | None]:
     return ids_BP, mask_BP, torch.nn.utils.rnn.pad_sequence(list(kinds), batch_first=True)
 
 
-@contextlib.contextmanager
-def attention(model: PreTrainedModel, name: str) -> Iterator[None]:
-    """Let the model attend by `name`, and as before when done."""
-    before: Any = model.config._attn_implementation  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
-    if before != name:
-        model.set_attn_implementation(name)
-    try:
-        yield
-    finally:
-        if before != name:
-            model.set_attn_implementation(before)
-
-
 def load(
     base: Base,
     settings: ModelSettings,
@@ -235,7 +238,8 @@ def load(
         PlanError: a setting that this base or machine cannot follow.
     """
     device = pick_device(settings.device)
-    loaded = read(base, _dtype(settings, device), pooler=pooler, writes=writes)
+    held = Numbers(_dtype(settings, device), settings.quantize, device)
+    loaded = read(base, held, pooler=pooler, writes=writes)
     loaded.requires_grad_(requires_grad=False)
     loaded = cast(Any, loaded).to(device).eval()
     model = cast(PreTrainedModel, loaded.base_model) if writes else loaded
@@ -243,8 +247,10 @@ def load(
     stated = model.config.pad_token_id
     pad = stated if isinstance(stated, int) and stated >= 0 else 0
     offset = pad + 1 if model.config.model_type in OFFSET_POSITIONS else 0
-    count = sum(parameter.numel() for parameter in loaded.parameters())
+    count = count_parameters(loaded)
     trunk = Trunk(model, decoder, packed=False, why="", offset=offset, pad=pad, parameters=count)
+    held = holding(loaded, settings.quantize, model.dtype)
+    trunk = replace(trunk, quantize=settings.quantize, holding=held)
     if writes and model.config.is_encoder_decoder:
         return _seq2seq(base, replace(trunk, whole=loaded, decoder=True), lead, settings.batches)
     if writes:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, cast
 
 import torch
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM, PreTrainedModel
 
+from tenon.adapters.fusion_layer import numbers_of_parts
 from tenon.adapters.kind import KINDS
+from tenon.adapters.starts import fixed_numbers
 from tenon.core.errors import FileError
 from tenon.evaluate.settings import BY_TASK
 from tenon.model.attach import attach, unchanged_random_state
 from tenon.model.base import Base
+from tenon.model.holding import Holding
 from tenon.model.loading import ENCODERS, POOLERS
 from tenon.model.trunk import DTYPES, Trunk, pick_device
 from tenon.plan.plan import Plan
@@ -53,16 +56,20 @@ class Budget:
         base_parameters: of the frozen base.
         base_bytes: of the base in memory, in the number format of the run.
         adapter_parameters: trained in the adapter.
+        fixed_parameters: of the adapter that lie in its files and are not trained.
         head_parameters: trained in the head; 0 where the labels are not known.
         places: the adapter's parameters by site.
+        holding: what the layers of a quantised base take; None for one in floats.
     """
 
     model_type: str
     base_parameters: int
     base_bytes: int
     adapter_parameters: int
+    fixed_parameters: int
     head_parameters: int
     places: tuple[Place, ...]
+    holding: Holding | None = None
 
     @property
     def trained(self) -> int:
@@ -77,7 +84,7 @@ class Budget:
     @property
     def adapter_bytes(self) -> int:
         """What the adapter takes on disk, without its manifest."""
-        return self.trained * TRAINED_BYTES
+        return (self.trained + self.fixed_parameters) * TRAINED_BYTES
 
     @property
     def optimizer_bytes(self) -> int:
@@ -95,12 +102,13 @@ class Budget:
         }
 
 
-def budget(plan: Plan, base: Base, labels: int) -> Budget:
+def budget(plan: Plan, base: Base, labels: int, holding: Holding | None = None) -> Budget:
     """Count a plan's parameters on the shapes of its base; no weight is read.
 
     Args:
         base: where the plan's base lies.
         labels: how many labels the data have; 0 where that is not known.
+        holding: what the layers of the base take as they are loaded; None for one in floats.
 
     Raises:
         FileError: the base's config is not one that transformers knows.
@@ -111,20 +119,23 @@ def budget(plan: Plan, base: Base, labels: int) -> Budget:
     trunk = shapes(base, pooler=plan.model.pooling == "pooler", writes=writes, device=on)
     sizes = {name: parameter.numel() for name, parameter in trunk.model.named_parameters()}
     dtype = _dtype(plan)
-    attached = attach(trunk, plan.adapter, plan.seed)
+    attached = attach(replace(trunk, quantize=plan.model.quantize), plan.adapter, plan.seed)
     trained = {
         name: parameter.numel()
         for name, parameter in attached.peft.named_parameters()
         if parameter.requires_grad
     }
     bias = 0 if trunk.decoder else 1
+    saved = holding.before_bytes - holding.after_bytes if holding else 0
     return Budget(
         model_type=str(trunk.model.config.model_type),
         base_parameters=sum(sizes.values()),
-        base_bytes=sum(sizes.values()) * dtype.itemsize,
+        base_bytes=sum(sizes.values()) * dtype.itemsize - saved,
         adapter_parameters=sum(trained.values()),
+        fixed_parameters=fixed_numbers(attached.peft) + numbers_of_parts(attached.peft),
         head_parameters=labels * (trunk.hidden_size + bias),
         places=_places(attached.places, trained),
+        holding=holding,
     )
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Set
 from pathlib import Path, PurePath
 
+from tenon.adapters.kind import KINDS
 from tenon.core.errors import PlanError, did_you_mean
 from tenon.data.parallel import split_pair
 from tenon.data.settings import Columns
@@ -95,6 +96,17 @@ def _revision(plan: Plan, given: Set[str]) -> Iterator[Finding]:
         )
 
 
+def _quantized(plan: Plan, given: Set[str]) -> Iterator[Finding]:
+    kind = KINDS.get(plan.adapter.kind)
+    if "model.quantize" in given and plan.model.quantize != "none" and kind.quantized_why:
+        yield (
+            "model.quantize",
+            f"= {plan.model.quantize}: {kind.name} cannot sit on a quantised base: "
+            f"{kind.quantized_why}",
+            "leave it out, or take another kind, lora.v1 for example",
+        )
+
+
 def _same_source(plan: Plan, given: Set[str]) -> Iterator[Finding]:
     del given
     named = [(name, getattr(plan.data, name)) for name in SOURCES]
@@ -167,6 +179,12 @@ def _stabilized(plan: Plan, given: Set[str]) -> Iterator[Finding]:
     own, dotted = plan.adapter.own, f"adapters.{plan.adapter.name}.rank_stabilized"
     if dotted in given and own.get("rank_stabilized") and own.get("rank") == 1:
         yield dotted, "has no effect: the square root of rank = 1 is 1", "remove it, or raise rank"
+
+
+def _held(plan: Plan, given: Set[str]) -> Iterator[Finding]:
+    dotted = f"adapters.{plan.adapter.name}.b_learning_rate_ratio"
+    if dotted in given and plan.adapter.own.get("init") == "mica":
+        yield dotted, "has no effect: with init mica B is not trained", "remove it"
 
 
 def _twice(plan: Plan, given: Set[str]) -> Iterator[Finding]:
@@ -316,6 +334,7 @@ RULES: tuple[Rule, ...] = (
     _quoting,
     _empty,
     _revision,
+    _quantized,
     _same_source,
     _share,
     _undecided,
@@ -323,6 +342,7 @@ RULES: tuple[Rule, ...] = (
     _saving,
     _head,
     _stabilized,
+    _held,
     _twice,
     _judging,
     _by_token,

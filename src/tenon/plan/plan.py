@@ -69,6 +69,8 @@ class Plan(Settings):
         for name in SOURCES:
             if isinstance(settings["data"][name], str):
                 settings["data"][name] = below(settings["data"][name], self.folder)
+        for part in settings["adapters"][0]["own"].get("parts", ()):
+            del part["folder"]  # its digest says what it is, wherever it lies
         return digest_of({"format": FORMAT, **settings})
 
     def decided(self, values: Mapping[str, Any], origin: Origin = "measured") -> Self:
@@ -159,6 +161,8 @@ def _flat(table: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
         if name == "adapters":
             for adapter in value:
                 own = {"kind": adapter["kind"], "sites": adapter["sites"], **adapter["own"]}
+                if "parts" in own:
+                    own["parts"] = [part["folder"] for part in own["parts"]]
                 # a kind's setting may be a table itself, a value for each layer
                 yield from ((f"adapters.{adapter['name']}.{each}", own[each]) for each in own)
         elif isinstance(value, dict):

@@ -25,6 +25,7 @@ from tenon.evaluate.settings import EvaluateSettings
 from tenon.model.settings import ModelSettings
 from tenon.plan import override, table
 from tenon.plan.effect import tell_idle
+from tenon.plan.gather import gathered
 from tenon.plan.override import Override
 from tenon.plan.plan import SOURCES, Origin, Plan
 from tenon.plan.table import Told
@@ -119,7 +120,10 @@ def resolve_table(given: Mapping[str, Any], path: Path, arguments: Sequence[str]
         name: table.read(settings, merged.get(name, {}), name, told)
         for name, settings in FLOORS.items()
     }
-    adapter = _adapter(merged.get("adapters"), given.get("adapters"), told)
+    before = told.faults.count
+    tables = gathered(merged.get("adapters"), path.parent, place, told)
+    unread = told.faults.count > before
+    adapter = None if unread else _adapter(tables, given.get("adapters"), told)
     told.faults.raise_if_any(PlanError)
     if top is None or adapter is None:
         raise AssertionError("a fault was not told")

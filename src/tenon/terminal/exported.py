@@ -29,6 +29,9 @@ def exported_page(written: Exported) -> RenderableType:
             ("differs most" if not place else "", f"{module.module}  {module.error:.1e}")
             for place, module in enumerate(proof.modules[:SHOWN_MODULES])
         ]
+    if proof.dequantized:
+        told = f"the base, {proof.dequantized}, was written as {proof.dtype}: it takes more bytes"
+        facts.append(("dequantised", told))
     rows = [(Text(name, style="dim"), Text(text)) for name, text in facts]
     files = [(Text(name), Text(size(count))) for name, count in written.files.items()]
     return page(

@@ -12,9 +12,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import zip_longest
+from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tenon.core.errors import RunError
 from tenon.core.progress import Progress
@@ -54,12 +55,15 @@ class Joint:
         rack: holds the adapter of each run, under its name.
         loops: adapter to its run, at its position.
         progress: told of every step.
+        going: the runs that have steps left.
+        silent: those whose first step drew nothing at random, as they have no dropout.
     """
 
     rack: Rack
     loops: Mapping[str, Loop]
     progress: Progress | None = None
     going: dict[str, Going] = field(default_factory=dict[str, Going])
+    silent: set[str] = field(default_factory=set[str])
 
     def run(self) -> dict[str, Trained]:
         """Train all to their ends; each model's parameters are then those of its best step.
@@ -99,16 +103,18 @@ class Joint:
                 weights have been updated, of no adapter.
         """
         random = self._prepare(steps)
+        begun = dict(random)
         loops = {name: self.loops[name] for name in steps}
         targets = {name: count_targets(loops[name].model, steps[name]) for name in steps}
         losses: dict[str, list[Tensor]] = {name: [] for name in steps}
-        with self.rack.all():
-            for loop in loops.values():
-                loop.model.train()
+        self._to_training(steps)
+        # Both walk through all modules: the fewer there are, and the fewer times, the better.
+        with self.rack.trunk.attending(), self.rack.all():
             for row in zip_longest(*steps.values()):
                 part = {n: b for n, b in zip(steps, row, strict=True) if b is not None}
                 for name, loss in self._passed(part, targets, random).items():
                     losses[name].append(loss)
+        self.silent |= {n for n, state in begun.items() if torch.equal(state, random[n])}
         sizes = self._clipped(losses)
         results: dict[str, StepResult] = {}
         for name, (loss, norm) in sizes.items():
@@ -125,8 +131,17 @@ class Joint:
         random: dict[str, Tensor] = {}
         for name in steps:
             self.loops[name].prepare()
-            random[name] = random_state(self.rack.trunk.device)
+            if name not in self.silent:
+                random[name] = random_state(self.rack.trunk.device)
         return random
+
+    def _to_training(self, steps: Mapping[str, list[Batch]]) -> None:
+        """Put into training mode what an evaluation has left in the other; each one alone."""
+        for name in steps:
+            model = self.loops[name].model
+            if not cast(nn.Module, model).training:
+                with self.rack.only(name):
+                    model.train()
 
     def _passed(
         self, part: Mapping[str, Batch], targets: Mapping[str, int], random: dict[str, Tensor]

@@ -12,7 +12,7 @@ from tenon.core.files import is_beside, read_json, remove, write_json
 from tenon.evaluate import baselines as baseline
 from tenon.evaluate.report import Report
 from tenon.plan.plan import SOURCES, Plan, below
-from tenon.train import checkpoint, steplog
+from tenon.train import checkpoint, start, steplog
 from tenon.verbs.workspace import Workspace
 
 PLAN = "plan.json"
@@ -21,7 +21,10 @@ INPUTS_FORMAT = 1
 LOCK = ".lock"
 WORLD_SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 """How launchers tell a process how many there are. Source: accelerate, `state.py`."""
-LEFT_BY_A_RUN = ("adapter", "report", "tensorboard", baseline.NAME, steplog.NAME, INPUTS)
+LEFT_BY_A_RUN = (
+    *("adapter", "report", "tensorboard"),
+    *(baseline.NAME, start.NAME, steplog.NAME, INPUTS),
+)
 
 
 def refuse_several_processes() -> None:

@@ -188,8 +188,10 @@ def _probed(made: Made, base: str, device: str) -> pack.Adapter:
     adapter = made.adapter
     manifest = adapter.manifest
     located = locate(base or manifest.base.name, manifest.base.revision)
-    refuse_other(manifest.name, manifest.base, fingerprint(located.folder, located.name))
-    model, renderer = put_on(adapter, located, ModelSettings(device=device))
+    quantize = manifest.base.quantize
+    print_of_base = fingerprint(located.folder, located.name, quantize=quantize)
+    refuse_other(manifest.name, manifest.base, print_of_base)
+    model, renderer = put_on(adapter, located, ModelSettings(device=device, quantize=quantize))
     probes = probe(manifest.task, model, renderer)
     told: Mapping[str, Any] = {
         "settings": adapter.settings,

@@ -15,6 +15,7 @@ import torch
 
 import tenon
 from tenon.adapters import pack
+from tenon.adapters.fusion_kind import apart
 from tenon.adapters.manifest import Lengths, Manifest, Pooling, layout_for
 from tenon.adapters.pack import Adapter
 from tenon.adapters.weights import PEFT_NAME, take
@@ -171,7 +172,7 @@ def write_adapter(space: Workspace, model: Model, report: Report, folder: Path) 
     adapter = Adapter(
         name=plan.adapter.name,
         kind=plan.adapter.kind,
-        settings=plan.adapter,
+        settings=apart(plan.adapter),
         config=peft.peft_config[PEFT_NAME],
         weights=take(peft),
         head=_head_tensors(head),
@@ -252,6 +253,7 @@ def environment(space: Workspace) -> dict[str, Any]:
         **{name: metadata.version(name) for name in PACKAGES},
         "device": str(space.trunk.device),
         "dtype": space.plan.model.dtype,
+        "quantize": space.plan.model.quantize,
         "threads": torch.get_num_threads(),
         "plan": space.plan.digest,
         "data": space.parts.digest,
@@ -359,8 +361,9 @@ def _notes(space: Workspace, known: Baselines | None, attached: Attached) -> lis
     else:
         scored = "place" if space.units == ANSWERS else space.units.removesuffix("s")
         notes.append(f"each {scored} is scored by its own hidden state")
+    held = [] if (holding := space.trunk.holding) is None else [str(holding)]
     sampled = [] if known is None else _sampled(space, known)
-    return [*notes, *sampled, *token_notes(space.tokens)]
+    return [*held, *notes, *sampled, *token_notes(space.tokens)]
 
 
 def _asking(space: Workspace) -> list[str]:

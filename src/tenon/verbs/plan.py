@@ -101,16 +101,17 @@ def plan(
 
 def _preview(wanted: Plan, why: Sequence[str], progress: Progress | None) -> Preview:
     space = open_workspace(wanted, progress)
-    trunk = space.trunk
+    trunk, holding = space.trunk, space.trunk.holding
     return Preview(
         plan=space.plan,
         parts=space.parts,
         amounts={part: _amount(tokens) for part, tokens in space.tokens.items()},
-        budget=budget(space.plan, space.base, len(space.classes)),
+        budget=budget(space.plan, space.base, len(space.classes), holding),
         steps=_steps(space.plan, space.tokens["train"]),
         batches=f"{'packed' if trunk.packed else 'padded'}: {trunk.why}",
         notes=(
             *(note for note in why if note not in space.parts.notes),
+            *((str(holding),) if holding else ()),
             *token_notes(space.tokens),
         ),
     )

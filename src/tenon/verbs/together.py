@@ -120,8 +120,10 @@ def _refuse_unlike(plans: Sequence[Plan]) -> None:
     names = [plan.adapter.name for plan in plans]
     if len(set(names)) < len(names):
         raise PlanError(f"adapters: {', '.join(names)}: a name stands twice; each needs its own")
-    if len({(plan.base, plan.model.revision) for plan in plans}) > 1:
-        raise PlanError("base: adapters that are trained together are of one base")
+    if len({(plan.base, plan.model.revision, plan.model.quantize) for plan in plans}) > 1:
+        raise PlanError(
+            "base: adapters that are trained together are of one base, quantised in one way"
+        )
     for plan in plans:
         refuse_unroutable(plan.adapter.name, plan.adapter.kind)
         if plan.model.trunk_dropout:
@@ -158,7 +160,7 @@ def _train(
     rack = Rack(trunk)
     places: dict[str, Place] = {}
     for name, space in spaces.items():
-        model, attached = build(space, known[name] if from_probe(space) else None)
+        model, attached = build(space, known[name] if from_probe(space) else None, folders[name])
         course = course_of(space, folders[name], None)
         loop = Loop(model, space.tokens["train"], course)
         loop.resume()

@@ -9,7 +9,11 @@ from typing import Literal
 import numpy as np
 import torch
 
+from tenon.adapters.fusion_kind import Part
+from tenon.adapters.fusion_parts import refuse_other_base
 from tenon.adapters.kind import KINDS
+from tenon.adapters.starts import balance
+from tenon.adapters.weights import take
 from tenon.core.errors import RunError
 from tenon.core.files import locked, sweep
 from tenon.core.progress import Progress
@@ -21,9 +25,11 @@ from tenon.evaluate.scorers import SCORERS
 from tenon.evaluate.settings import BY_TASK
 from tenon.model.attach import Attached, attach, unchanged_random_state
 from tenon.model.head import Head
+from tenon.model.inputs import FROM_ROWS, begin_from_rows
 from tenon.model.model import Model
 from tenon.model.models import model_for
 from tenon.plan.plan import Plan
+from tenon.train import start as first_weights
 from tenon.train.loop import Course, Loop, Trained
 from tenon.verbs.claim import LOCK, claim, ended, refuse_foreign, refuse_several_processes
 from tenon.verbs.outcome import judge, write_adapter, write_report
@@ -81,14 +87,23 @@ def train(
         return Run(out, before or _train(space, out, progress), ended_before=before is not None)
 
 
-def build(space: Workspace, known: Baselines | None) -> tuple[Model, Attached]:
+def build(
+    space: Workspace, known: Baselines | None, out: Path | None = None
+) -> tuple[Model, Attached]:
     """Put the plan's fresh adapter and a head on the base; the base is changed in place.
 
     Args:
         known: whose linear probe the head starts from; None starts it at random.
+        out: the run's folder, where first weights that were computed are kept; None keeps none.
+
+    Raises:
+        PlanError: a site matches nothing, or the kind refuses the base.
+        FileError: the first weights that the folder holds are damaged.
     """
     head = new_head(space)
-    attached = attach(space.trunk, space.plan.adapter, space.plan.seed)
+    refuse_foreign_parts(space)
+    first = None if out is None else first_weights.load(out)
+    attached = attach(space.trunk, space.plan.adapter, space.plan.seed, first)
     if known is not None and head is not None:
         start(head, known, space.plan.train.head_scale)
     settings = space.plan.model
@@ -100,7 +115,31 @@ def build(space: Workspace, known: Baselines | None) -> tuple[Model, Attached]:
         settings.pooling,
         trunk_dropout=settings.trunk_dropout,
     )
+    if first is None:
+        compute_first(space, model, attached, out)
     return model, attached
+
+
+def refuse_foreign_parts(space: Workspace) -> None:
+    """Refuse a fusion of adapters that were trained on another base.
+
+    Raises:
+        AdapterError: one was, or is not there as the plan was made with it.
+    """
+    own = space.plan.adapter.own
+    if KINDS.get(space.plan.adapter.kind).compound is not None:
+        refuse_other_base([Part.model_validate(part) for part in own["parts"]], space.fingerprint)
+
+
+def compute_first(
+    space: Workspace, model: Model, attached: Attached, out: Path | None = None
+) -> None:
+    """Compute the first weights that rows of train decide, and keep those that are computed."""
+    start = KINDS.get(space.plan.adapter.kind).begins_from(space.plan.adapter.own)
+    if start in FROM_ROWS:
+        begin_from_rows(model, attached.peft, space.tokens["train"], space.plan.seed)
+    if start and out is not None:
+        first_weights.save(out, take(attached.peft))
 
 
 def new_head(space: Workspace) -> Head | None:
@@ -173,7 +212,7 @@ def known_baselines(space: Workspace, out: Path, progress: Progress | None) -> B
 
 def _train(space: Workspace, out: Path, progress: Progress | None) -> Report:
     known = known_baselines(space, out, progress)
-    model, attached = build(space, known if from_probe(space) else None)
+    model, attached = build(space, known if from_probe(space) else None, out)
     loop = Loop(model, space.tokens["train"], course_of(space, out, progress))
     loop.resume()
     trained = loop.run()
@@ -208,6 +247,7 @@ def conclude(
     progress: Progress | None,
 ) -> Report:
     """Judge a run that has come to its end, and write its adapter and report."""
+    balance(attached.peft)
     report, answers = judge(space, model, known, attached, trained, out, progress)
     write_adapter(space, model, report, out / "adapter")
     write_report(report, answers, out / "report")

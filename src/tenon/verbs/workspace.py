@@ -100,7 +100,8 @@ class Workspace:
         """What identifies the base; every byte of it is read, once for all that share it."""
         if self.beside is not None:
             return self.beside.fingerprint
-        return fingerprint(self.base.folder, self.base.name, self.base.revision)
+        base, quantize = self.base, self.plan.model.quantize
+        return fingerprint(base.folder, base.name, base.revision, quantize)
 
 
 def open_workspace(
