@@ -74,7 +74,7 @@ def shake(model: torch.nn.Module, seed: int = 1, size: float = 0.3) -> None:
         for parameter in model.parameters():
             if parameter.requires_grad:
                 noise = torch.randn(parameter.shape, generator=generator) * size
-                parameter.add_(noise.to(parameter.dtype))
+                parameter.add_(noise.to(parameter))
 
 
 @torch.no_grad()

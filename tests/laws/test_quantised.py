@@ -10,13 +10,13 @@ import torch
 
 from attached import FAMILY, shake
 from bases import input_ids
-from kinds import NO_TRANSPOSED, TABLES
+from kinds import NO_TRANSPOSED, TABLES, kind_of
 from models import LABELS, rows_of
 from quantised import ARCHITECTURES, QUANTIZE, in_floats, relative, trunk_of
 from runs import Keeping, base_digests, equal, log, settings, tokens, weights
 from runs import classifier as fresh
 from tenon.adapters.fit import fit
-from tenon.adapters.kind import KINDS, settle
+from tenon.adapters.kind import settle
 from tenon.adapters.wrap import wrap
 from tenon.core.errors import PlanError
 from tenon.model.attach import attach
@@ -32,7 +32,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Detected that the base layer has no bias:UserWarning"),
 ]
 EVERY = {**TABLES, **FAMILY}
-REFUSED = {name for name in TABLES if KINDS.get(name).quantized_why}
+REFUSED = {name for name in TABLES if kind_of(name).quantized_why}
 TRAINED = {
     "lora": ("lora", {}),
     "dora": ("lora", {"kind": "dora.v1"}),

@@ -37,7 +37,9 @@ def test_four_bits_are_wrong_on_some_cpus_where_blocks_cross_rows():
     packed, state = functional.quantize_4bit(weight_OI, blocksize=64, quant_type="nf4")
     wrong_OI = functional.dequantize_4bit(packed, state)
     if torch.equal(wrong_OI, by_hand(packed, state, 64, 32)):
-        pytest.skip(f"bitsandbytes is right here; were it so everywhere, {HERE} needs no single row")
+        pytest.skip(
+            f"bitsandbytes is right here; were it so everywhere, {HERE} needs no single row"
+        )
 
 
 def test_torchaos_own_product_keeps_a_float_copy_of_the_weight():

@@ -210,10 +210,11 @@ def differences(ours: Fingerprint, theirs: Fingerprint) -> list[str]:
         ]
     names = {*ours.tensors, *theirs.tensors}
     differing = sum(ours.tensors.get(name) != theirs.tensors.get(name) for name in names)
-    told = [f"{differing} of {len(names)} tensors differ"] if differing else []
-    if ours.quantize != theirs.quantize:
-        told.append(f"it was {_held(ours.quantize)}, here it is {_held(theirs.quantize)}")
-    return told
+    held = f"it was {_held(ours.quantize)}, here it is {_held(theirs.quantize)}"
+    other = [held] if ours.quantize != theirs.quantize else []
+    if not differing and other:
+        return other
+    return [f"{differing} of {len(names)} tensors differ", *other]
 
 
 def _held(quantize: Quantize) -> str:
