@@ -118,6 +118,7 @@ def test_merged_is_unmerged(name, arch, dtype, folder_of):
     assert relative(expected, hidden(trunk.model)) <= most
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # of torch's own compiler
 def test_a_compiled_trunk_routes_rows(folder_of):
     rack = rack_of(
         folder_of("bert"), MANY, size=0.05, device="cuda", dtype="float32", batches="padded"
