@@ -64,7 +64,7 @@ def forest(
     """
     leading = [bar for bar in bars if bar.style != "majority"] or list(bars)
     ends = [end for bar in leading for end in (bar.low, bar.high)] + ([0.0] if zero else [])
-    axis = _Axis(*_room(min(ends), max(ends)), 112, 262)
+    axis = _Axis(*_room(min(ends), max(ends)), 112, 246)
     bottom = 8 + 22 * len(bars)
     parts = [_ticks(axis, bottom, ticks)]
     if zero:
@@ -79,7 +79,7 @@ def forest(
 def _bar(bar: Bar, axis: _Axis, y: float, words: Format) -> str:
     label = (
         f'<text class="name" x="104" y="{y + 4}" text-anchor="end">{escape(bar.name)}</text>'
-        f'<text class="value {bar.style}" x="272" y="{y + 4}">{escape(words(bar.value))}</text>'
+        f'<text class="value {bar.style}" x="256" y="{y + 4}">{escape(words(bar.value))}</text>'
     )
     if not axis.holds(bar.value):
         left = bar.value < axis.low
