@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
 from pathlib import Path
 
 import peft
@@ -16,6 +18,7 @@ from racks import adapter_in, mixed, put, rack_of
 from tenon.adapters import pack
 from tenon.adapters.composition import Average
 from tenon.adapters.fusion_kind import SHARED, apart
+from tenon.adapters.fusion_layer import FusionLayer
 from tenon.adapters.fusion_parts import read_parts
 from tenon.adapters.kind import settle
 from tenon.adapters.settings import AdapterSettings
@@ -177,6 +180,10 @@ def test_every_kind_is_a_part_or_is_refused_by_name(name, folder_of, tmp_path):
         with pytest.raises(PlanError, match="acts inside of attention"):
             fusion_of(named)
         return
+    if KINDS.get(table["kind"]).reads_weights:
+        with pytest.raises(PlanError, match="known on the weights"):
+            fusion_of(named)
+        return
     if table["kind"] in SHARED:
         with pytest.raises(PlanError, match=r"parts.*z.*outside of its layers"):
             fusion_of(named)
@@ -190,6 +197,40 @@ def test_every_kind_is_a_part_or_is_refused_by_name(name, folder_of, tmp_path):
     model = classifier(folder_of("bert"), fusion_of(named)).eval()
     with torch.no_grad():
         torch.testing.assert_close(model.trunk.hidden_TD(batch), expected, **CLOSE)
+
+
+def test_parts_of_one_name_have_names_of_their_own(folder_of, tmp_path):
+    tables = {"my-lora": TABLES["lora"], "my-lora-2": TABLES["lora"], "x": TABLES["lora"]}
+    rack = rack_of(folder_of("bert"), tables)
+    named = folders(rack, tables, tmp_path)
+    other = adapter_in(rack, "x", tables["x"])
+    renamed = {"name": "my-lora", "settings": other.settings.model_copy(update={"name": "my-lora"})}
+    manifest = other.manifest.model_copy(update={"name": "my-lora"})
+    pack.write(tmp_path / "y", replace(other, **renamed, manifest=manifest), card="# part")
+    parts = read_parts([*named[:2], str(tmp_path / "y")])
+    assert [part.settings.name for part in parts] == ["my-lora", "my-lora-2", "my-lora-3"]
+    batch = rows_of([3, 5])
+    expected = mixed(rack, Average(dict.fromkeys(tables, 1 / 3)), batch)
+    found = classifier(folder_of("bert"), fusion_of([*named[:2], str(tmp_path / "y")])).eval()
+    with torch.no_grad():
+        torch.testing.assert_close(found.trunk.hidden_TD(batch), expected, **CLOSE)
+
+
+def test_parts_answer_without_dropout_from_the_first_pass_on(folder_of, tmp_path):
+    rack = rack_of(folder_of("bert"), {"a": TABLES["lora"], "b": TABLES["houlsby"]})
+    for name, which in (("a", "lora"), ("b", "houlsby")):
+        part = adapter_in(rack, name, TABLES[which])
+        own = settle(name, {**TABLES[which], "dropout": 0.5})
+        config = copy.deepcopy(part.config)
+        setattr(config, "lora_dropout" if which == "lora" else "dropout", 0.5)
+        pack.write(tmp_path / name, replace(part, settings=own, config=config), card="# part")
+    settings = fusion_of([str(tmp_path / name) for name in "ab"])
+    for model in (classifier(folder_of("bert"), settings), classifier(folder_of("bert"), settings)):
+        layers = [m for m in model.modules() if isinstance(m, FusionLayer)]
+        assert layers and not any(m.training for x in layers for m in x.fusion_parts.modules())
+        model.train()
+        assert not any(m.training for x in layers for m in x.fusion_parts.modules())
+        assert all(layer.fusion_mixture["default"].training for layer in layers)
 
 
 class TestRefused:

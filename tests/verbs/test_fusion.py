@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
 
 from runs import project
+from sealed import reseal
 from tenon.adapters import pack
 from tenon.adapters.manifest import Manifest
 from tenon.cli import main
@@ -93,6 +96,21 @@ class TestTrained:
         assert first.keys() == second.keys()
         assert all(torch.equal(first[key], second[key]) for key in first)
 
+    def test_plain_peft_reads_it_where_the_kind_alone_is_imported(self, mixed, runs):
+        manifest = json.loads((mixed.adapter / "tenon.json").read_text())
+        words = [sys.executable, "-c", READER, manifest["base"]["name"], str(mixed.adapter)]
+        told = subprocess.run(words, capture_output=True, text=True, check=False)
+        assert told.returncode == 0, told.stderr[-500:]
+
+
+READER = """
+import sys, transformers
+transformers.logging.set_verbosity_error()
+import tenon.adapters.fusion
+from peft import PeftModel
+PeftModel.from_pretrained(transformers.AutoModel.from_pretrained(sys.argv[1]), sys.argv[2])
+"""
+
 
 class TestPlanned:
     def test_places_and_parameters_are_told(self, runs, folder_of):
@@ -106,6 +124,12 @@ class TestPlanned:
         assert budget.adapter_parameters > 0
         shown = {name: value for name, value, _ in seen.plan.settings()}
         assert shown["adapters.mix.parts"] == [str(runs / n / "adapter") for n in ("a", "b")]
+
+    def test_a_part_that_is_counted_on_weights(self, runs, folder_of):
+        own = {"kind": "adamss.v1", "rank": 8, "subspaces": 2}
+        train(project(runs / "p", folder_of("bert"), train__epochs=1, adapter=own), runs / "adamss")
+        with pytest.raises(PlanError, match="whose size is known on the weights"):
+            preview(str(written(runs, folder_of("bert"), "a", "adamss")))
 
     def test_a_plan_is_the_same_wherever_its_parts_lie(self, runs, folder_of, tmp_path):
         shutil.copytree(runs / "a" / "adapter", tmp_path / "a")
@@ -152,6 +176,19 @@ class TestRefused:
     def test_a_fusion_of_a_fusion(self, mixed, runs, folder_of):
         with pytest.raises(PlanError, match=r"is a fusion.v1 itself; name its parts"):
             fused(runs, folder_of("bert"), "a", "mix")
+
+    def test_a_plan_over_another_base_is_refused_before_it_runs(self, runs, folder_of):
+        with pytest.raises(AdapterError, match="was trained on base"):
+            preview(str(written(runs, folder_of("bert"), "a", "other")))
+
+    def test_fields_of_a_part_that_its_settings_do_not_have(self, mixed, tmp_path):
+        folder = shutil.copytree(mixed.adapter, tmp_path / "adapter")
+        config = json.loads((folder / "adapter_config.json").read_text())
+        config["part_modules"]["mood.use_rslora"] = config["target_modules"][:1]
+        (folder / "adapter_config.json").write_text(json.dumps(config))
+        reseal(folder)
+        with pytest.raises(AdapterError, match="part_modules"):
+            pack.read(folder)
 
     def test_an_expression_says_how_it_is_trained(self, runs, tmp_path):
         said = f"fuse({runs / 'a'}, {runs / 'b'})"

@@ -20,6 +20,7 @@ Legend: D hidden, W width, N products; dimensions before them are free.
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Any, cast
 
 import torch
@@ -169,7 +170,7 @@ class BottleneckLayer(nn.Module, BaseTunerLayer):
             nn.init.zeros_(cast(nn.LayerNorm, self.bottleneck_norm_after[name]).weight)
 
     def _place_on_device(self, name: str, beside: nn.Module) -> None:
-        device = next(beside.parameters()).device
+        device = next(chain(beside.parameters(), beside.buffers())).device
         for attribute in self.adapter_layer_names:
             held = getattr(self, attribute)
             if name in held and "meta" not in (device.type, _device(held[name]).type):

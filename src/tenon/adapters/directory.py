@@ -245,7 +245,12 @@ def read_config(folder: Path, data: bytes, manifest: Manifest) -> PeftConfig:
     faults = Faults()
     of_sites = KINDS.get(manifest.kind).names_modules
     for key in of_sites:
-        _check_modules(f"{where}: {key}", given.get(key), given.get("target_modules"), faults)
+        named, due = given.get(key), expected.get(key)
+        if isinstance(due, dict) and (not isinstance(named, dict) or named.keys() != due.keys()):
+            told = f"has {_short(named)}; the settings of {manifest.kind} have {[*due]}"
+            faults.add(f"{where}: {key}", told, "write the adapter again")
+            continue
+        _check_modules(f"{where}: {key}", named, given.get("target_modules"), faults)
     for key in sorted({*given, *expected} - {*BY_LAYOUT, *OF_THE_WRITER, *of_sites}):
         if given.get(key) != expected.get(key) and (key in expected or given.get(key)):
             faults.add(

@@ -58,10 +58,16 @@ def _of_parts(
 ) -> Fit:
     """Find the modules of all parts of an adapter; its kind is told them as `part: site`."""
     own = kind.settings(**settings.own)
+    where = f"adapters.{settings.name}.parts"
     targets: dict[str, tuple[str, ...]] = {}
     places: dict[str, tuple[str, ...]] = {}
     for part in compound.parts(own):
-        for site, names in fit(trunk, part).places.items():
+        try:
+            found = fit(trunk, part).places
+        except PlanError as error:
+            told = str(error).replace(f"adapters.{part.name}.", f"{where}: {part.name}: ")
+            raise PlanError(told) from error
+        for site, names in found.items():
             targets[f"{part.name}: {site}"] = names
             places[site] = tuple(dict.fromkeys((*places.get(site, ()), *names)))
     return Fit(places, kind.config(own, targets, trunk.config))

@@ -20,6 +20,7 @@ from peft.mapping import (
 from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
 from torch import nn
 
+from tenon.adapters import bottleneck as bottleneck  # a part may be one: PEFT must know it
 from tenon.adapters.bottleneck_placement import hidden_size
 from tenon.adapters.fusion_config import FusionConfig, FusionType
 from tenon.adapters.fusion_config import parted as parted

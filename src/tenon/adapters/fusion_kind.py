@@ -64,9 +64,9 @@ class FusionSettings(Settings):
             why = unfit(part.settings)
             if why:
                 raise ValueError(f"{part.settings.name}: {why}; leave it out")
-        digests = [part.digest for part in parts]
+        digests, names = [p.digest for p in parts], [p.settings.name for p in parts]
         for place, part in enumerate(parts):
-            if part.digest in digests[:place]:
+            if part.digest in digests[:place] or part.settings.name in names[:place]:
                 raise ValueError(f"{part.settings.name} stands twice; name it once")
         return parts
 
@@ -80,6 +80,8 @@ def unfit(settings: AdapterSettings) -> str:
         return f"is of kind {settings.kind}, which cannot stand beside others"
     if settings.kind == "prefix.v1":
         return "is of kind prefix.v1, which acts inside of attention and gives no output to weigh"
+    if chosen.reads_weights:
+        return f"is of kind {settings.kind}, whose size is known on the weights of the base alone"
     if settings.kind in SHARED:
         return f"is of kind {settings.kind}, of which PEFT keeps a part outside of its layers"
     return ""

@@ -70,6 +70,7 @@ class FusionLayer(Transparent, BaseTunerLayer):
         for layer in held.values():
             layer._modules.pop("base_layer")  # noqa: SLF001 - no other way to let go of a module
             vars(layer)["base_layer"] = self.once
+        self.fusion_parts.eval()
         self._disable_adapters = False
         self.merged_adapters = []
 

@@ -42,12 +42,17 @@ def read_parts(folders: Sequence[str]) -> list[Part]:
         except TenonError as error:
             faults.add("parts", str(error))
             continue
-        same = sum(part.settings.name.partition("-")[0] == adapter.name for part in found)
-        name = f"{adapter.name}-{same + 1}" if same else adapter.name
-        own = adapter.settings.model_copy(update={"name": name})
+        own = adapter.settings.model_copy(update={"name": _free(adapter.name, found)})
         found.append(Part(settings=own, digest=pack.digest(folder), folder=str(folder)))
     faults.raise_if_any(PlanError)
     return found
+
+
+def _free(name: str, found: Sequence[Part]) -> str:
+    """Give a part a name that none before it has: its own, or that with a number."""
+    taken = {part.settings.name for part in found}
+    return next(each for each in (name, *(f"{name}-{n}" for n in range(2, len(found) + 3)))
+                if each not in taken)  # fmt: skip
 
 
 def _folder(path: Path) -> Path:

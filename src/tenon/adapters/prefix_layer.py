@@ -5,6 +5,7 @@ Legend: H heads, K key-value heads, P prefix vectors, D channels of a head.
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -98,7 +99,9 @@ class PrefixLayer(nn.Module, BaseTunerLayer):
             nn.init.zeros_(self.prefix_gate[name])
 
     def _place_on_device(self, name: str) -> None:
-        device = next(self.get_base_layer().parameters()).device
+        base = self.get_base_layer()
+        # A quantised module without biases has buffers alone.
+        device = next(chain(base.parameters(), base.buffers())).device
         for attribute in self.adapter_layer_names:
             held = getattr(self, attribute)
             if name in held and "meta" not in (device.type, held[name].device.type):

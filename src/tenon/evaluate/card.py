@@ -75,8 +75,9 @@ def _quantized(manifest: Manifest) -> list[str]:
     if not said:
         return []
     return [
-        f"The base was quantised while the adapter was trained (`{manifest.base.quantize}`). Tenon "
-        f"quantises it again; without Tenon, load it with {said}.",
+        f"The base was quantised while the adapter was trained (`{manifest.base.quantize}`): its "
+        "layers' linear weights, nothing else. Tenon quantises it so again, and proves it. Nearest "
+        f"to it without Tenon is {said}, which also reads other layers and computes otherwise.",
         "",
     ]
 

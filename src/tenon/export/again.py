@@ -68,7 +68,12 @@ def _classified(
         held = Numbers(
             getattr(torch, settings.dtype), settings.quantize, torch.device(settings.device)
         )
-        config = AutoConfig.from_pretrained(base.folder, num_labels=len(manifest.labels))
+        config = AutoConfig.from_pretrained(
+            base.folder,
+            num_labels=len(manifest.labels),
+            local_files_only=True,
+            trust_remote_code=False,
+        )
         factory, asked = AutoModelForSequenceClassification, dict[str, Any]()
         model: Any = read_as(factory, base, config, held, asked)[0]
     model = model.to(settings.device)

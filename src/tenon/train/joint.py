@@ -57,6 +57,7 @@ class Joint:
         progress: told of every step.
         going: the runs that have steps left.
         silent: those whose first step drew nothing at random, as they have no dropout.
+        begun: those that have been put into training mode.
     """
 
     rack: Rack
@@ -64,6 +65,7 @@ class Joint:
     progress: Progress | None = None
     going: dict[str, Going] = field(default_factory=dict[str, Going])
     silent: set[str] = field(default_factory=set[str])
+    begun: set[str] = field(default_factory=set[str])
 
     def run(self) -> dict[str, Trained]:
         """Train all to their ends; each model's parameters are then those of its best step.
@@ -139,7 +141,9 @@ class Joint:
         """Put into training mode what an evaluation has left in the other; each one alone."""
         for name in steps:
             model = self.loops[name].model
-            if not cast(nn.Module, model).training:
+            # A fresh module is in training mode by default, the base's own dropout with it.
+            if name not in self.begun or not cast(nn.Module, model).training:
+                self.begun.add(name)
                 with self.rack.only(name):
                     model.train()
 

@@ -9,8 +9,6 @@ from typing import Literal
 import numpy as np
 import torch
 
-from tenon.adapters.fusion_kind import Part
-from tenon.adapters.fusion_parts import refuse_other_base
 from tenon.adapters.kind import KINDS
 from tenon.adapters.starts import balance
 from tenon.adapters.weights import take
@@ -101,7 +99,6 @@ def build(
         FileError: the first weights that the folder holds are damaged.
     """
     head = new_head(space)
-    refuse_foreign_parts(space)
     first = None if out is None else first_weights.load(out)
     attached = attach(space.trunk, space.plan.adapter, space.plan.seed, first)
     if known is not None and head is not None:
@@ -118,17 +115,6 @@ def build(
     if first is None:
         compute_first(space, model, attached, out)
     return model, attached
-
-
-def refuse_foreign_parts(space: Workspace) -> None:
-    """Refuse a fusion of adapters that were trained on another base.
-
-    Raises:
-        AdapterError: one was, or is not there as the plan was made with it.
-    """
-    own = space.plan.adapter.own
-    if KINDS.get(space.plan.adapter.kind).compound is not None:
-        refuse_other_base([Part.model_validate(part) for part in own["parts"]], space.fingerprint)
 
 
 def compute_first(

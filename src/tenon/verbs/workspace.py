@@ -12,6 +12,9 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from tenon.adapters.fingerprint import Fingerprint, fingerprint
+from tenon.adapters.fusion_kind import Part
+from tenon.adapters.fusion_parts import refuse_other_base
+from tenon.adapters.kind import KINDS
 from tenon.core import cache
 from tenon.core.errors import FileError, PlanError
 from tenon.core.files import digest_of
@@ -158,7 +161,20 @@ def open_workspace(
             refuse_unextractable(rows, plan.evaluate.extract)
     settled = measure.settle(plan, measured)
     classes, units = reading.classes, reading.units
-    return Workspace(settled, parts, base, trunk, trained, renderer, classes, units, tokens, beside)
+    made = Workspace(settled, parts, base, trunk, trained, renderer, classes, units, tokens, beside)
+    refuse_foreign_parts(made)
+    return made
+
+
+def refuse_foreign_parts(space: Workspace) -> None:
+    """Refuse a fusion of adapters that were trained on another base.
+
+    Raises:
+        AdapterError: one was, or is not there as the plan was made with it.
+    """
+    own = space.plan.adapter.own
+    if KINDS.get(space.plan.adapter.kind).compound is not None:
+        refuse_other_base([Part.model_validate(part) for part in own["parts"]], space.fingerprint)
 
 
 def _reading(
