@@ -20,7 +20,7 @@ from tenon.adapters.composition import Average
 from tenon.adapters.fusion_kind import SHARED, apart
 from tenon.adapters.fusion_layer import FusionLayer
 from tenon.adapters.fusion_parts import read_parts
-from tenon.adapters.kind import settle
+from tenon.adapters.kind import KINDS, settle
 from tenon.adapters.settings import AdapterSettings
 from tenon.adapters.weights import take
 from tenon.core.errors import AdapterError, PlanError
