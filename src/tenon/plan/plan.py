@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError
 
+from tenon.adapters.kind import KINDS
 from tenon.adapters.settings import AdapterSettings
 from tenon.core.errors import PlanError
 from tenon.core.files import digest_of, read_json, write_json
@@ -69,8 +70,10 @@ class Plan(Settings):
         for name in SOURCES:
             if isinstance(settings["data"][name], str):
                 settings["data"][name] = below(settings["data"][name], self.folder)
-        for part in settings["adapters"][0]["own"].get("parts", ()):
-            del part["folder"]  # its digest says what it is, wherever it lies
+        adapter = settings["adapters"][0]
+        if KINDS.get(adapter["kind"]).compound is not None:
+            for part in adapter["own"]["parts"]:
+                del part["folder"]  # its digest says what it is, wherever it lies
         return digest_of({"format": FORMAT, **settings})
 
     def decided(self, values: Mapping[str, Any], origin: Origin = "measured") -> Self:
@@ -161,7 +164,7 @@ def _flat(table: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
         if name == "adapters":
             for adapter in value:
                 own = {"kind": adapter["kind"], "sites": adapter["sites"], **adapter["own"]}
-                if "parts" in own:
+                if KINDS.get(adapter["kind"]).compound is not None:
                     own["parts"] = [part["folder"] for part in own["parts"]]
                 # a kind's setting may be a table itself, a value for each layer
                 yield from ((f"adapters.{adapter['name']}.{each}", own[each]) for each in own)
