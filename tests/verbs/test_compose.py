@@ -257,7 +257,7 @@ class TestRefusals:
             evaluate(said("average", "a", "b"))
 
     def test_a_fusion_has_to_be_learned(self, said, runs):
-        with pytest.raises(AdapterError, match="attention that must be learned"):
+        with pytest.raises(AdapterError, match="its attention is learned first"):
             evaluate(said("fuse", "a", "b"), runs / "p" / "test.csv")
 
     def test_a_head_for_an_adapter_alone(self, runs):
