@@ -381,7 +381,7 @@ WRONG = {
     ),
     "parallel": (Parallel("a", "d"), {}, {}, "cannot be written as one adapter: it gives several"),
     "route": (Route({"a": (0,)}), {}, {}, "cannot be written .* which adapter a row takes"),
-    "fuse": (Fuse("a", "d"), {}, {}, "its attention weighs each token for itself, and is learned first"),
+    "fuse": (Fuse("a", "d"), {}, {}, "its attention weighs each token .* learned first"),
     "weights that cancel out": (
         Average([(Average({"a": 1}), 1), ("a", -1)]),
         {},
