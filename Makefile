@@ -11,7 +11,7 @@ KILLS ?= 500
 TEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := list
-.PHONY: list demo test lint format types floors laws kill bench clean
+.PHONY: list demo test lint format types floors laws gpu kill bench clean
 
 list: ## list these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -39,6 +39,9 @@ floors: .venv/.dev ## check that a floor imports only from floors below it
 laws: .venv/.dev ## run the laws alone, every kind of adapter on every architecture, and write docs/laws.md
 	@$(TEST) --laws all --laws-out .laws.json tests/laws tests/upstream
 	@$(BIN)/python docs/make_laws.py .laws.json
+
+gpu: ## run the tests that need a CUDA device, with the Python that is called PYTHON
+	@$(PYTHON) -m pytest -q tests/gpu
 
 kill: .venv/.dev ## kill, interrupt and fill the disk of hundreds of real runs (minutes; KILLS=500)
 	@TENON_KILLS=$(KILLS) $(TEST) -o timeout=3600 tests/laws/test_kill.py
