@@ -40,11 +40,11 @@ class Holding:
     def __str__(self) -> str:
         how = "is stored quantised" if self.quantize == STORED else f"is held as {self.quantize}"
         why = f" ({self.kept_why})" if self.kept_why else ""
+        rest = f", heads and {self.kept} other linear layers{why}" if self.kept else " and heads"
         return (
             f"the base {how}: the weights of {self.layers} linear layers take "
             f"{self.after_bytes / 1e6:,.2f} MB instead of {self.before_bytes / 1e6:,.2f} MB; "
-            f"embeddings, norms, heads and {self.kept} other linear layers{why} stay in "
-            f"{self.dtype}"
+            f"embeddings, norms{rest} stay in {self.dtype}"
         )
 
 
