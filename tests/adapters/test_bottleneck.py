@@ -19,6 +19,7 @@ from tenon.adapters.bottleneck_layer import BottleneckLayer
 from tenon.adapters.bottleneck_placement import place_of
 from tenon.adapters.bottleneck_places import POST_NORM
 from tenon.adapters.kind import KINDS, settle
+from tenon.adapters.method import enter
 from tenon.core.errors import AdapterError, PlanError
 
 KIND = "bottleneck.v1"
@@ -349,7 +350,7 @@ def test_houlsby_and_pfeiffer_share_a_model_as_they_wrap_different_modules():
 
 def test_registering_twice_changes_nothing():
     before = dict(peft.mapping.PEFT_TYPE_TO_TUNER_MAPPING)
-    bottleneck.register()
+    enter(bottleneck.BottleneckType.BOTTLENECK, BottleneckConfig, bottleneck.BottleneckModel)
     assert before == peft.mapping.PEFT_TYPE_TO_TUNER_MAPPING
 
 

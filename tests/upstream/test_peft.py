@@ -46,7 +46,7 @@ def test_the_mappings_are_plain_dictionaries_that_know_our_method():
         PEFT_TYPE_TO_TUNER_MAPPING,
         PEFT_TYPE_TO_PREFIX_MAPPING,
     ):
-        assert isinstance(mapping, dict), f"{HERE}: register() writes into dictionaries"
+        assert isinstance(mapping, dict), "adapters/method.py: enter() writes into dictionaries"
         assert mapping[member] is mapping["BOTTLENECK"], (
             f"{HERE}: a config read from JSON has the type as a string; both must find the method"
         )

@@ -6,16 +6,10 @@ Importing this module registers the method, so that `get_peft_model`,
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from typing import Any, cast
 
 from peft import PeftConfig
-from peft.mapping import (
-    PEFT_TYPE_TO_CONFIG_MAPPING,
-    PEFT_TYPE_TO_PREFIX_MAPPING,
-    PEFT_TYPE_TO_TUNER_MAPPING,
-)
 from peft.tuners.tuners_utils import BaseTuner
 from torch import nn
 
@@ -24,18 +18,20 @@ from tenon.adapters.bottleneck_config import BottleneckConfig, BottleneckType
 from tenon.adapters.bottleneck_layer import UNMERGEABLE, BottleneckLayer
 from tenon.adapters.bottleneck_placement import FIRST_OF_MLP, place_of
 from tenon.adapters.coupling import UncoupledHead
-from tenon.core.errors import AdapterError, PlanError
+from tenon.adapters.method import Method, enter
+from tenon.adapters.wrapped import INSIDE
+from tenon.core.errors import PlanError
 
 PREFIX = "bottleneck_"
-BASE = ".base_layer"
 
 
-class BottleneckModel(BaseTuner):
+class BottleneckModel(Method):
     """PEFT's tuner of bottleneck adapters: wraps the modules that a config names."""
 
     prefix = PREFIX
     tuner_layer_cls = BottleneckLayer
-    target_module_mapping: dict[str, list[str]] = {}  # noqa: RUF012 - PEFT reads it from the class
+    kind = "bottleneck.v1"
+    unmergeable = UNMERGEABLE
 
     @staticmethod
     def _check_target_module_exists(peft_config: PeftConfig, key: str) -> Any:
@@ -74,17 +70,15 @@ class BottleneckModel(BaseTuner):
     def _replace_module(
         self, parent: nn.Module, child_name: str, new_module: nn.Module, child: nn.Module
     ) -> None:
-        # PEFT's own also copies `weight` when it unwraps, which an MLP does not have; devices are
-        # the layer's business
         if isinstance(child, BottleneckLayer):
             child.release()
-        setattr(parent, child_name, new_module)
+        super()._replace_module(parent, child_name, new_module, child)
 
     def _prepare_adapter_config(
         self, peft_config: PeftConfig, model_config: dict[str, Any]
     ) -> PeftConfig:
         config = cast(BottleneckConfig, super()._prepare_adapter_config(peft_config, model_config))
-        names = [name.replace(BASE, "") for name, _ in self.model.named_modules()]
+        names = [name.replace(INSIDE, "") for name, _ in self.model.named_modules()]
         reach = BaseTuner._check_target_module_exists  # noqa: SLF001
         left_out = config.leave_out or ()
         check_labels("leave_out", left_out, names)
@@ -109,24 +103,9 @@ class BottleneckModel(BaseTuner):
         if not held or new.target_modules is None:
             return
         for key, module in self.model.named_modules():
-            plain = key.replace(BASE, "")
+            plain = key.replace(INSIDE, "")
             if key and self._check_target_module_exists(new, plain):
                 _check_together(key, plain, new, held, module)
-
-    def _check_tied_modules(self, model: nn.Module, peft_config: PeftConfig) -> None:
-        """Find nothing to tie: no weight of the base is changed, so tied ones stay equal."""
-
-    def _check_merge_allowed(self) -> None:
-        raise AdapterError(UNMERGEABLE)
-
-    @contextlib.contextmanager
-    def _enable_peft_forward_hooks(self, *args: Any, **kwargs: Any) -> Generator[None]:  # noqa: ARG002 - PEFT's signature
-        if kwargs.get("adapter_names") is not None:
-            raise AdapterError(
-                "adapter_names: bottleneck.v1 has no adapter per row; without this error every row "
-                "would get the active adapter. Run the rows of each adapter as a batch of their own"
-            )
-        yield
 
 
 def layers_of(model: nn.Module) -> Iterator[BottleneckLayer]:
@@ -183,7 +162,7 @@ def _check_together(
     if key in held:
         clash = place_of(held[key].get_base_layer(), new, plain) != held[key].place
     else:
-        inside = key.startswith(tuple(f"{name}{BASE}." for name in held))
+        inside = key.startswith(tuple(f"{name}{INSIDE}." for name in held))
         clash = inside or any(name.startswith(f"{key}.") for name in held)
     if clash:
         raise PlanError(
@@ -192,15 +171,4 @@ def _check_together(
         )
 
 
-def register() -> None:
-    """Enter the method into PEFT's mappings; a second call changes nothing.
-
-    Source: `peft.utils.peft_types.register_peft_method`, which accepts PEFT's own names only.
-    """
-    member = cast(Any, BottleneckType.BOTTLENECK)
-    PEFT_TYPE_TO_CONFIG_MAPPING[member] = BottleneckConfig
-    PEFT_TYPE_TO_TUNER_MAPPING[member] = BottleneckModel
-    PEFT_TYPE_TO_PREFIX_MAPPING[member] = PREFIX
-
-
-register()
+enter(BottleneckType.BOTTLENECK, BottleneckConfig, BottleneckModel)

@@ -17,10 +17,10 @@ from tenon.adapters.fusion_kind import Part
 from tenon.adapters.fusion_layer import INNER, PARTS, key_of
 from tenon.adapters.pack import Adapter
 from tenon.adapters.weights import PEFT_NAME
+from tenon.adapters.wrapped import INSIDE
 from tenon.core.errors import AdapterError, Faults, FileError, PlanError, TenonError
 
 ADAPTER = "adapter"
-BASE = ".base_layer"
 ENDING = ".weight"
 
 
@@ -124,7 +124,7 @@ def _names(held: Mapping[str, torch.Tensor], part: str, peft_type: Any) -> dict[
         module, mark, rest = key.partition(inside)
         if mark:
             # A module inside of a block that a part wraps lies one layer deeper.
-            plain = f"{module.replace(BASE, '')}.{rest}"
+            plain = f"{module.replace(INSIDE, '')}.{rest}"
             found[tuner._remove_adapter_name_from_key(plain, INNER)] = key  # noqa: SLF001
     return found
 

@@ -25,6 +25,7 @@ from tenon.adapters.directory import CARD, CONFIG, HEAD, MANIFEST, MODULE, WEIGH
 from tenon.adapters.fingerprint import Fingerprint, refuse_other
 from tenon.adapters.manifest import HEADS, TASK_TYPES, Head, Manifest
 from tenon.adapters.settings import AdapterSettings
+from tenon.adapters.wrapped import INSIDE
 from tenon.core import files
 from tenon.core.errors import AdapterError, Faults
 from tenon.core.files import folder_aside
@@ -215,7 +216,7 @@ def target_modules(adapter: Adapter) -> list[str]:
     return sorted(
         {
             # a module inside of a block that is wrapped as well lies one layer deeper
-            name.removeprefix(PEFT_PREFIX).partition(f".{prefix}")[0].replace(".base_layer", "")
+            name.removeprefix(PEFT_PREFIX).partition(f".{prefix}")[0].replace(INSIDE, "")
             for name in adapter.weights
             if not _is_shared(name)
         }

@@ -6,33 +6,27 @@ Importing this module registers the method, so that `get_peft_model`,
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Generator
-from typing import Any, cast
+from typing import cast
 
 from peft import PeftConfig
-from peft.mapping import (
-    PEFT_TYPE_TO_CONFIG_MAPPING,
-    PEFT_TYPE_TO_PREFIX_MAPPING,
-    PEFT_TYPE_TO_TUNER_MAPPING,
-)
-from peft.tuners.tuners_utils import BaseTuner
 from torch import nn
 
 from tenon.adapters.layers import SAID, sort_of
+from tenon.adapters.method import Method, enter
 from tenon.adapters.prefix_config import PrefixConfig, PrefixType
 from tenon.adapters.prefix_layer import UNMERGEABLE, PrefixLayer
-from tenon.core.errors import AdapterError, PlanError
+from tenon.core.errors import PlanError
 
 PREFIX = "prefix_"
 
 
-class PrefixModel(BaseTuner):
+class PrefixModel(Method):
     """PEFT's tuner of prefixes: wraps the attention modules that a config names."""
 
     prefix = PREFIX
     tuner_layer_cls = PrefixLayer
-    target_module_mapping: dict[str, list[str]] = {}  # noqa: RUF012 - PEFT reads it from the class
+    kind = "prefix.v1"
+    unmergeable = UNMERGEABLE
 
     def _create_and_replace(
         self,
@@ -57,36 +51,5 @@ class PrefixModel(BaseTuner):
         layer.update_layer(adapter_name, config)
         self._replace_module(parent, target_name, layer, target)
 
-    def _replace_module(
-        self, parent: nn.Module, child_name: str, new_module: nn.Module, child: nn.Module
-    ) -> None:
-        # PEFT's own also copies `weight` when it unwraps, which an attention module does not have
-        del child
-        setattr(parent, child_name, new_module)
 
-    def _check_tied_modules(self, model: nn.Module, peft_config: PeftConfig) -> None:
-        """Find nothing to tie: no weight of the base is changed, so tied ones stay equal."""
-
-    def _check_merge_allowed(self) -> None:
-        raise AdapterError(UNMERGEABLE)
-
-    @contextlib.contextmanager
-    def _enable_peft_forward_hooks(self, *args: Any, **kwargs: Any) -> Generator[None]:  # noqa: ARG002 - PEFT's signature
-        if kwargs.get("adapter_names") is not None:
-            raise AdapterError(
-                "adapter_names: prefix.v1 has no adapter per row in PEFT; without this error every "
-                "row would get the active adapter. Run the rows of each adapter as a batch of "
-                "their own"
-            )
-        yield
-
-
-def register() -> None:
-    """Enter the method into PEFT's mappings; a second call changes nothing."""
-    member = cast(Any, PrefixType.PREFIX)
-    PEFT_TYPE_TO_CONFIG_MAPPING[member] = PrefixConfig
-    PEFT_TYPE_TO_TUNER_MAPPING[member] = PrefixModel
-    PEFT_TYPE_TO_PREFIX_MAPPING[member] = PREFIX
-
-
-register()
+enter(PrefixType.PREFIX, PrefixConfig, PrefixModel)

@@ -14,6 +14,7 @@ from torch import nn
 
 from tenon.adapters.prefix_attention import Prefix, Run, beside
 from tenon.adapters.prefix_config import PrefixConfig
+from tenon.adapters.transparent import Transparent
 from tenon.core.errors import AdapterError, PlanError
 
 UNMERGEABLE = (
@@ -41,7 +42,7 @@ class Heads(NamedTuple):
     channels: int
 
 
-class PrefixLayer(nn.Module, BaseTunerLayer):
+class PrefixLayer(Transparent, BaseTunerLayer):
     """One attention module with the prefixes of every adapter that sits on it.
 
     Prefixes stay in float32 whatever the base's format.
@@ -54,8 +55,7 @@ class PrefixLayer(nn.Module, BaseTunerLayer):
     other_param_names = ("prefix_dropout", "configs")
 
     def __init__(self, base_layer: nn.Module) -> None:
-        super().__init__()
-        self.base_layer = base_layer
+        super().__init__(base_layer)
         self.prefix_key = nn.ParameterDict()
         self.prefix_value = nn.ParameterDict()
         self.prefix_gate = nn.ParameterDict()
@@ -63,15 +63,6 @@ class PrefixLayer(nn.Module, BaseTunerLayer):
         self.configs: dict[str, PrefixConfig] = {}
         self._disable_adapters = False
         self.merged_adapters = []
-
-    def __getattr__(self, name: str) -> Any:
-        """Give what the module inside has: blocks read flags and weights of their attention."""
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            if name == "base_layer":
-                raise
-            return getattr(self.base_layer, name)
 
     def update_layer(self, name: str, config: PrefixConfig) -> None:
         """Add the prefix of adapter `name`.

@@ -16,6 +16,8 @@ from peft import PeftModel
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
+from tenon.adapters.wrapped import MARK
+from tenon.adapters.wrapped import adapted as adapted
 from tenon.core.errors import AdapterError
 from tenon.model.quantized import QuantizedConv1D, QuantizedLinear, dequantize
 from tenon.model.trunk import Trunk
@@ -28,7 +30,6 @@ twelve architectures and MiniLM, with adapters that change the scores by 1 to 60
 by at most 8.6e-7, 9.5e-4 and 7.7e-3, scores by 7.4e-7, 8.4e-4 and 7.9e-3: the tolerances lie 4 to
 13 times above.
 """
-INSIDE = ".base_layer"
 Rows = Callable[[], object]
 """Runs the model on some rows."""
 
@@ -92,17 +93,8 @@ def merge_modules(name: str, trunk: Trunk, peft: PeftModel, rows: Rows) -> tuple
     _untie(trunk, layers)
     found = [_fold(name, path, layer, calls.get(path)) for path, layer in layers.items()]
     peft.unload()
-    vars(trunk.model).pop("peft_config", None)
+    vars(trunk.model).pop(MARK, None)
     return tuple(sorted(found, key=lambda folded: -folded.error))
-
-
-def adapted(model: nn.Module) -> dict[str, BaseTunerLayer]:
-    """Give the layers that PEFT has put into a model, by the base's names of what they wrap."""
-    return {
-        path.replace(INSIDE, ""): module
-        for path, module in model.named_modules()
-        if isinstance(module, BaseTunerLayer)
-    }
 
 
 def guard(model: nn.Module) -> None:

@@ -14,23 +14,16 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from peft import PeftModel
-from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
 from tenon.adapters.bottleneck import UncoupledHead
 from tenon.adapters.composition import Composition, names
-from tenon.adapters.fusion_layer import PARTS
 from tenon.adapters.kind import KINDS
-from tenon.adapters.transparent import Transparent
+from tenon.adapters.wrapped import MARK, adapted, base_of, place
 from tenon.core.errors import PlanError, RunError
 from tenon.model.composed import composed
 from tenon.model.route import Route, Router, Segment, Switch
 from tenon.model.trunk import Trunk
-
-INSIDE = ".base_layer"
-"""What stands in a module's name for each layer around it."""
-MARK = "peft_config"
-"""What PEFT leaves on a model, and takes for the sign of an adapter that is still there."""
 
 
 @dataclass(frozen=True)
@@ -98,11 +91,11 @@ class Rack:
                 f"adapter {name}: changes the base's language-model head, which all rows of a "
                 "batch share; train and serve it alone, or take a preset without a coupling"
             )
-        layers = _wrapped(self.trunk.model)
+        layers = {p: cast(nn.Module, layer) for p, layer in adapted(self.trunk.model).items()}
         _refuse_beside(name, layers)
-        bases = {path: _base_of(layer) for path, layer in layers.items()}
+        bases = {path: base_of(layer) for path, layer in layers.items()}
         self.fittings[name] = Fitting(peft, layers, bases)
-        self._place(bases)
+        place(self.trunk.model, bases)
         vars(self.trunk.model).pop(MARK, None)
 
     @contextlib.contextmanager
@@ -195,25 +188,12 @@ class Rack:
         if self._inside:
             raise RunError("adapters are in the trunk already; take them out first")
         self._inside = True
-        self._place(inside)
+        place(self.trunk.model, inside)
         try:
             yield
         finally:
-            self._place(bases)
+            place(self.trunk.model, bases)
             self._inside = False
-
-    def _place(self, modules: Mapping[str, nn.Module]) -> None:
-        """Put modules in their places; inner places first, as their parents may be replaced."""
-        for path in sorted(modules, key=lambda path: -path.count(".")):
-            parent, _, name = path.rpartition(".")
-            setattr(self._original(parent), name, modules[path])
-
-    def _original(self, path: str) -> nn.Module:
-        """Give the base's own module of a name, whatever stands around it now."""
-        module: nn.Module = self.trunk.model
-        for name in path.split(".") if path else ():
-            module = getattr(_bare(module), name)
-        return _bare(module)
 
 
 def refuse_unroutable(name: str, kind: str) -> None:
@@ -243,28 +223,3 @@ def _refuse_beside(name: str, layers: Mapping[str, nn.Module]) -> None:
                 "cannot be given to single rows of a batch; train and serve it alone, or take "
                 "another preset"
             )
-
-
-def _wrapped(model: nn.Module) -> dict[str, nn.Module]:
-    """Give the layers that PEFT has put into a model, by the base's names of what they wrap."""
-    found: dict[str, nn.Module] = {}
-    parts: tuple[str, ...] = ()
-    for path, module in model.named_modules():
-        if isinstance(module, BaseTunerLayer) and not path.startswith(parts):
-            found[path.replace(INSIDE, "")] = cast(nn.Module, module)
-            parts += (f"{path}.{PARTS}.",)
-    return found
-
-
-def _base_of(layer: nn.Module) -> nn.Module:
-    base = getattr(layer, "base_layer", None)
-    if not isinstance(base, nn.Module):
-        raise PlanError(f"{type(layer).__name__}: wraps no module of the base; it cannot be routed")
-    return base
-
-
-def _bare(module: nn.Module) -> nn.Module:
-    """Give the base's own module inside of what is put around it."""
-    while isinstance(module, Transparent | BaseTunerLayer):
-        module = _base_of(module)
-    return module

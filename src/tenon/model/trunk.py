@@ -243,7 +243,7 @@ def load(
     loaded.requires_grad_(requires_grad=False)
     loaded = cast(Any, loaded).to(device).eval()
     model = cast(PreTrainedModel, loaded.base_model) if writes else loaded
-    decoder = _is_decoder(model)
+    decoder = is_decoder(model)
     stated = model.config.pad_token_id
     pad = stated if isinstance(stated, int) and stated >= 0 else 0
     offset = pad + 1 if model.config.model_type in OFFSET_POSITIONS else 0
@@ -342,7 +342,8 @@ def _other_logits(base: Base, trunk: Trunk) -> PlanError:
     )
 
 
-def _is_decoder(model: PreTrainedModel) -> bool:
+def is_decoder(model: PreTrainedModel) -> bool:
+    """Whether a token sees only what is before it."""
     return any(getattr(module, "is_causal", False) is True for module in model.modules())
 
 

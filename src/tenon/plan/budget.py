@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, cast
 
 import torch
-from torch import nn
 from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM, PreTrainedModel
 
 from tenon.adapters.fusion_layer import numbers_of_parts
@@ -19,7 +18,7 @@ from tenon.model.attach import attach, unchanged_random_state
 from tenon.model.base import Base
 from tenon.model.holding import Holding
 from tenon.model.loading import ENCODERS, POOLERS
-from tenon.model.trunk import DTYPES, Trunk, pick_device
+from tenon.model.trunk import DTYPES, Trunk, is_decoder, pick_device
 from tenon.plan.plan import Plan
 
 TRAINED_BYTES = 4
@@ -162,7 +161,7 @@ def shapes(
         model = _empty(config, pooler=pooler, writes=writes)
     model.requires_grad_(requires_grad=False)
     count = sum(parameter.numel() for parameter in model.parameters())
-    decoder = _is_decoder(model)
+    decoder = is_decoder(model)
     return Trunk(model, decoder, packed=False, why="", offset=0, pad=0, parameters=count)
 
 
@@ -174,10 +173,6 @@ def _empty(config: Any, *, pooler: bool, writes: bool) -> PreTrainedModel:
     if config.model_type in POOLERS:
         return AutoModel.from_config(config, add_pooling_layer=pooler)
     return AutoModel.from_config(config)
-
-
-def _is_decoder(model: nn.Module) -> bool:
-    return any(getattr(module, "is_causal", False) is True for module in model.modules())
 
 
 def _dtype(plan: Plan) -> torch.dtype:
