@@ -20,9 +20,10 @@ from tenon.evaluate.answer import (
 )
 from tenon.evaluate.answer_exam import AROUND, SCRIPTS, told
 from tenon.evaluate.answer_spans import Candidate
+from tenon.evaluate.assessment import assess
 from tenon.evaluate.exam import EXAMS
 from tenon.evaluate.page import html
-from tenon.evaluate.report import Report, report
+from tenon.evaluate.report import Report
 from tenon.evaluate.scorers import SCORERS
 from tenon.evaluate.settings import BY_TASK, EvaluateSettings
 from tenon.evaluate.verdict import strongest_first
@@ -170,7 +171,7 @@ def test_replies_say_the_same_as_entries(answers):
 def reported(answers, parts, known):
     rivals = known.predictions(EXAM, "dev", answers, parts["dev"])
     own = BY_TASK[TASK]
-    return report(
+    return assess(
         {"dev": answers},
         {name: {"dev": rival} for name, rival in rivals.items()},
         EvaluateSettings(scorers=own.scorers, against=own.baselines, resamples=200),
@@ -214,7 +215,7 @@ def test_what_a_user_writes_is_never_html(folder_of, parts, known):
     answers = read(reader(folder_of("bert")), tokens, CLASSES, batch_tokens=500)
     answers = answers.answered([Candidate(0, len(c), 0.0) for c in answers.contexts])
     page = html(
-        report(
+        assess(
             {"dev": answers},
             {},
             EvaluateSettings(scorers=("answer_f1", "answer_exact"), resamples=200),

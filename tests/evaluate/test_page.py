@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from answers import drawn, predictions
 from tenon.evaluate import page, plots
+from tenon.evaluate.assessment import assess
 from tenon.evaluate.plots import Bar
-from tenon.evaluate.report import Report, report
+from tenon.evaluate.report import Report
 from tenon.evaluate.settings import BY_TASK, EvaluateSettings
 
 SCORED = BY_TASK["text-classification"].scorers
@@ -83,7 +84,7 @@ def made(adapter, *, rival=None, rival_name="linear_probe", evaluate=None, **aro
         **around,
     }
     rivals = {rival_name: {"test": rival}} if rival else {}
-    return report(
+    return assess(
         {"test": adapter},
         rivals,
         evaluate or EvaluateSettings(scorers=SCORED, resamples=200),
@@ -411,7 +412,7 @@ def test_each_score_is_compared_with_the_strongest_baseline():
     how = EvaluateSettings(scorers=("accuracy",), resamples=200)
     mine = {"test": drawn(90, 3, 0.9, seed=1)}
     told = {"cost": {}, "data": {}, "curve": {}, "notes": ()}
-    found = report(mine, both, how, task="text-classification", **told)
+    found = assess(mine, both, how, task="text-classification", **told)
     text = read(page.html(found)).text
     assert "Against the base without the adapter:" in text
     assert "Against the base with three examples" not in text

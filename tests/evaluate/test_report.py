@@ -14,7 +14,8 @@ from answers import drawn, predictions
 from taggers import TAGS, renderer_of, tagged
 from tenon.core import files
 from tenon.core.errors import DataError, PlanError
-from tenon.evaluate.report import MOST_POINTS, Report, report
+from tenon.evaluate.assessment import MOST_POINTS, assess
+from tenon.evaluate.report import Report
 from tenon.evaluate.scorers import SCORERS
 from tenon.evaluate.settings import BY_TASK, EvaluateSettings
 from tenon.evaluate.statistics import FEWEST_ROWS, intervals, paired
@@ -29,7 +30,7 @@ QUICK = EvaluateSettings(scorers=SCORED, resamples=200)
 def made(parts, baselines=None, evaluate=QUICK, **given_too):
     """Make a report with little around it."""
     around = {"task": "text-classification", "cost": {}, "data": {}, "curve": {}, "notes": []}
-    return report(parts, baselines or {}, evaluate, **{**around, **given_too})
+    return assess(parts, baselines or {}, evaluate, **{**around, **given_too})
 
 
 def full(seed=0, rows=120, classes=4):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tenon.core.errors import DataError
+from tenon.evaluate.assessment import assess
 from tenon.evaluate.differing import differing
-from tenon.evaluate.report import report
 from tenon.evaluate.scorers import SCORERS
 from tenon.evaluate.settings import BY_TASK, EvaluateSettings
 from tenon.evaluate.statistics import intervals, paired
@@ -80,7 +80,7 @@ def test_a_report_leads_with_the_likelihood_and_lists_texts():
     mine, base = written(), written(worse=3.0)
     base = Written(**{**base.__dict__, "answers": [a and "nothing" for a in base.answers]})
     copied = mine.saying(mine.texts)
-    found = report(
+    found = assess(
         {"test": mine},
         {"zero_shot": {"test": base}, "copy_source": {"test": copied}},
         EvaluateSettings(scorers=NAMES, resamples=300),
@@ -104,7 +104,7 @@ def test_what_is_shown_is_escaped():
     )
     from tenon.evaluate.page import html
 
-    found = report(
+    found = assess(
         {"test": nasty}, {}, EvaluateSettings(scorers=NAMES, resamples=300),
         task="text-generation", cost={}, data={}, curve={}, notes=(),
     )  # fmt: skip
@@ -157,7 +157,7 @@ def test_a_likelihood_that_rises_alone_is_no_better_answer(same):
     mine, base = written(), written(worse=3.0)
     if not same:
         base = Written(**{**base.__dict__, "answers": [a and "nothing" for a in base.answers]})
-    found = report(
+    found = assess(
         {"test": mine}, {"zero_shot": {"test": base}},
         EvaluateSettings(scorers=NAMES, resamples=300),
         task="text-generation", cost={}, data={}, curve={}, notes=(),

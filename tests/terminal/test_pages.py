@@ -16,8 +16,9 @@ from tenon.adapters.directory import spec
 from tenon.adapters.fingerprint import Fingerprint
 from tenon.adapters.manifest import Lengths, Manifest, Pooling, TensorSpec
 from tenon.adapters.settings import AdapterSettings
+from tenon.evaluate.assessment import assess
 from tenon.evaluate.prediction import Predictions
-from tenon.evaluate.report import Report, report
+from tenon.evaluate.report import Report
 from tenon.evaluate.settings import BY_TASK, EvaluateSettings
 from tenon.evaluate.verdict import signed
 from tenon.terminal.adapter import bytes_of
@@ -57,7 +58,7 @@ def predictions(hits: float, rows: int = 300, seed: int = 0) -> Predictions:
 
 @pytest.fixture(scope="module")
 def made() -> Report:
-    return report(
+    return assess(
         {"dev": predictions(0.9, 50), "test": predictions(0.95)},
         {"majority": {"test": predictions(0.3)}, PROBE: {"test": predictions(0.6)}},
         EvaluateSettings(scorers=SCORED, resamples=200),

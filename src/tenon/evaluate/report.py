@@ -2,34 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
-from functools import partial
-from typing import Any, cast
-
-import numpy as np
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from typing import Any
 
 from tenon.core.errors import DataError
-from tenon.data.findings import agreed, counted, said
-from tenon.evaluate.exam import EXAMS
-from tenon.evaluate.prediction import Answers
-from tenon.evaluate.scorers import SCORERS, Scorer, labelled
-from tenon.evaluate.settings import BY_TASK, EvaluateSettings
-from tenon.evaluate.statistics import (
-    FEWEST_ROWS,
-    Interval,
-    Paired,
-    intervals,
-    paired,
-    used_resamples,
-)
-from tenon.evaluate.verdict import STRONGEST_FIRST, Outcome, decide, judge, spoken, strongest_first
+from tenon.evaluate.statistics import Interval, Paired
+from tenon.evaluate.verdict import Outcome
 
 FORMAT = 1
-MOST_POINTS = 400
-
-Curve = Mapping[str, Sequence[tuple[float, float]]]
 
 
 @dataclass(frozen=True)
@@ -59,6 +40,14 @@ class Report:
         notes: what was left out, cut or failed, each with its number.
         title: what was evaluated.
         command: what reproduces the run.
+        preflight: `checks`, each with `name`, `passed`, `what` and `remedy`, and `rows`, the first
+            rows with their `tokens`, each with `text` and whether it is `trained`.
+        planned: what `tenon plan` foretold beside what was measured: a list of `name`, `value`,
+            `low`, `high`, `measured` and `unit` ("bytes" or "seconds").
+        slices: groups of rows by one property, see `tenon.evaluate.slices`; of `part`.
+        seeds: values of each seed, and how the variance splits; empty for one seed.
+        forgetting: what the adapter changes on texts that it was not trained for; a list.
+        temperature: scaling of the logits, and the calibration before and after; may be empty.
     """
 
     task: str
@@ -88,6 +77,12 @@ class Report:
     notes: list[str] = field(default_factory=list[str])
     title: str = ""
     command: str = ""
+    preflight: dict[str, Any] = field(default_factory=dict[str, Any])
+    planned: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    slices: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    seeds: dict[str, Any] = field(default_factory=dict[str, Any])
+    forgetting: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    temperature: dict[str, Any] = field(default_factory=dict[str, Any])
 
     def to_json(self) -> dict[str, Any]:
         """Give the report as JSON-able values, `format` first."""
@@ -108,266 +103,15 @@ class Report:
         return _from_json(value)
 
 
-def report(
-    predictions: Mapping[str, Answers],
-    baselines: Mapping[str, Mapping[str, Answers]],
-    settings: EvaluateSettings,
-    *,
-    task: str,
-    cost: Mapping[str, Any],
-    data: Mapping[str, Any],
-    curve: Curve,
-    notes: Sequence[str],
-    seed: int = 0,
-    seen_in_train: Collection[str] = (),
-    findings: Sequence[Mapping[str, Any]] = (),
-    environment: Mapping[str, Any] | None = None,
-    title: str = "",
-    command: str = "",
-) -> Report:
-    """Score the predictions, compare them with the baselines, and say what holds.
-
-    Args:
-        predictions: part to the adapter's answers. "test" leads if it is there, else "dev", else
-            the first part that has labels.
-        baselines: name to part to the baseline's answers on the same rows.
-        settings: scorers, level and resamples; the first scorer leads the verdict.
-        task: as the hub names it.
-        cost: seconds, tokens, peak_bytes, trainable_parameters and the like.
-        data: what is known of the data; plain values.
-        curve: name to points of (step, value); "loss" is train's, others are of dev.
-        notes: what was guessed, cut, dropped before; more are added here.
-        seed: of every resampling.
-        seen_in_train: ids whose inputs train has too; scores without them are given beside.
-        findings: what a check found in the data, the gravest first; plain values.
-        environment: versions, device, digests.
-        title, command: what was evaluated, and what reproduces the run.
-
-    Raises:
-        DataError: no part has a labelled row.
-        PlanError: a scorer is not known.
-        ValueError: baseline and adapter were scored against different labels, or a value given
-            cannot be JSON.
-    """
-    known = {part: labelled(answers) for part, answers in predictions.items() if _gold(answers)}
-    part = _leading_part(known)
-    rivals = {name: labelled(parts[part]) for name, parts in baselines.items() if part in parts}
-    unseen = _unseen(known[part], seen_in_train)
-    scored = _scores(task, known, part, rivals, unseen, settings, seed)
-    return Report(
-        task=task,
-        part=part,
-        **scored,
-        **_tables(task, known[part], rivals, scored["baselines"], settings.level),
-        learning_curve={name: _thin(points) for name, points in curve.items()},
-        cost=_plain(cost),
-        data=_plain(data),
-        findings=[_plain(finding) for finding in findings],
-        environment=_plain(environment or {}),
-        notes=[*notes, *_notes(predictions, part, unseen, task, settings, rivals)],
-        title=title,
-        command=command,
-    )
-
-
-def _scores(
-    task: str,
-    known: Mapping[str, Answers],
-    part: str,
-    rivals: Mapping[str, Answers],
-    unseen: Answers | None,
-    settings: EvaluateSettings,
-    seed: int,
-) -> dict[str, Any]:
-    """Give the fields of a report that hold scores, and the verdict drawn from them."""
-    sampled: dict[str, Any] = {
-        "level": settings.level,
-        "resamples": settings.resamples,
-        "seed": seed,
-    }
-    fit = partial(_fit, settings, task)
-    scorers = fit(len(known[part]))
-    score = partial(intervals, scorers=scorers, **sampled)
-    metrics = {
-        name: intervals(answers, fit(len(answers)), **sampled) for name, answers in known.items()
-    }
-    baselines = {name: score(rival) for name, rival in rivals.items()}
-    compared = {
-        name: paired(known[part], rival, scorers, **sampled)
-        for name, rival in rivals.items()
-        if len(known[part]) >= FEWEST_ROWS
-    }
-    lead = scorers[0]
-    verdict = judge(
-        lead,
-        metrics[part][lead.name],
-        {name: group[lead.name] for name, group in baselines.items() if lead.name in group},
-        {name: group[lead.name] for name, group in compared.items() if lead.name in group},
-        part=part,
-        level=settings.level,
-    )
-    return {
-        "metrics": metrics,
-        "baselines": baselines,
-        "paired": compared,
-        "outcome": verdict.outcome,
-        "verdict": verdict.sentence
-        + _unmatched(verdict.outcome, scorers, compared, settings.level),
-        "unseen": intervals(unseen, fit(len(unseen)), **sampled) if unseen else {},
-        "intervals": _methods(scorers, settings, len(known[part])),
-    }
-
-
-def _unmatched(
-    outcome: Outcome,
-    scorers: Sequence[Scorer],
-    compared: Mapping[str, Mapping[str, Paired]],
-    level: float,
-) -> str:
-    """Say that what is written is no better, where only its likelihood is shown to be."""
-    if scorers[0].better == "higher":
-        return ""  # what leads is what it writes
-    rival = next((compared[name] for name in STRONGEST_FIRST if name in compared), {})
-    others = [s for s in scorers if s.rows is not scorers[0].rows and s.name in rival]
-    found = [decide(scorer, rival[scorer.name], level) for scorer in others]
-    if outcome != "better" or not others or "better" in found:
-        return ""
-    *first, last = (scorer.title for scorer in others)
-    by = f"{', '.join(first)} or {last}" if first else last
-    return f" What it writes is not shown to be better by {by}."
-
-
-def _fit(settings: EvaluateSettings, task: str, count: int) -> list[Scorer]:
-    """Give the scorers that so many rows allow an interval for: of few rows, shares alone.
-
-    Where the task has no share, the leading scorer is given, and a note says that it is rough.
-    """
-    scorers = [SCORERS.get(name) for name in settings.scorers]
-    if count >= FEWEST_ROWS:
-        return scorers
-    return _shares(settings.scorers) or _shares(BY_TASK[task].scorers) or scorers[:1]
-
-
-def _shares(names: Sequence[str]) -> list[Scorer]:
-    """Give the scorers that are a share of rows."""
-    scorers = [SCORERS.get(name) for name in names]
-    return [scorer for scorer in scorers if scorer.interval == "wilson"]
-
-
-def _tables(
-    task: str,
-    known: Answers,
-    rivals: Mapping[str, Answers],
-    scores: Mapping[str, Mapping[str, Interval]],
-    level: float,
-) -> dict[str, Any]:
-    """Give the fields of a report that list labels, bins and rows."""
-    lead = next((name for group in scores.values() for name in group), "")
-    values = {name: group[lead].value for name, group in scores.items() if lead in group}
-    order = strongest_first(SCORERS.get(lead), values) if values else []
-    strongest = next((name for name in (*order, *rivals) if name in rivals), "")
-    tables = EXAMS.get(task).tables(known, rivals.get(strongest), level)
-    for name in {"won", "lost"} & tables.keys():
-        tables[name] = {**tables[name], "against": strongest}
-    return tables
-
-
-def _gold(predictions: Answers) -> bool:
-    return bool(predictions.known_R.any())
-
-
-def _leading_part(known: Mapping[str, Answers]) -> str:
-    for part in ("test", "dev", *known):
-        if part in known:
-            return part
-    raise DataError("no part has a labelled row; a report needs one: set data.test or data.dev")
-
-
-def _unseen(known: Answers, seen: Collection[str]) -> Answers | None:
-    """Give the rows whose id is not in `seen`; None if that is all of them, or none."""
-    ids = set(seen)
-    fresh = np.array([row for row, id in enumerate(known.ids) if id not in ids], np.int64)
-    return known.take(fresh) if 0 < len(fresh) < len(known) else None
-
-
-def _plain(value: Mapping[str, Any]) -> dict[str, Any]:
-    """Give a value as JSON would give it back; a TypeError or ValueError where it cannot."""
-    return json.loads(json.dumps(value, allow_nan=False))
-
-
-def _thin(points: Sequence[tuple[float, float]]) -> list[list[float]]:
-    """Average neighbouring points until at most 400 are left."""
-    if len(points) <= MOST_POINTS:
-        return [[float(step), float(value)] for step, value in points]
-    groups = np.array_split(np.asarray(points, np.float64), MOST_POINTS)
-    return [cast("list[float]", group.mean(axis=0).tolist()) for group in groups]
-
-
-def _methods(scorers: Sequence[Scorer], settings: EvaluateSettings, count: int) -> dict[str, Any]:
-    return {
-        "level": settings.level,
-        "resamples": used_resamples(settings.resamples, count),
-        "methods": {scorer.name: scorer.interval for scorer in scorers},
-    }
-
-
-def _notes(
-    predictions: Mapping[str, Answers],
-    part: str,
-    new_rows: Answers | None,
-    task: str,
-    settings: EvaluateSettings,
-    rivals: Mapping[str, Answers],
-) -> list[str]:
-    notes = [*_told(task, predictions), *_fewer(labelled(predictions[part]), rivals)]
-    for name, answers in predictions.items():
-        if missing := int((~answers.known_R).sum()):
-            rows = said(missing, "row", "have no known label")
-            notes.append(f"{name}: {rows} and {agreed(missing, 'are')} in no score.")
-        if answers.failed:
-            origin, cause = next(iter(answers.failed.items()))
-            rows = counted(len(answers.failed), "row")
-            notes.append(f"{name}: {rows} could not be answered, first {origin}: {cause}")
-        if 0 < (scored := int(answers.known_R.sum())) < FEWEST_ROWS:
-            lead = _fit(settings, task, scored)[0]
-            share = lead.interval == "wilson"
-            but = "a share of rows" if share else f"{lead.title}, whose interval is rough"
-            notes.append(
-                f"{name}: {said(scored, 'row', 'are too few')} for any score but {but}, "
-                f"and for any comparison; {FEWEST_ROWS} are needed."
-            )
-    if new_rows:
-        rest = len(labelled(predictions[part])) - len(new_rows)
-        notes.append(f"{part}: {said(rest, 'row', 'have inputs')} that train has too.")
-    if part == "dev":
-        notes.append("There is no test part: dev also chose the checkpoint, so its scores flatter.")
-    return notes
-
-
-def _fewer(known: Answers, rivals: Mapping[str, Answers]) -> list[str]:
-    """Say which baselines have answered a part of the rows, on which they are compared."""
-    return [
-        f"{spoken(name)} was asked {len(rival):,} of {len(known):,} rows, and is compared on these."
-        for name, rival in rivals.items()
-        if len(rival) < len(known)
-    ]
-
-
-def _told(task: str, predictions: Mapping[str, Answers]) -> list[str]:
-    """Give what a task says of the answers to each part."""
-    told = EXAMS.get(task).told
-    return [f"{part}: {note}" for part, answers in predictions.items() for note in told(answers)]
-
-
 def _from_json(value: Mapping[str, Any]) -> Report:
     given = dict(value)
     if given.pop("format", None) != FORMAT:
         raise DataError(
             f"report: format is {value.get('format')!r}; this Tenon reads format {FORMAT}"
         )
-    given.setdefault("findings", [])
-    names = {item.name for item in fields(Report)}
-    if wrong := sorted(names.symmetric_difference(given)):
+    known = {item.name: item for item in fields(Report)}
+    needed = {name for name, item in known.items() if item.default_factory is MISSING}
+    if wrong := sorted((needed - {"title", "command"} - given.keys()) | (given.keys() - known)):
         raise DataError(f"report: fields are missing or unknown: {', '.join(wrong)}")
     try:
         for name in ("metrics", "baselines"):

@@ -11,9 +11,9 @@ from tenon.adapters.expression import parse
 from tenon.adapters.manifest import Manifest
 from tenon.core.errors import DataError, PlanError
 from tenon.core.progress import Progress
+from tenon.evaluate.assessment import assess
 from tenon.evaluate.ensemble import Ensemble, open_ensemble
 from tenon.evaluate.report import Report
-from tenon.evaluate.report import report as make_report
 from tenon.evaluate.settings import EvaluateSettings
 from tenon.verbs.asked import Asked, other_rows, settings_of, settled
 from tenon.verbs.compose import folders_of
@@ -68,7 +68,7 @@ def contest(
     settings = settled(settings_of(task), asked, task)
     answers, rivals, notes = _answers(ensemble, asked, settings, progress)
     manifest = ensemble.manifest(composition)
-    report = make_report(
+    report = assess(
         {asked.part: answers},
         {name: {asked.part: rival} for name, rival in rivals.items()},
         settings,

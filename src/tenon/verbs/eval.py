@@ -14,10 +14,10 @@ from tenon.data.example import Example
 from tenon.data.load import load as load_data
 from tenon.evaluate import baselines as baseline
 from tenon.evaluate.answerer import Answerer
+from tenon.evaluate.assessment import assess
 from tenon.evaluate.baselines import Baselines
 from tenon.evaluate.exam import EXAMS, Exam
 from tenon.evaluate.report import Report
-from tenon.evaluate.report import report as make_report
 from tenon.evaluate.settings import EvaluateSettings
 from tenon.evaluate.write_rivals import shots_of
 from tenon.plan.plan import Plan
@@ -89,7 +89,7 @@ def _evaluated(
     shots, unasked = _shots(plan, settings)
     exam = answerer.exam(settings, plan.seed if plan else 0, shots)
     answers, rivals = _answers(answerer, exam, known, asked, settings, progress)
-    report = make_report(
+    report = assess(
         {asked.part: answers},
         {name: {asked.part: rival} for name, rival in rivals.items()},
         settings,

@@ -25,6 +25,7 @@ from tenon.core.files import folder_aside, write_json, write_text
 from tenon.core.progress import Progress
 from tenon.data.check import check
 from tenon.data.findings import counted, said
+from tenon.evaluate.assessment import assess
 from tenon.evaluate.baselines import Baselines
 from tenon.evaluate.card import card
 from tenon.evaluate.exam import EXAMS
@@ -32,7 +33,6 @@ from tenon.evaluate.page import html
 from tenon.evaluate.prediction import Answers
 from tenon.evaluate.probes import probe
 from tenon.evaluate.report import Report
-from tenon.evaluate.report import report as make_report
 from tenon.evaluate.rows import write_entries
 from tenon.model.attach import Attached
 from tenon.model.head import Head
@@ -70,7 +70,7 @@ def judge(
     answers = {part: names.of_answers(answered) for part, answered in answers.items()}
     if progress:
         progress.start("intervals and report", None)
-    report = make_report(
+    report = assess(
         answers,
         {
             name: {part: names.of_answers(rival) for part, rival in held.items()}
