@@ -1,0 +1,107 @@
+"""Adapter: the commands that use an adapter, or make one of others."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import tenon
+from tenon.commands.app import app, verb
+from tenon.terminal.options import Base, Json, Out, Quiet
+from tenon.terminal.output import bar, emit
+
+
+@app.command()
+def compose(
+    composition: Annotated[
+        str, typer.Argument(metavar="COMPOSITION", help='"average(runs/a:0.7, runs/b:0.3)"')
+    ],
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="key=value",
+            help="name, method (linear, ties, dare), rank, density, seed, head",
+            show_default=False,
+        ),
+    ] = None,
+    *,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The adapter's folder.")],
+    base: Base = "",
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write a composition of adapters as one adapter, or say why it cannot be one."""
+    with bar(silent=json or quiet) as progress:
+        made = tenon.compose(composition, out, settings or (), base=base, progress=progress)
+    emit(made, json=json, quiet=quiet)
+
+
+@app.command()
+def predict(
+    adapter: Annotated[Path, typer.Argument(metavar="ADAPTER")],
+    rows: Annotated[str, typer.Argument(metavar="ROWS", help="path[#member]; - for stdin")],
+    *,
+    out: Out = None,
+    base: Base = "",
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Answer the rows of a file: JSONL to --out, or to standard output."""
+    with bar(silent=json or quiet) as progress:
+        answered = tenon.predict(adapter, rows, out, base=base, progress=progress)
+    if out is not None:
+        emit(answered, json=json, quiet=quiet)
+    elif not quiet:
+        from tenon.terminal.run import told
+
+        for line in told(answered):
+            print(f"tenon: {line}", file=sys.stderr)
+
+
+@app.command()
+def export(
+    adapter: Annotated[Path, typer.Argument(metavar="ADAPTER")],
+    *,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder to write.")],
+    to: Annotated[str, typer.Option("--to", help="merged, or peft.")] = "merged",
+    base: Base = "",
+    dtype: Annotated[
+        str, typer.Option("--dtype", help="Number format of a merged model; auto: the base's.")
+    ] = "auto",
+    shard_size: Annotated[str, typer.Option(help="Largest file of a merged model.")] = "5GB",
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write files that other tools read, verified by their scores before it says done."""
+    with bar(silent=json or quiet) as progress:
+        written = verb("export")(
+            adapter, out, to=to, base=base, dtype=dtype, shard_size=shard_size, progress=progress
+        )
+    emit(written, json=json, quiet=quiet)
+
+
+@app.command(name="import")
+def adopt(
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="Folder of an adapter.")],
+    *,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The adapter directory to write.")],
+    base: Annotated[
+        str, typer.Option("--base", help="Its base, if not the one it names.", show_default=False)
+    ] = "",
+    name: Annotated[str, typer.Option("--name", help="What to call it.", show_default=False)] = "",
+    labels: Annotated[
+        str, typer.Option(help="Its labels, in the head's order: glad,sad.", show_default=False)
+    ] = "",
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Take in an adapter of PEFT or AdapterHub."""
+    named = [label.strip() for label in labels.split(",") if label.strip()]
+    with bar(silent=json or quiet) as progress:
+        imported = tenon.import_adapter(
+            source, out, base=base, name=name, labels=named, progress=progress
+        )
+    emit(imported, json=json, quiet=quiet)

@@ -1,0 +1,79 @@
+"""Run: the commands that plan, train and judge."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+import tenon
+from tenon.commands.app import app, verb
+from tenon.terminal.options import Base, Given, Json, Out, Quiet, Resume, Target
+from tenon.terminal.output import bar, emit
+
+
+@app.command()
+def plan(
+    target: Target, settings: Given = None, *, json: Json = False, quiet: Quiet = False
+) -> None:
+    """Show every setting and where it came from, and what would be trained."""
+    _plan(target, settings, json=json, quiet=quiet)
+
+
+@app.command()
+def train(
+    target: Target,
+    settings: Given = None,
+    *,
+    out: Out = None,
+    resume: Annotated[
+        Resume, typer.Option(help="auto goes on where the run stopped; never starts anew.")
+    ] = Resume.auto,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the plan and stop before anything is written.")
+    ] = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train an adapter, or go on with a run; ends with its report."""
+    if dry_run:
+        _plan(target, settings, json=json, quiet=quiet)
+        return
+    from tenon.verbs.target import order
+
+    wanted = order(target, settings or (), out)
+    with bar(silent=json or quiet) as progress, wanted.kept(anew=resume is Resume.never):
+        first, *others = wanted.plans
+        run = verb("train_together") if others else verb("train")
+        what = wanted.plans if others else first
+        made = run(what, wanted.out, resume=resume.value, progress=progress)
+    emit(made, json=json, quiet=quiet)
+
+
+@app.command(name="eval")
+def evaluate(
+    target: Annotated[str, typer.Argument(metavar="RUN|ADAPTER|COMPOSITION")],
+    data: Annotated[
+        str | None, typer.Argument(metavar="[DATA]", help="Other rows than the run's own.")
+    ] = None,
+    *,
+    out: Out = None,
+    base: Base = "",
+    head: Annotated[
+        str, typer.Option("--head", help="Whose head a composition takes.", show_default=False)
+    ] = "",
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Report how good an adapter is, with intervals and against baselines."""
+    with bar(silent=json or quiet) as progress:
+        report = tenon.eval(target, data, out, base=base, head=head, progress=progress)
+    emit(report, json=json, quiet=quiet)
+    if out is not None and not json and not quiet:
+        print(f"report  {out / 'report.html'}")
+
+
+def _plan(target: str, settings: list[str] | None, *, json: bool, quiet: bool) -> None:
+    with bar(silent=json or quiet) as progress:
+        preview = verb("plan")(target, settings or (), progress=progress)
+    emit(preview, json=json, quiet=quiet)

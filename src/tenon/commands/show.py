@@ -1,0 +1,41 @@
+"""Show: the commands that show what there is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import tenon
+from tenon.commands.app import app
+from tenon.terminal.options import Json, Quiet
+from tenon.terminal.output import bar, emit
+
+
+@app.command()
+def show(
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="WHAT", help="kinds, settings, scorers; or a plan, run, adapter or report"
+        ),
+    ],
+    *,
+    json: Json = False,
+) -> None:
+    """Show anything that Tenon knows or wrote."""
+    emit(tenon.show(what), json=json, quiet=False)
+
+
+@app.command()
+def demo(
+    *,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where to write.")] = Path("tenon-demo"),
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Check faulty data, then train and compare two adapters on the demo's data."""
+    with bar(silent=json or quiet) as progress:
+        result = tenon.demo(out, progress=progress)
+    emit(result, json=json, quiet=quiet)
