@@ -27,7 +27,7 @@ from tenon.plan import override, table
 from tenon.plan.effect import tell_idle
 from tenon.plan.gather import gathered
 from tenon.plan.override import Override
-from tenon.plan.plan import SOURCES, Origin, Plan
+from tenon.plan.plan import SOURCES, Origin, Plan, Seeds
 from tenon.plan.table import Told
 from tenon.plan.task import by_task
 from tenon.text.settings import TextSettings
@@ -52,10 +52,14 @@ class Top(Settings):
     Args:
         base: the pretrained model: a folder, an installed package, or a hub id.
         seed: from which every random choice follows.
+        seeds: how many runs are trained, with the seeds from `seed` on, or a list of their seeds;
+            order, dropout and first weights are of each run's own seed, the split and all else
+            that is drawn of `seed`. Several runs end in one report.
     """
 
     base: str = Field(min_length=1)
     seed: int = Field(default=0, ge=0, lt=2**63)
+    seeds: Seeds = 1
 
 
 TOP_NAMES = (*Top.model_fields, "adapters", *FLOORS)

@@ -22,12 +22,13 @@ from tenon.plan.plan import Plan
 from tenon.train.joint import Joint
 from tenon.train.loop import Loop, Trained
 from tenon.verbs.claim import LOCK, claim, ended, refuse_foreign, refuse_several_processes
+from tenon.verbs.full import forget, refuse_untrainable
+from tenon.verbs.heads import from_probe
 from tenon.verbs.train import (
     Run,
     build,
     conclude,
     course_of,
-    from_probe,
     known_baselines,
 )
 from tenon.verbs.workspace import Workspace, load_trunk, open_workspace
@@ -125,6 +126,11 @@ def _refuse_unlike(plans: Sequence[Plan]) -> None:
             "base: adapters that are trained together are of one base, quantised in one way"
         )
     for plan in plans:
+        if len(plan.training_seeds) > 1:
+            raise PlanError(
+                f"seeds = {plan.seeds}: adapters that are trained together have one run each; "
+                "train them one by one, each from a file of its own, or leave seeds out"
+            )
         refuse_unroutable(plan.adapter.name, plan.adapter.kind)
         if plan.model.trunk_dropout:
             raise PlanError(
@@ -147,6 +153,7 @@ def _workspaces(plans: Sequence[Plan], progress: Progress | None) -> dict[str, W
     for plan in plans:
         first = next(iter(spaces.values()), None)
         space = open_workspace(plan, progress, trunk=trunk, beside=first)
+        refuse_untrainable(space)
         spaces[plan.adapter.name] = space
     return spaces
 
@@ -180,6 +187,8 @@ def _concluded(
     """Judge one of the runs with its adapter alone on the trunk."""
     with rack.only(name):
         place.model.eval()
-        return conclude(
+        done = conclude(
             place.space, place.model, place.known, place.attached, trained, place.out, progress
         )
+        forget(place.out)
+        return done.report
