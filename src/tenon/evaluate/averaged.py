@@ -51,7 +51,7 @@ def average(
     metrics = {
         name: _intervals(report.metrics[name], found["scores"]) for name, found in across.items()
     }
-    found = {**across[part], "kept": kept, "why": why}
+    found: dict[str, Any] = {**across[part], "kept": kept, "why": why}
     baselines = {name: dict(group) for name, group in report.baselines.items()}
     if FULL in baselines:
         told = across_seeds(

@@ -104,7 +104,7 @@ def compare(
     """
     first, second = labelled(before), labelled(after)
     scorers = _scorers(task)
-    told = {"level": level, "resamples": resamples, "seed": seed}
+    told: dict[str, Any] = {"level": level, "resamples": resamples, "seed": seed}
     made: dict[str, Any] = {
         "temperature": found.value,
         "fitted_on": FITTED_ON,

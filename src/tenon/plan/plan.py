@@ -94,6 +94,8 @@ class Plan(Settings):
         for name in SOURCES:
             if isinstance(settings["data"][name], str):
                 settings["data"][name] = below(settings["data"][name], self.folder)
+        others = settings["evaluate"]["forgetting"]
+        settings["evaluate"]["forgetting"] = [below(other, self.folder) for other in others]
         adapter = settings["adapters"][0]
         if KINDS.get(adapter["kind"]).compound is not None:
             for part in adapter["own"]["parts"]:

@@ -22,6 +22,7 @@ from tenon.plan.plan import Plan
 from tenon.train.joint import Joint
 from tenon.train.loop import Loop, Trained
 from tenon.verbs.claim import LOCK, claim, ended, refuse_foreign, refuse_several_processes
+from tenon.verbs.forgetting import refuse_unfit
 from tenon.verbs.full import forget, refuse_untrainable
 from tenon.verbs.heads import from_probe
 from tenon.verbs.train import (
@@ -154,6 +155,7 @@ def _workspaces(plans: Sequence[Plan], progress: Progress | None) -> dict[str, W
         first = next(iter(spaces.values()), None)
         space = open_workspace(plan, progress, trunk=trunk, beside=first)
         refuse_untrainable(space)
+        refuse_unfit(space)
         spaces[plan.adapter.name] = space
     return spaces
 

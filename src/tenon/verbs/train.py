@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -27,6 +28,7 @@ from tenon.plan.plan import Plan
 from tenon.train import start as first_weights
 from tenon.train.loop import Course, Loop, Trained
 from tenon.verbs.claim import LOCK, claim, ended, refuse_foreign, refuse_several_processes
+from tenon.verbs.forgetting import forgotten, refuse_unfit
 from tenon.verbs.full import forget, refuse_untrainable, train_full
 from tenon.verbs.heads import from_probe, new_head, start
 from tenon.verbs.names import Names
@@ -185,6 +187,7 @@ def _trained(space: Workspace, out: Path, progress: Progress | None) -> Report:
 
 def _train(space: Workspace, out: Path, progress: Progress | None) -> Concluded:
     refuse_untrainable(space)
+    refuse_unfit(space)
     known = known_baselines(space, out, progress)
     model, attached = build(space, known if from_probe(space) else None, out)
     loop = Loop(model, space.tokens["train"], course_of(space, out, progress))
@@ -227,6 +230,8 @@ def conclude(
     sat = sit(space, model, known, full.answers, progress).named(Names.of(space.plan))
     notes = (*trained.notes, *full.notes, *sat.notes)
     report = judge(space, known, attached, sat, out, progress, cost=cost, notes=notes)
+    write = partial(write_adapter, space, model, report)
+    report = replace(report, forgetting=forgotten(space, attached.peft, write, progress))
     write_adapter(space, model, report, out / "adapter")
     write_report(report, sat.answers[report.part], out / "report")
     return Concluded(report, sat, attached.peft)
