@@ -1,4 +1,4 @@
-"""Temperature: no answer changes, the loss on what it was fitted on never rises, and it is found."""
+"""Temperature: no answer changes, the loss where it was fitted never rises, and it is found."""
 
 from __future__ import annotations
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from torch import nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -47,6 +46,7 @@ def language_model(base: Base, trunk: Trunk) -> PreTrainedModel | None:
     missing = [str(name) for name in report.get("missing_keys", ())]
     if any(not name.startswith(f"{prefix}.") for name in missing) or not hasattr(whole, prefix):
         return None
-    setattr(whole, prefix, cast(nn.Module, trunk.model))
-    whole.requires_grad_(requires_grad=False)
-    return cast(Any, whole).to(trunk.device).eval()
+    whole = cast(Any, whole.requires_grad_(requires_grad=False)).to(trunk.device).eval()
+    # Last, so that nothing above is done to the adapter.
+    setattr(whole, prefix, trunk.model)
+    return whole

@@ -130,12 +130,14 @@ def _on_texts(
     texts, plan = _texts(space, spec), space.plan
     if progress:
         progress.start(f"the base on {bare(spec, plan.folder)}", 2 * len(texts))
+    tokenizer = space.renderer.tokenizer
+    asks = space.trunk.decoder or tokenizer.mask_token_id is not None
     pooling = space.trained.pooling if plan.model.pooling == "tokens" else plan.model.pooling
     ask = Ask(
         trunk=space.trunk,
         peft=peft,
-        language=language_model(space.base, space.trunk),
-        tokenizer=space.renderer.tokenizer,
+        language=language_model(space.base, space.trunk) if asks else None,
+        tokenizer=tokenizer,
         limit=plan.text.max_tokens,
         pooling=pooling,  # pyright: ignore[reportArgumentType] - settled: it is no "auto" here
         seed=plan.seed,

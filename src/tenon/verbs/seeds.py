@@ -90,6 +90,7 @@ def train_seeds(
         mine = replace(space, plan=space.plan.of_seed(seed))
         sittings[seed], peft = _again(mine, folders[seed], progress)
         space = _bared(mine, peft, space)
+    sittings = {seed: sittings[seed] for seed in folders}
     return _concluded(space, out, folders, reports, sittings)
 
 
