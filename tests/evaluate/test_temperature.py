@@ -124,7 +124,7 @@ def test_a_folded_head_gives_the_scaled_scores():
         temperature.fold(head, 1.7)
         after_BL = head(pooled_BD)
     assert torch.allclose(after_BL * 1.7, before_BL, atol=1e-6)
-    assert head.constants == {"temperature": (1.7,)}
+    assert head.temperature == 1.7
 
 
 def test_the_report_has_what_was_and_what_is_with_intervals():

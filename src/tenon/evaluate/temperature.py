@@ -24,8 +24,6 @@ from tenon.evaluate.tagged import Tagged
 from tenon.model.head import Head
 
 Scored = Predictions | Tagged
-NAME = "temperature"
-"""Of a head's constant that says what its weights were divided by."""
 FITTED_ON = "dev"
 
 
@@ -74,14 +72,14 @@ def scaled(answers: Any, temperature: float) -> Any:
 
 
 def fold(head: Head, temperature: float) -> None:
-    """Divide the weights of a head by a temperature, which its constants then tell.
+    """Divide the weights of a head by a temperature, which it then tells.
 
     Whatever reads the head, here or elsewhere, then gives scaled scores, and has nothing to apply.
     """
     with torch.no_grad():
         for parameter in head.linear.parameters():
             parameter.div_(temperature)
-    head.constants = {**head.constants, NAME: (temperature,)}
+    head.temperature *= temperature
 
 
 def compare(

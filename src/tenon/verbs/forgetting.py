@@ -6,10 +6,9 @@ measured is what happens while it is on.
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +17,13 @@ from peft import PeftModel
 from tenon.adapters.composition import Stack
 from tenon.adapters.directory import MANIFEST
 from tenon.adapters.fingerprint import refuse_other
-from tenon.adapters.kind import KINDS
 from tenon.adapters.pack import read as read_adapter
 from tenon.core.errors import PlanError
 from tenon.core.progress import Progress
 from tenon.data.plain import Plain, read_plain
 from tenon.evaluate.drift import Ask, drift
 from tenon.evaluate.ensemble import Ensemble, open_ensemble
+from tenon.evaluate.report import Report
 from tenon.evaluate.scorers import SCORERS
 from tenon.evaluate.settings import BY_TASK
 from tenon.evaluate.statistics import FEWEST_ROWS, paired
@@ -59,8 +58,8 @@ def refuse_unfit(space: Workspace) -> None:
     """Refuse what cannot be looked at, before anything is trained.
 
     Raises:
-        TenonError: texts are not there, or too few; an adapter is of another base, cannot be on it
-            together with this one, or is in no run whose rows it could be asked.
+        TenonError: texts are not there, or too few; an adapter is of another base, or is in no run
+            whose rows it could be asked.
     """
     for spec in space.plan.evaluate.forgetting:
         if _is_adapter(spec):
@@ -71,27 +70,36 @@ def refuse_unfit(space: Workspace) -> None:
 
 def forgotten(
     space: Workspace,
+    report: Report,
     peft: PeftModel,
     write: Callable[[Path], None],
     progress: Progress | None,
-) -> list[dict[str, Any]]:
+) -> Report:
     """Compare the base with the adapter and without on all that the plan names.
 
+    What cannot be on the base together with another adapter is told in the notes.
+
     Args:
+        report: that is told.
         peft: the adapter, on the workspace's trunk.
         write: writes the adapter's directory to a path.
     """
     specs = space.plan.evaluate.forgetting
     found = {spec: _on_texts(space, peft, spec, progress) for spec in _of_texts(specs)}
     others = [_held(space, spec) for spec in specs if _is_adapter(spec)]
+    notes: list[str] = []
     if others:
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place) / MINE
             write(folder)
             for each in others:
-                found[each.said] = _on_task(space, each, folder, progress)
-            shutil.rmtree(folder)
-    return [found[spec] for spec in specs]
+                try:
+                    found[each.said] = _on_task(space, each, folder, progress)
+                except PlanError as error:
+                    said = bare(each.said, space.plan.folder)
+                    notes.append(f"evaluate.forgetting: {said} was not asked: {error}")
+    told = [found[spec] for spec in specs if spec in found]
+    return replace(report, forgetting=told, notes=[*report.notes, *notes])
 
 
 def _of_texts(specs: tuple[str, ...]) -> list[str]:
@@ -153,21 +161,15 @@ def _on_texts(
 
 
 def _held(space: Workspace, spec: str) -> Held:
-    """Give another adapter, if it can be on the base together with this one.
+    """Give another adapter of the same base.
 
     Raises:
         AdapterError: it is damaged, or of another base.
-        PlanError: a kind does more than to change what modules give, or it lies in no run.
+        PlanError: it lies in no run.
     """
     folder = adapter_folder(spec)
     manifest = read_adapter(folder).manifest
     refuse_other(manifest.name, manifest.base, space.fingerprint)
-    for kind in (manifest.kind, space.plan.adapter.kind):
-        if not KINDS.get(kind).rowwise:
-            raise PlanError(
-                f"evaluate.forgetting: {spec}: {kind} cannot be on a base together with another "
-                "adapter; name texts instead, or leave it out"
-            )
     run = run_of(folder, manifest.plan_digest)
     if run is None:
         raise PlanError(

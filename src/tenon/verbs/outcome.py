@@ -126,6 +126,7 @@ def write_adapter(space: Workspace, model: Model, report: Report, folder: Path) 
         probes=probe(plan.data.task, model, space.renderer),
         report=report.summary(),
         constants=head.constants if head is not None else {},
+        temperature=head.temperature if head is not None else 1.0,
         **_own_head(space, model, pooling),
     )
     peft = model.peft

@@ -123,7 +123,7 @@ def _tempered(space: Workspace, model: Model, dev: Any, made: Alone) -> Any:
     head, wanted = model.head, space.plan.evaluate.temperature
     if head is None or not BY_TASK[space.plan.data.task].calibration:
         return dev
-    if temperature.NAME in head.constants:
+    if head.temperature != 1:
         made.scaled = True
         return dev
     made.temperature = found = temperature.fit(dev)

@@ -100,6 +100,9 @@ def train_together(
         for name, folder in folders.items():
             stack.enter_context(locked(folder / LOCK))
             sweep(folder)
+            if resume == "never" or ended(folder) is None:
+                refuse_untrainable(spaces[name])
+                refuse_unfit(spaces[name])
             claim(folder, spaces[name], anew=resume == "never")
         before = {name: report for name in spaces if (report := ended(folders[name]))}
         left = {name: space for name, space in spaces.items() if name not in before}
@@ -154,8 +157,6 @@ def _workspaces(plans: Sequence[Plan], progress: Progress | None) -> dict[str, W
     for plan in plans:
         first = next(iter(spaces.values()), None)
         space = open_workspace(plan, progress, trunk=trunk, beside=first)
-        refuse_untrainable(space)
-        refuse_unfit(space)
         spaces[plan.adapter.name] = space
     return spaces
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -84,6 +84,9 @@ def train(
     space = open_workspace(plan, progress)
     with locked(out / LOCK):
         sweep(out)
+        if resume == "never" or ended(out) is None:
+            refuse_untrainable(space)
+            refuse_unfit(space)
         claim(out, space, anew=resume == "never")
         before = ended(out)
         report = before or _trained(space, out, progress)
@@ -186,8 +189,6 @@ def _trained(space: Workspace, out: Path, progress: Progress | None) -> Report:
 
 
 def _train(space: Workspace, out: Path, progress: Progress | None) -> Concluded:
-    refuse_untrainable(space)
-    refuse_unfit(space)
     known = known_baselines(space, out, progress)
     model, attached = build(space, known if from_probe(space) else None, out)
     loop = Loop(model, space.tokens["train"], course_of(space, out, progress))
@@ -231,7 +232,7 @@ def conclude(
     notes = (*trained.notes, *full.notes, *sat.notes)
     report = judge(space, known, attached, sat, out, progress, cost=cost, notes=notes)
     write = partial(write_adapter, space, model, report)
-    report = replace(report, forgetting=forgotten(space, attached.peft, write, progress))
+    report = forgotten(space, report, attached.peft, write, progress)
     write_adapter(space, model, report, out / "adapter")
     write_report(report, sat.answers[report.part], out / "report")
     return Concluded(report, sat, attached.peft)
