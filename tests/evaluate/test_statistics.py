@@ -369,14 +369,15 @@ def test_one_scorer_alone_gets_what_it_gets_among_all(both, copies):
 
 @pytest.mark.parametrize("name", ["accuracy", "macro_f1", "mcc", "log_loss"])
 def test_the_sharpest_p_is_bounded_by_what_was_drawn(name):
-    """A bootstrap of S resamples cannot claim a p under 2 / (S + 1); McNemar's can."""
+    """S exchanges cannot claim a p under 1 / (S + 1); McNemar's can."""
     good, bad = drawn(400, 4, 1.0, seed=1), drawn(400, 4, 0.1, seed=2)
     pair = paired(good, bad, [SCORERS.get(name)], level=0.95, resamples=200, seed=0)[name]
     if name == "accuracy":
         assert pair.p < 1e-20
         assert "McNemar" in pair.method
     else:
-        assert pair.p == pytest.approx(2 / 201)
+        assert pair.p == pytest.approx(1 / 201)
+        assert "200 exchanges" in pair.method
         assert "200 resamples" in pair.method
 
 
@@ -392,7 +393,7 @@ def test_rows_beyond_the_jackknife_are_not_accelerated(monkeypatch):
     system = drawn(150, 3, 0.9, seed=4, sharpness=8)
     scorer = [SCORERS.get("log_loss")]
     full = intervals(system, scorer, **QUICK)["log_loss"]
-    monkeypatch.setattr(statistics, "JACKKNIFE_ROWS", 100)
+    monkeypatch.setattr(statistics, "JACKKNIFE_UNITS", 100)
     plain = intervals(system, scorer, **QUICK)["log_loss"]
     assert plain.value == full.value
     assert plain.high < full.high
