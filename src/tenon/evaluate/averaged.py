@@ -7,6 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from tenon.data.findings import counted
+from tenon.evaluate.correction import corrected
+from tenon.evaluate.exam import EXAMS
 from tenon.evaluate.prediction import Answers
 from tenon.evaluate.report import Report
 from tenon.evaluate.scorers import SCORERS, Scorer
@@ -54,9 +56,8 @@ def average(
     found: dict[str, Any] = {**across[part], "kept": kept, "why": why}
     baselines = {name: dict(group) for name, group in report.baselines.items()}
     if FULL in baselines:
-        told = across_seeds(
-            _of(rivals, runs, FULL, part), None, **_how(report, part, settings, seed)
-        )
+        whole = _of(rivals, runs, FULL, part)
+        told = across_seeds(whole, None, **_how(report, part, whole[0], settings, seed))
         baselines[FULL] = _intervals(baselines[FULL], told["scores"])
     paired = _paired(report, found["paired"])
     return replace(
@@ -83,13 +84,16 @@ def _across(
         for name in (report.paired if leads else ())
     }
     mine = [answers[run][part] for run in runs]
-    return across_seeds(mine, others, **_how(report, part, settings, seed), seeds=runs)
+    return across_seeds(mine, others, **_how(report, part, mine[0], settings, seed), seeds=runs)
 
 
-def _how(report: Report, part: str, settings: EvaluateSettings, seed: int) -> dict[str, Any]:
+def _how(
+    report: Report, part: str, answers: Answers, settings: EvaluateSettings, seed: int
+) -> dict[str, Any]:
     scorers: Sequence[Scorer] = [SCORERS.get(name) for name in report.metrics[part]]
     return {
         "scorers": scorers,
+        "grouping": EXAMS.get(report.task).together(answers),
         "level": settings.level,
         "resamples": settings.resamples,
         "seed": seed,
@@ -114,14 +118,17 @@ def _intervals(
 def _paired(
     report: Report, found: Mapping[str, Mapping[str, Mapping[str, Any]]]
 ) -> dict[str, dict[str, Paired]]:
-    return {
-        name: {
-            scorer: Paired(**group[scorer], n=known.n, method=METHOD)
-            for scorer, known in report.paired[name].items()
-            if scorer in group
+    """Give the differences of the means, corrected for the number of baselines."""
+    return corrected(
+        {
+            name: {
+                scorer: Paired(**group[scorer], n=known.n, method=METHOD, raw_p=group[scorer]["p"])
+                for scorer, known in report.paired[name].items()
+                if scorer in group
+            }
+            for name, group in found.items()
         }
-        for name, group in found.items()
-    }
+    )
 
 
 def _verdict(

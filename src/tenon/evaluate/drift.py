@@ -10,7 +10,7 @@ Legend: R texts, B rows of a batch, P tokens of the longest, V tokens of the voc
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -176,13 +176,17 @@ def drift(texts: Plain, ask: Ask, progress: Progress | None = None) -> dict[str,
     named = [texts.ids[row] for row in kept], [texts.origins[row] for row in kept]
     first, second = (Weighed(*named, sums, counts, {}) for sums, counts in (before, after))
     drawn: dict[str, Any] = {"level": ask.level, "resamples": ask.resamples, "seed": ask.seed}
-    compared = asdict(paired(second, first, [scorer], **drawn)[scorer.name])
+    compared = paired(second, first, [scorer], **drawn)[scorer.name]
     return {
-        "n": compared.pop("n"),
+        "n": compared.n,
         "metric": scorer.name,
         "before": scorer.score(first),
         "after": scorer.score(second),
-        **compared,
+        "difference": compared.difference,
+        "low": compared.low,
+        "high": compared.high,
+        "p": compared.p,
+        "method": compared.method,
     }
 
 
