@@ -60,6 +60,12 @@ def average(
         told = across_seeds(whole, None, **_how(report, part, whole[0], settings, seed))
         baselines[FULL] = _intervals(baselines[FULL], told["scores"])
     paired = _paired(report, found["paired"])
+    found["paired"] = {
+        name: {
+            scorer: {**found["paired"][name][scorer], "p": pair.p} for scorer, pair in group.items()
+        }
+        for name, group in paired.items()
+    }
     return replace(
         report,
         metrics=metrics,
