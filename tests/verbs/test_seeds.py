@@ -187,7 +187,9 @@ class TestTheReport:
         _, run = made
         assert tenon.eval(run.out).baselines.keys() == {"majority", "linear_probe"}
         assert tenon.load_adapter(run.out).predict(["a glad red fox"])[0].label
-        assert tenon.show(run.out).report == run.report
+        shown = tenon.show(run.out)
+        assert shown.report == run.report
+        assert shown.steps == run.report.cost["steps"]
 
     def test_its_folder_holds_the_runs(self, made):
         _, run = made

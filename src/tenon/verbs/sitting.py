@@ -131,6 +131,10 @@ def _tempered(space: Workspace, model: Model, dev: Any, made: Alone) -> Any:
         made.notes.append("evaluate.temperature: dev has too few rows to fit one; none is applied")
     if not wanted or found is None:
         return dev
+    made.notes.append(
+        f"probabilities are scaled by a temperature of {found.value:.3g}, fitted on "
+        f"{found.units:,} units of dev; no answer changes"
+    )
     temperature.fold(head, found.value)
     made.scaled = True
     return temperature.scaled(dev, found.value)
