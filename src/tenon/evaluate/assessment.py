@@ -93,26 +93,21 @@ def assess(
     together = grouping or EXAMS.get(task).together(known[part])
     sampled = _Sampled(settings.level, settings.resamples, seed, together)
     scored = _scores(task, known, part, rivals, unseen, settings, sampled)
-    sliced = _slices(task, known[part], cells or {}, settings, sampled)
+    scored |= _tables(task, known[part], rivals, scored["baselines"], settings.level)
+    scored["slices"] = _slices(task, known[part], cells or {}, settings, sampled)
+    told = [*notes, *_notes(predictions, part, unseen, task, settings, rivals)]
     return Report(
         task=task,
         part=part,
         **scored,
-        **_tables(task, known[part], rivals, scored["baselines"], settings.level),
         learning_curve={name: _thin(points) for name, points in curve.items()},
         cost=_plain(cost),
         data=_plain(data),
         findings=[_plain(finding) for finding in findings],
         environment=_plain(environment or {}),
-        notes=[
-            *notes,
-            *_notes(predictions, part, unseen, task, settings, rivals),
-            *_clustered(part, scored["intervals"]),
-            *_worst(part, sliced, settings),
-        ],
+        notes=[*told, *_of_rows(part, scored, settings)],
         title=title,
         command=command,
-        slices=sliced,
     )
 
 
@@ -145,26 +140,24 @@ def _slices(
     return [_plain(entry) for entry in slices(known, lead, traits, **sampled.given())]
 
 
-def _worst(part: str, sliced: Sequence[Mapping[str, Any]], settings: EvaluateSettings) -> list[str]:
-    """Name the slice on which the adapter is worst, where that is more than noise."""
+def _of_rows(part: str, scored: Mapping[str, Any], settings: EvaluateSettings) -> list[str]:
+    """Say which rows belong together, and on which the adapter is worst, if that is no noise."""
+    notes: list[str] = []
+    if together := scored["intervals"].get("clusters"):
+        count, noun = together["count"], together["by"]
+        few = f", too few for more than rough ones: {FEWEST_CLUSTERS} are needed"
+        notes.append(
+            f"{part}: rows belong together: intervals and tests are clustered by "
+            f"{count:,} {noun}{few if count < FEWEST_CLUSTERS else ''}."
+        )
     lead = SCORERS.get(settings.scorers[0])
-    return [
+    return notes + [
         f"{part}: worst by {entry['by']} on {entry['slice']}: {lead.title} is "
         f"{amount(lead, entry['value'])} on {counted(entry['n'], 'row')}, "
         f"{difference(lead, entry['difference'])} from the others ({probability(entry['p'])})."
-        for entry in sliced
+        for entry in scored["slices"]
         if entry["worst"]
     ]
-
-
-def _clustered(part: str, told: Mapping[str, Any]) -> list[str]:
-    """Say by what intervals and tests are clustered, and where that is by few."""
-    if "clusters" not in told:
-        return []
-    count, noun = told["clusters"]["count"], told["clusters"]["by"]
-    note = f"{part}: rows belong together; intervals and tests are clustered by {count:,} {noun}"
-    few = f", which are few: the intervals are rough below {FEWEST_CLUSTERS}"
-    return [f"{note}{few if count < FEWEST_CLUSTERS else ''}."]
 
 
 def _scores(

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tenon.data.findings import counted
+from tenon.evaluate.clusters import Grouping
 from tenon.evaluate.correction import corrected
 from tenon.evaluate.exam import EXAMS
 from tenon.evaluate.prediction import Answers
 from tenon.evaluate.report import Report
-from tenon.evaluate.scorers import SCORERS, Scorer
+from tenon.evaluate.scorers import SCORERS
 from tenon.evaluate.seeded import across_seeds
-from tenon.evaluate.settings import FULL, EvaluateSettings
+from tenon.evaluate.settings import FULL
 from tenon.evaluate.statistics import Interval, Paired
 from tenon.evaluate.verdict import difference, judge
 
@@ -23,15 +24,41 @@ SUMMED = ("seconds", "steps", "tokens")
 METHOD = "mean over seeds; t interval and test over seeds and bootstrapped rows"
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """How rows are drawn again for intervals.
+
+    Args:
+        level: of confidence.
+        resamples: how many.
+        seed: of the drawing.
+        grouping: which rows belong together; as the task has it where None.
+    """
+
+    level: float
+    resamples: int
+    seed: int
+    grouping: Grouping | None = None
+
+    def given(self, report: Report, part: str, answers: Answers) -> dict[str, Any]:
+        """Give what `across_seeds` asks of a part of a report."""
+        return {
+            "scorers": [SCORERS.get(name) for name in report.metrics[part]],
+            "grouping": self.grouping or EXAMS.get(report.task).together(answers),
+            "level": self.level,
+            "resamples": self.resamples,
+            "seed": self.seed,
+        }
+
+
 def average(
     answers: By,
     rivals: By,
     reports: Mapping[int, Report],
-    settings: EvaluateSettings,
+    drawn: Drawn,
     *,
     kept: int,
     why: str,
-    seed: int,
 ) -> Report:
     """Give the report of the kept seed with the means over all seeds for its scores.
 
@@ -40,16 +67,13 @@ def average(
         rivals: baseline to part to its answers; full fine-tuning has seeds as well, all others
             are the same in each.
         reports: of each seed alone.
-        settings: level and resamples.
+        drawn: how rows are.
         kept: whose adapter is the result; rows, classes and curves are of it alone.
         why: it is.
-        seed: of every resampling.
     """
     report, runs = reports[kept], list(reports)
     part = report.part
-    across = {
-        name: _across(name, answers, rivals, report, settings, seed) for name in report.metrics
-    }
+    across = {name: _across(name, answers, rivals, report, drawn) for name in report.metrics}
     metrics = {
         name: _intervals(report.metrics[name], found["scores"]) for name, found in across.items()
     }
@@ -57,7 +81,7 @@ def average(
     baselines = {name: dict(group) for name, group in report.baselines.items()}
     if FULL in baselines:
         whole = _of(rivals, runs, FULL, part)
-        told = across_seeds(whole, None, **_how(report, part, whole[0], settings, seed))
+        told = across_seeds(whole, None, **drawn.given(report, part, whole[0]))
         baselines[FULL] = _intervals(baselines[FULL], told["scores"])
     paired = _paired(report, found["paired"])
     found["paired"] = {
@@ -71,7 +95,7 @@ def average(
         metrics=metrics,
         baselines=baselines,
         paired=paired,
-        **_verdict(report, metrics[part], baselines, paired, found, settings),
+        **_verdict(report, metrics[part], baselines, paired, found, drawn.level),
         cost={**report.cost, **_costs(reports)},
         seeds=found,
         notes=[*_notes(runs, kept, why), *report.notes],
@@ -79,9 +103,7 @@ def average(
     )
 
 
-def _across(
-    part: str, answers: By, rivals: By, report: Report, settings: EvaluateSettings, seed: int
-) -> dict[str, Any]:
+def _across(part: str, answers: By, rivals: By, report: Report, drawn: Drawn) -> dict[str, Any]:
     """Compare the seeds on a part, with each other and, on the leading one, with baselines."""
     runs = list(answers)
     leads = part == report.part
@@ -90,20 +112,7 @@ def _across(
         for name in (report.paired if leads else ())
     }
     mine = [answers[run][part] for run in runs]
-    return across_seeds(mine, others, **_how(report, part, mine[0], settings, seed), seeds=runs)
-
-
-def _how(
-    report: Report, part: str, answers: Answers, settings: EvaluateSettings, seed: int
-) -> dict[str, Any]:
-    scorers: Sequence[Scorer] = [SCORERS.get(name) for name in report.metrics[part]]
-    return {
-        "scorers": scorers,
-        "grouping": EXAMS.get(report.task).together(answers),
-        "level": settings.level,
-        "resamples": settings.resamples,
-        "seed": seed,
-    }
+    return across_seeds(mine, others, **drawn.given(report, part, mine[0]), seeds=runs)
 
 
 def _of(rivals: By, runs: Sequence[int], name: str, part: str) -> list[Answers]:
@@ -143,7 +152,7 @@ def _verdict(
     baselines: Mapping[str, Mapping[str, Interval]],
     paired: Mapping[str, Mapping[str, Paired]],
     found: Mapping[str, Any],
-    settings: EvaluateSettings,
+    level: float,
 ) -> dict[str, Any]:
     name = next(iter(metrics))
     lead, spread = SCORERS.get(name), found["scores"][name]
@@ -153,7 +162,7 @@ def _verdict(
         {rival: group[name] for rival, group in baselines.items() if name in group},
         {rival: group[name] for rival, group in paired.items() if name in group},
         part=report.part,
-        level=settings.level,
+        level=level,
     )
     seed, sample = (difference(lead, spread[key]).lstrip("+") for key in ("sd_seed", "sd_sample"))
     said = (

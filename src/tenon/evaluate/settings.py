@@ -135,6 +135,8 @@ class EvaluateSettings(Settings):
         bleu_tokenizer: how sacreBLEU parts answers into words: "13a", "zh" for Chinese, "char" for
             what is written without blanks, "intl", or "none"; "auto" goes by the script of train's
             answers.
+        slices: columns of the rows, by whose values the report parts them and says on which the
+            adapter is worse; besides length, label, language and file.
         extract: what of an answer is compared by exact_match: strip, last_number, regex:PATTERN, or
             module:function.
         full_learning_rate: peak rate of the base's weights where `against` has "full", full
@@ -155,6 +157,7 @@ class EvaluateSettings(Settings):
     max_new_tokens: int = Field(default=0, ge=0)
     written_rows: int = Field(default=200, ge=0)
     bleu_tokenizer: Literal["auto", "13a", "zh", "char", "intl", "none"] = "auto"
+    slices: tuple[str, ...] = ()
     extract: str = "strip"
     full_learning_rate: float = Field(default=0.0, ge=0, le=1)
     temperature: bool = False

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from tenon.core.errors import DataError, FileError
-from tenon.data.example import Example
+from tenon.core.errors import DataError, Faults, FileError
+from tenon.data.example import Example, Row
 from tenon.data.load import load as load_data
 from tenon.data.reading import open_reading
 from tenon.data.script import answer_texts, script_of
+from tenon.data.sources import read
 from tenon.evaluate.answerer import Answerer
 from tenon.evaluate.overlap import tokenizer_of
 from tenon.evaluate.settings import BY_TASK, EvaluateSettings
@@ -34,6 +35,7 @@ class Asked:
         notes: what was met, guessed and accepted.
         names: how the report calls the files.
         examples: give the rows themselves.
+        rows: give them as the source has them, and others of it.
         seen: ids of rows whose inputs train has too.
     """
 
@@ -42,6 +44,7 @@ class Asked:
     notes: tuple[str, ...]
     names: Names
     examples: Callable[[], Iterable[Example]]
+    rows: Callable[[], Iterable[Row]]
     seen: frozenset[str] = frozenset()
 
 
@@ -71,7 +74,8 @@ def other_rows(answerer: Answerer, plan: Plan | None, data: str) -> Asked:
         if plan is not None and same_source(data, getattr(plan.data, part)):
             notes.append(f"these are the rows that the adapter {why}, so its scores flatter")
     tokens = collect(reading.examples(), answerer.renderer)
-    return Asked(PART, tokens, tuple(notes), Names({}), reading.examples)
+    rows = partial(read, data, Faults())
+    return Asked(PART, tokens, tuple(notes), Names({}), reading.examples, rows)
 
 
 def own_rows(answerer: Answerer, plan: Plan | None, folder: Path) -> Asked:
@@ -91,4 +95,5 @@ def own_rows(answerer: Answerer, plan: Plan | None, folder: Path) -> Asked:
         notes.append("the data have changed since the adapter was trained")
     seen = parts.shared_ids if plan.data.overlap == "keep" else frozenset[str]()
     tokens = collect(parts.examples(part), answerer.renderer)
-    return Asked(part, tokens, tuple(notes), names, partial(parts.examples, part), seen)
+    rows = partial(parts.route.rows, parts.route.source_of(part), Faults())
+    return Asked(part, tokens, tuple(notes), names, partial(parts.examples, part), rows, seen)

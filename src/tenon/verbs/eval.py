@@ -21,6 +21,7 @@ from tenon.evaluate.settings import FULL, EvaluateSettings
 from tenon.evaluate.write_rivals import shots_of
 from tenon.plan.plan import Plan
 from tenon.verbs.asked import Asked, other_rows, own_rows, settings_of, settled
+from tenon.verbs.cells import cells_of
 from tenon.verbs.contest import contest
 from tenon.verbs.home import adapter_folder, refuse_own, run_of
 from tenon.verbs.outcome import refuse_foreign_report, sizes, token_notes, write_report
@@ -90,11 +91,13 @@ def _evaluated(
     shots, unasked = _shots(plan, settings)
     exam = answerer.exam(settings, plan.seed if plan else 0, shots)
     answers, rivals = _answers(answerer, exam, known, asked, settings, progress)
+    group = str(answerer.manifest.columns.get("group", ""))
+    cells = cells_of(asked.rows(), task, group, settings.slices, asked.names)
     report = assess(
         {asked.part: answers},
         {name: {asked.part: rival} for name, rival in rivals.items()},
         settings,
-        task=answerer.manifest.task,
+        task=task,
         cost={},
         data=_data(answerer, asked, data),
         curve={},
@@ -107,6 +110,8 @@ def _evaluated(
         seen_in_train=asked.seen,
         title=_title(answerer, data, asked.part),
         command=_command(target, data, out, base),
+        grouping=cells.grouping,
+        cells=cells.slices,
     )
     if out is not None:
         write_report(report, answers, Path(out))

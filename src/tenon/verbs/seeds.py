@@ -19,7 +19,7 @@ from tenon.core.errors import PlanError
 from tenon.core.files import locked, sweep
 from tenon.core.progress import Progress
 from tenon.evaluate import baselines as baseline
-from tenon.evaluate.averaged import average
+from tenon.evaluate.averaged import Drawn, average
 from tenon.evaluate.card import card
 from tenon.evaluate.ground import headed
 from tenon.evaluate.report import Report
@@ -27,6 +27,7 @@ from tenon.model.attach import restore
 from tenon.model.rack import Rack
 from tenon.train.chosen import better, chosen
 from tenon.verbs import full
+from tenon.verbs.cells import cells_of_part
 from tenon.verbs.claim import LOCK, claim, ended
 from tenon.verbs.names import Names
 from tenon.verbs.outcome import command_of, write_report
@@ -151,14 +152,16 @@ def _concluded(
 ) -> Report:
     """Report on all seeds, and keep the adapter that did best on dev as the run's."""
     kept, why = _kept(space, folders)
+    names, settings = Names.of(space.plan), space.plan.evaluate
+    cells = cells_of_part(space.parts, names, settings, sittings[kept].answers)
+    drawn = Drawn(settings.level, settings.resamples, space.plan.seed, cells["grouping"])
     report = average(
         {seed: sat.answers for seed, sat in sittings.items()},
         {seed: sat.rivals for seed, sat in sittings.items()},
         reports,
-        space.plan.evaluate,
+        drawn,
         kept=kept,
         why=why,
-        seed=space.plan.seed,
     )
     environment = {**report.environment, "plan": space.plan.digest}
     report = replace(report, command=command_of(out), environment=environment)
