@@ -23,6 +23,7 @@ from tenon.model.attach import attach
 from tenon.model.base import locate
 from tenon.model.language import language_model
 from tenon.model.settings import ModelSettings
+from tenon.text.tokenizer import load_tokenizer
 from writers import causal_folder
 
 WORDS = "glad sad tired red old bad good worst best early fox day parcel river".split()  # noqa: SIM905
@@ -148,3 +149,30 @@ def test_a_base_without_a_head_is_compared_by_its_vectors(bases, folder_of):
 def test_texts_of_one_token_are_left_out(bases):
     told = drift(plain([*TEXTS, ""]), ask(bases["decoder"], "decoder", shaken=True))
     assert told["n"] == len(TEXTS)
+
+
+@pytest.mark.public_data
+@pytest.mark.parametrize(
+    ("name", "metric"),
+    [("tenon-small-lm", "perplexity"), ("tenon-small-encoder", "masked_perplexity")],
+)
+def test_pretrained_bases_know_their_language_and_a_shaken_adapter_spoils_it(name, metric, shared):
+    base = locate(str(shared / "models" / name))
+    trunk = trunks.load(base, ModelSettings(device="cpu", dtype="float32"))
+    held = attach(trunk, settle("mood", TABLES["lora"]), seed=3).peft.eval()
+    language = language_model(base, trunk)
+    assert language is not None
+    known = load_tokenizer(base.folder)
+    asked = Ask(trunk, held, language, known, 64, "mean", 5, 0.95, 300)
+    texts = [
+        f"It was the {word} of times, and the old man went down to the river." for word in WORDS
+    ]
+    fresh = drift(plain(texts), asked)
+    assert fresh["metric"] == metric
+    assert 1 < fresh["before"] < 500
+    assert fresh["difference"] == pytest.approx(0, abs=1e-3)
+    shake(held, size=0.1)
+    spoilt = drift(plain(texts), asked)
+    assert spoilt["before"] == pytest.approx(fresh["before"], rel=1e-4)
+    assert spoilt["after"] > 2 * spoilt["before"]
+    assert spoilt["p"] < 0.05
