@@ -24,7 +24,8 @@ def _seeds(plan: Plan, given: Set[str]) -> Found:
 
 def _full(plan: Plan, given: Set[str]) -> Found:
     name = "evaluate.full_learning_rate"
-    if name in given and FULL not in (plan.evaluate.against or ()):
+    wanted = FULL in (plan.evaluate.against or ())
+    if name in given and plan.evaluate.full_learning_rate and not wanted:
         what = (
             'has no effect: full fine-tuning is not compared with, as evaluate.against lacks "full"'
         )
