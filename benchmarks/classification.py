@@ -96,7 +96,8 @@ def run_full(case: Case, way: str, out: Path) -> None:
     from tenon.model.classifier import Classifier
     from tenon.plan.resolve import resolve_table
     from tenon.train.loop import Course, Loop
-    from tenon.verbs.train import fit_baselines, new_head
+    from tenon.verbs.heads import new_head
+    from tenon.verbs.train import fit_baselines
     from tenon.verbs.workspace import open_workspace
 
     table = case.table(way, learning_rate=FULL_RATES[way])

@@ -29,7 +29,7 @@ from tenon.evaluate.scorers import SCORERS
 from tenon.model.attach import restore
 from tenon.model.models import model_for
 from tenon.plan.resolve import resolve
-from tenon.verbs.train import new_head
+from tenon.verbs.heads import new_head
 from tenon.verbs.workspace import open_workspace
 
 TASKS = {"banking": "text-classification", "films": "text-classification",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal, NamedTuple
 
+from pydantic import Field
+
 from tenon.adapters.fingerprint import Fingerprint
 from tenon.adapters.settings import AdapterSettings
 from tenon.core.settings import Settings
@@ -123,6 +125,7 @@ class Manifest(Settings):
         pooling, text: how inputs reach the head.
         constants: what turns scores into answers, by name: `thresholds` of the labels, or `mean`
             and `spread` of the numbers that were learned.
+        temperature: what the head's weights were divided by, as dev asked for it; 1 for nothing.
         columns: field of an example to the column that held it in the training rows.
         plan_digest, data_digest: of what it was trained by and on.
         probes: inputs with known logits, to prove an environment by.
@@ -153,6 +156,7 @@ class Manifest(Settings):
     pooling: Pooling
     text: Lengths
     constants: dict[str, tuple[float, ...]] = {}
+    temperature: float = Field(default=1.0, gt=0)
     columns: dict[str, str | tuple[str, ...]] = {}
     plan_digest: str = ""
     data_digest: str = ""

@@ -97,6 +97,12 @@ def labels_of(manifest: Manifest) -> list[str]:
 def from_scores(manifest: Manifest) -> list[str]:
     """Say how logits become answers, where that takes more than the largest one."""
     constants = manifest.constants
+    if manifest.temperature != 1:
+        return [
+            "The softmax of the logits is calibrated: the head's weights are divided by a "
+            f"temperature of {manifest.temperature:.4g}, which was fitted on dev.",
+            "",
+        ]
     if "mean" in constants:
         (mean,), (spread,) = constants["mean"], constants["spread"]
         return [f"The number is `{spread:.9g} * logit + {mean:.9g}`.", ""]

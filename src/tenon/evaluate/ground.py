@@ -101,7 +101,7 @@ def headed(
         head = Head(size, labels, normalize=scaled, bias=True, dense=form.dense)
     head.put(tensors)
     head.requires_grad_(requires_grad=False)
-    head.constants = manifest.constants
+    head.constants, head.temperature = manifest.constants, manifest.temperature
     return model_for(manifest.task, trunk, peft, head, manifest.pooling.mode).eval()
 
 

@@ -29,6 +29,7 @@ HEADLINES = {
     "unproved": "Not compared",
 }
 NAMES = {
+    "full": "Full fine-tuning",
     "linear_probe": "Linear probe",
     "majority": "Majority",
     "label_frequency": "Label frequency",

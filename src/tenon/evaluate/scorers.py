@@ -189,7 +189,18 @@ def _gap_terms(predictions: Predictions) -> Any:
     return sparse.csr_array((gap_R, (rows_R, bin_R)), shape=shape)
 
 
-def _calibration_error(sums_SK: Doubles, rows: int) -> Doubles:
+def _brier_terms(predictions: Predictions) -> Any:
+    """Give the squared distance of each row's probabilities from its gold.
+
+    Source: Brier 1950, "Verification of Forecasts Expressed in Terms of Probability".
+    """
+    chances_RL = np.exp(predictions.log_probs_RL.astype(np.float64))
+    gold_R = chances_RL[np.arange(len(predictions)), predictions.gold_R]
+    return _column((chances_RL**2).sum(axis=1) - 2 * gold_R + 1)
+
+
+def gap_sum(sums_SK: Doubles, rows: int) -> Doubles:
+    """Add up the gaps of all bins, [S]; each counts by the rows that are in it."""
     return np.abs(sums_SK).sum(axis=1) / rows
 
 
@@ -198,6 +209,7 @@ for _scorer in (
     Scorer("macro_f1", "Macro-F1", "higher", "percent", "bca", _count_terms, _macro_f1),
     Scorer("mcc", "Matthews correlation", "higher", "plain", "bca", _count_terms, _mcc),
     Scorer("log_loss", "Log-loss", "lower", "nats", "log", _loss_terms, _mean),
+    Scorer("brier", "Brier score", "lower", "plain", "bca", _brier_terms, _mean),
     Scorer(
         "calibration_error",
         "Calibration error",
@@ -205,7 +217,7 @@ for _scorer in (
         "percent",
         "inverted",
         _gap_terms,
-        _calibration_error,
+        gap_sum,
     ),
 ):
     SCORERS.add(_scorer.name, _scorer)

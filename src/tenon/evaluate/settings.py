@@ -24,6 +24,7 @@ class Judging:
         cuts: whether the text that is asked loses tokens where it is too long, on a side that can
             be chosen.
         more: scorers that can be named besides.
+        calibration: scorers of how right the probabilities are, where each unit has one class.
     """
 
     scorers: tuple[str, ...]
@@ -34,13 +35,20 @@ class Judging:
     further: tuple[str, ...] = ()
     cuts: bool = False
     more: tuple[str, ...] = ()
+    calibration: tuple[str, ...] = ()
 
+
+FULL = "full"
+"""The baseline that is the same base, trained as a whole."""
 
 BY_TASK = {
     "text-classification": Judging(
         scorers=("accuracy", "macro_f1", "mcc", "log_loss", "calibration_error"),
         dev=("accuracy", "macro_f1", "mcc", "log_loss"),
         baselines=("majority", "linear_probe"),
+        further=(FULL,),
+        more=("brier",),
+        calibration=("calibration_error", "log_loss", "brier"),
     ),
     "multi-label-classification": Judging(
         scorers=(
@@ -49,11 +57,13 @@ BY_TASK = {
         ),
         dev=("label_micro_f1", "label_macro_f1", "ranking_precision", "label_log_loss"),
         baselines=("label_frequency", "linear_probe"),
+        further=(FULL,),
     ),
     "text-regression": Judging(
         scorers=("pearson", "spearman", "mae", "rmse"),
         dev=("pearson", "spearman", "mae", "rmse"),
         baselines=("train_mean", "linear_probe"),
+        further=(FULL,),
     ),
     "token-classification": Judging(
         scorers=(
@@ -62,12 +72,16 @@ BY_TASK = {
         ),
         dev=("entity_f1", "tag_accuracy", "tag_log_loss"),
         baselines=("frequent_tag", "linear_probe"),
+        further=(FULL,),
         by_token=True,
+        more=("tag_brier", "tag_calibration_error"),
+        calibration=("tag_calibration_error", "tag_log_loss", "tag_brier"),
     ),
     "question-answering": Judging(
         scorers=("answer_f1", "answer_exact"),
         dev=("answer_f1", "answer_exact"),
         baselines=("question_overlap", "linear_probe", "always_no_answer"),
+        further=(FULL,),
         by_token=True,
     ),
     "text-generation": Judging(
@@ -75,7 +89,7 @@ BY_TASK = {
         dev=("bits_per_byte", "perplexity", "token_log_loss"),
         more=("rouge_1", "rouge_2", "bleu"),
         baselines=("zero_shot", "few_shot"),
-        further=("copy_source", "lead_3"),
+        further=("copy_source", "lead_3", FULL),
         by_token=True,
         writes=True,
     ),
@@ -83,6 +97,7 @@ BY_TASK = {
         scorers=("bleu", "chrf", "bits_per_byte", "perplexity"),
         dev=("bits_per_byte", "perplexity", "token_log_loss"),
         baselines=("zero_shot", "few_shot", "copy_source"),
+        further=(FULL,),
         by_token=True,
         writes=True,
         cuts=True,
@@ -92,7 +107,7 @@ BY_TASK = {
         scorers=("rouge_l", "rouge_1", "rouge_2", "bits_per_byte", "perplexity"),
         dev=("bits_per_byte", "perplexity", "token_log_loss"),
         baselines=("zero_shot", "few_shot", "lead_3"),
-        further=("copy_source",),
+        further=("copy_source", FULL),
         by_token=True,
         writes=True,
         cuts=True,
@@ -124,6 +139,13 @@ class EvaluateSettings(Settings):
             adapter is worse; besides length, label, language and file.
         extract: what of an answer is compared by exact_match: strip, last_number, regex:PATTERN, or
             module:function.
+        full_learning_rate: peak rate of the base's weights where `against` has "full", full
+            fine-tuning; 0 takes the default of the sort of base.
+        temperature: divide the head's scores by the temperature that dev asks for, so that the
+            adapter's probabilities are as sure as they are right; no answer changes.
+        forgetting: texts that the adapter was not trained for, as `path[#member]`, on which the
+            base with and without it is compared; or adapters of the same base, whose own rows are
+            answered with and without it beside them.
     """
 
     scorers: tuple[str, ...] = ()
@@ -137,3 +159,6 @@ class EvaluateSettings(Settings):
     bleu_tokenizer: Literal["auto", "13a", "zh", "char", "intl", "none"] = "auto"
     slices: tuple[str, ...] = ()
     extract: str = "strip"
+    full_learning_rate: float = Field(default=0.0, ge=0, le=1)
+    temperature: bool = False
+    forgetting: tuple[str, ...] = ()

@@ -11,11 +11,12 @@ from tenon.evaluate.scorers import Scorer
 from tenon.evaluate.statistics import Interval, Paired
 
 Outcome = Literal["better", "no_difference", "worse", "unproved"]
-STRONGEST_FIRST = ("few_shot", "zero_shot", "linear_probe", "frequent_tag", "majority")
+STRONGEST_FIRST = ("full", "few_shot", "zero_shot", "linear_probe", "frequent_tag", "majority")
 MINUS = "\N{MINUS SIGN}"
 HUNDREDS = {"percent": " %", "points": ""}
 """Units of scores that are shown times 100, and what stands behind them."""
 SPOKEN = {
+    "full": "full fine-tuning",
     "zero_shot": "the base without the adapter",
     "few_shot": "the base with three examples",
     "copy_source": "the text itself",

@@ -55,7 +55,8 @@ class Head(nn.Module):
             none. Tenon trains none, but reads those of others.
 
     What else turns its scores into answers is in `constants`, by name: thresholds, or the mean and
-    spread of the numbers that were learned. They are not trained.
+    spread of the numbers that were learned. They are not trained. `temperature` is what the weights
+    have been divided by, so that scores are as sure as they are right.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Head(nn.Module):
         self.normalize = normalize
         self.has_bias = bias
         self.constants: dict[str, tuple[float, ...]] = {}
+        self.temperature = 1.0
         self.linear = nn.Linear(hidden_size, labels, bias=bias)
         nn.init.normal_(self.linear.weight, std=0.02)
 

@@ -16,6 +16,7 @@ from tenon.evaluate.extractors import extractor
 from tenon.evaluate.scorers import SCORERS
 from tenon.evaluate.settings import BY_TASK
 from tenon.evaluate.statistics import FEWEST_ROWS
+from tenon.plan.evidence import EVIDENCE
 from tenon.plan.plan import SOURCES, Plan
 from tenon.plan.table import Told
 from tenon.plan.task import HEADS, OPTIONS, READING, TOKENS, WRITING
@@ -29,6 +30,7 @@ LISTS = (
     "data.columns.flags",
     "evaluate.scorers",
     "evaluate.against",
+    "evaluate.forgetting",
     "train.trackers",
 )
 
@@ -344,6 +346,7 @@ RULES: tuple[Rule, ...] = (
     _stabilized,
     _held,
     _twice,
+    *EVIDENCE,
     _judging,
     _by_token,
     _found,

@@ -7,11 +7,18 @@ from typing import Any
 
 from tenon.adapters.kind import KINDS
 from tenon.core.errors import PlanError
+from tenon.evaluate.settings import FULL
 from tenon.model.settings import Pooling
 from tenon.plan.plan import Plan
 
 ROWS_PER_STEP = 32
 HEAD_LEARNING_RATE = 1e-2
+FULL_LEARNING_RATES = {"encoder": 5e-5, "decoder": 2e-5, "encoder-decoder": 1e-4}
+"""Of full fine-tuning, by the sort of base.
+
+Source: the ranges of Devlin et al. 2019 (BERT) for encoders; what Llama and Qwen are tuned with for
+decoders; transformers' T5 documentation for AdamW on encoder-decoders.
+"""
 
 
 @dataclass(frozen=True)
@@ -31,6 +38,7 @@ class Measured:
         found_tokens: most tokens of an answer that stands in a context; 0 where none does.
         instruction: what is asked around each prompt.
         bleu_tokenizer: how answers are parted into words.
+        sort: of base: encoder, decoder or encoder-decoder.
     """
 
     pooling: Pooling
@@ -44,6 +52,7 @@ class Measured:
     found_tokens: int = 0
     instruction: str = ""
     bleu_tokenizer: str = "13a"
+    sort: str = "encoder"
 
 
 def limit(plan: Plan, base_limit: int) -> int:
@@ -88,6 +97,8 @@ def settle(plan: Plan, measured: Measured) -> Plan:
     if measured.feature_norm is not None:
         rate = HEAD_LEARNING_RATE / measured.feature_norm
         found["train.head_learning_rate"] = float(f"{rate:.2g}")
+    if FULL in (plan.evaluate.against or ()):
+        found["evaluate.full_learning_rate"] = FULL_LEARNING_RATES[measured.sort]
     if measured.found_tokens:
         found["text.answer_tokens"] = measured.found_tokens
     if measured.answer_tokens:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError
 
@@ -24,6 +24,9 @@ from tenon.train.settings import TrainSettings
 FORMAT = 1
 SOURCES = ("train", "dev", "test")
 
+Seeds = Annotated[int, Field(ge=1, le=1000)] | tuple[Annotated[int, Field(ge=0, lt=2**63)], ...]
+"""How many, or which."""
+
 Origin = Literal["file", "override", "measured", "default"]
 
 
@@ -33,6 +36,7 @@ class Plan(Settings):
     Args:
         base: a folder, an installed package, or a hub id.
         seed: from which every random choice follows.
+        seeds: how many runs there are, with the seeds from `seed` on, or a list of their seeds.
         data: sources, columns and the split; paths are absolute.
         text: the length policy.
         model: how the base is loaded and read.
@@ -45,6 +49,7 @@ class Plan(Settings):
 
     base: str = Field(min_length=1)
     seed: int = Field(default=0, ge=0, lt=2**63)
+    seeds: Seeds = 1
     data: DataSettings
     text: TextSettings = TextSettings()
     model: ModelSettings = ModelSettings()
@@ -60,6 +65,25 @@ class Plan(Settings):
         return self.adapters[0]
 
     @property
+    def training_seeds(self) -> tuple[int, ...]:
+        """Of each run, the seed of its order, its dropout and its first weights.
+
+        All else that is drawn, the split above all, follows from `seed` in every run.
+        """
+        if isinstance(self.seeds, tuple):
+            return self.seeds
+        return tuple(range(self.seed, self.seed + self.seeds))
+
+    @property
+    def training_seed(self) -> int:
+        """The first of them, of a plan that has one run the only one."""
+        return self.training_seeds[0]
+
+    def of_seed(self, seed: int) -> Self:
+        """Give the plan of one of the runs; that of `seed` itself is the plan without `seeds`."""
+        return self.model_copy(update={"seeds": 1 if seed == self.seed else (seed,)})
+
+    @property
     def digest(self) -> str:
         """Sha256 of the settings, in hex: the same for a project that was moved as a whole.
 
@@ -70,6 +94,8 @@ class Plan(Settings):
         for name in SOURCES:
             if isinstance(settings["data"][name], str):
                 settings["data"][name] = below(settings["data"][name], self.folder)
+        others = settings["evaluate"]["forgetting"]
+        settings["evaluate"]["forgetting"] = [below(other, self.folder) for other in others]
         adapter = settings["adapters"][0]
         if KINDS.get(adapter["kind"]).compound is not None:
             for part in adapter["own"]["parts"]:

@@ -14,7 +14,7 @@ from tenon.core.settings import Settings
 from tenon.data.parallel import each_path
 from tenon.data.sources import HUB
 from tenon.plan.plan import SOURCES, Plan
-from tenon.plan.resolve import FLOORS, Top
+from tenon.plan.resolve import FLOORS, OTHERS, Top
 from tenon.plan.task import of_other_tasks
 
 SITES_MEANING = "where it sits: names of sites, or patterns of modules"
@@ -36,6 +36,8 @@ def written(plan: Plan, folder: Path, title: str) -> str:
         title: the file's first line, without `#`.
     """
     values = {name: (value, origin != "default") for name, value, origin in plan.settings()}
+    others, given = values[OTHERS]
+    values[OTHERS] = ([near(each, folder) for each in others], given)
     hidden = {name for name in of_other_tasks(plan.data.task) if not values.get(name, _NONE)[1]}
     for name in ("base", *(f"data.{source}" for source in SOURCES)):
         value, given = values[name]

@@ -27,7 +27,7 @@ from tenon.plan import override, table
 from tenon.plan.effect import tell_idle
 from tenon.plan.gather import gathered
 from tenon.plan.override import Override
-from tenon.plan.plan import SOURCES, Origin, Plan
+from tenon.plan.plan import SOURCES, Origin, Plan, Seeds
 from tenon.plan.table import Told
 from tenon.plan.task import by_task
 from tenon.text.settings import TextSettings
@@ -35,6 +35,7 @@ from tenon.train.settings import TrainSettings
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 PATH_FORMS = (".", "~", "/")
+OTHERS = "evaluate.forgetting"
 SOURCE_KEYS = tuple(f"data.{name}" for name in SOURCES)
 
 FLOORS: Mapping[str, type[Settings]] = {
@@ -52,10 +53,14 @@ class Top(Settings):
     Args:
         base: the pretrained model: a folder, an installed package, or a hub id.
         seed: from which every random choice follows.
+        seeds: how many runs are trained, with the seeds from `seed` on, or a list of their seeds;
+            order, dropout and first weights are of each run's own seed, the split and all else
+            that is drawn of `seed`. Several runs end in one report.
     """
 
     base: str = Field(min_length=1)
     seed: int = Field(default=0, ge=0, lt=2**63)
+    seeds: Seeds = 1
 
 
 TOP_NAMES = (*Top.model_fields, "adapters", *FLOORS)
@@ -230,13 +235,22 @@ def _placed(plan: Plan, folder: Path) -> Plan:
     base = plan.base
     if _is_path(base, absolute):
         base = place(base, absolute)
-    changes = {"data": plan.data.model_copy(update=data), "base": base, "folder": str(absolute)}
+    others = tuple(place(each, absolute) for each in plan.evaluate.forgetting)
+    changes = {
+        "data": plan.data.model_copy(update=data),
+        "evaluate": plan.evaluate.model_copy(update={"forgetting": others}),
+        "base": base,
+        "folder": str(absolute),
+    }
     return plan.model_copy(update=changes)
 
 
 def _from_here(given: Override) -> Override:
     """Read an argument's path from the working folder."""
     here, value = Path.cwd(), given.value
+    if given.key == OTHERS and isinstance(value, list):
+        texts = [each for each in cast("list[object]", value) if isinstance(each, str)]
+        return replace(given, value=[place(each, here) for each in texts])
     if not isinstance(value, str) or not value:
         return given
     if given.key in SOURCE_KEYS or (given.key == "base" and _is_path(value, here)):

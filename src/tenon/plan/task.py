@@ -57,6 +57,7 @@ def of_other_tasks(task: str) -> set[str]:
     found = {f"data.columns.{name}" for name in foreign}
     found |= HEADS if BY_TASK[task].writes else WRITING
     found |= set() if task == "multi-label-classification" else {"evaluate.thresholds"}
+    found |= set() if BY_TASK[task].calibration else {"evaluate.temperature"}
     found |= set() if task == READING else {"text.answer_tokens"}
     found |= set() if BY_TASK[task].cuts or not BY_TASK[task].by_token else {"text.cut"}
     return found | {"model.pooling"} if BY_TASK[task].by_token else found

@@ -23,6 +23,7 @@ SHORT = {
     "few_shot": "shots",
     "copy_source": "copied",
     "lead_3": "lead 3",
+    "full": "full",
 }
 SHOWN_BASELINES = 2
 COLOURS = {"better": "bold green", "worse": "bold red"}

@@ -82,6 +82,18 @@ def save(run: Path, checkpoint: Checkpoint) -> Path:
     return folder
 
 
+def keep_only(run: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint under `run`, then drop all others.
+
+    Raises:
+        FileError: the disk refused. Every earlier checkpoint is as it was.
+    """
+    kept = save(run, checkpoint)
+    for folder in _folders(run):
+        if folder != kept:
+            remove(folder)
+
+
 def load(folder: Path) -> Checkpoint:
     """Read a checkpoint and check every byte of it.
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
-from tenon.core.errors import Faults
+from tenon.core.errors import DataError, Faults, FileError
 from tenon.data.example import Example, Row
+from tenon.data.load import load as load_data
 from tenon.data.reading import open_reading
 from tenon.data.script import answer_texts, script_of
 from tenon.data.sources import read
@@ -74,3 +76,24 @@ def other_rows(answerer: Answerer, plan: Plan | None, data: str) -> Asked:
     tokens = collect(reading.examples(), answerer.renderer)
     rows = partial(read, data, Faults())
     return Asked(PART, tokens, tuple(notes), Names({}), reading.examples, rows)
+
+
+def own_rows(answerer: Answerer, plan: Plan | None, folder: Path) -> Asked:
+    """Give the test part of the adapter's run, or dev where it has none."""
+    if plan is None:
+        raise DataError(f"{folder}: lies in no run; name the rows: tenon eval {folder} DATA")
+    try:
+        parts = load_data(plan.data, plan.seed)
+    except FileError as error:
+        raise FileError(f"{error}\nother rows may be named: tenon eval {folder} DATA") from error
+    part = next((name for name in (PART, "dev") if name in parts.counts), "")
+    if not part:
+        raise DataError(f"{folder}: its run has no test or dev part; name the rows to use")
+    names = Names.of(plan)
+    notes = [names.told(note) for note in parts.notes]
+    if parts.digest != answerer.manifest.data_digest:
+        notes.append("the data have changed since the adapter was trained")
+    seen = parts.shared_ids if plan.data.overlap == "keep" else frozenset[str]()
+    tokens = collect(parts.examples(part), answerer.renderer)
+    rows = partial(parts.route.rows, parts.route.source_of(part), Faults())
+    return Asked(part, tokens, tuple(notes), names, partial(parts.examples, part), rows, seen)

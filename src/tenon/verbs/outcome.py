@@ -5,8 +5,8 @@ from __future__ import annotations
 import platform
 import shlex
 from collections import defaultdict
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -43,9 +43,9 @@ from tenon.text.tally import told
 from tenon.text.text_generation_render import WritingRenderer
 from tenon.text.tokens import Tokens
 from tenon.train import steplog
-from tenon.train.loop import Trained
 from tenon.verbs.cells import cells_of_part
 from tenon.verbs.names import Names, bare
+from tenon.verbs.sitting import Sitting, calibration
 from tenon.verbs.workspace import Workspace
 
 REPORT_FILES = ("report.json", "report.html", "predictions.jsonl")
@@ -54,88 +54,49 @@ PACKAGES = ("torch", "transformers", "peft", "accelerate", "safetensors", "sciki
 
 def judge(
     space: Workspace,
-    model: Model,
     known: Baselines | None,
     attached: Attached,
-    trained: Trained,
+    sat: Sitting,
     out: Path,
     progress: Progress | None,
-) -> tuple[Report, Answers]:
-    """Answer dev and test, and report on them against the baselines.
+    *,
+    cost: Mapping[str, Any],
+    notes: Sequence[str],
+) -> Report:
+    """Report on the answers to dev and test against the baselines.
 
-    Returns:
-        The report, and the answers to the part that it leads with.
+    Args:
+        known: the baselines that were fitted.
+        sat: the answers, under the names of the report.
+        cost: of the training.
+        notes: what happened in training and answering.
     """
     plan, exam, names = space.plan, space.exam, Names.of(space.plan)
-    answers, rivals = _answers(space, model, known, progress)
-    answers = {part: names.of_answers(answered) for part, answered in answers.items()}
     if progress:
         progress.start("intervals and report", None)
     report = assess(
-        answers,
-        {
-            name: {part: names.of_answers(rival) for part, rival in held.items()}
-            for name, held in rivals.items()
-        },
+        sat.answers,
+        sat.rivals,
         plan.evaluate,
         task=plan.data.task,
-        cost=_cost(model, out),
+        cost=cost,
         data=_data(space),
         curve=_curve(out),
         notes=[
             *(names.told(note) for note in space.parts.notes),
             *_notes(space, known, attached),
-            *trained.notes,
-            *(f"{part}: {note}" for part, held in answers.items() for note in exam.notes(held)),
+            *notes,
+            *(f"{part}: {note}" for part, held in sat.answers.items() for note in exam.notes(held)),
         ],
         seed=plan.seed,
         seen_in_train=space.parts.shared_ids if plan.data.overlap == "keep" else (),
         findings=_findings(plan, names, progress),
         environment=environment(space),
         title=f"{plan.adapter.name} ({plan.adapter.kind}) on {bare(plan.base, plan.folder)}",
-        command=_command(out),
-        **cells_of_part(space.parts, names, plan.evaluate, answers),
+        command=command_of(out),
+        **cells_of_part(space.parts, names, plan.evaluate, sat.answers),
     )
-    return report, answers[report.part]
-
-
-def _answers(
-    space: Workspace, model: Model, known: Baselines | None, progress: Progress | None
-) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """Give the answers to each part, and those of each baseline that is wanted."""
-    answers: dict[str, Any] = {}
-    rivals: dict[str, dict[str, Any]] = defaultdict(dict)
-    exam, settings = space.exam, space.plan.evaluate
-    against, size = settings.against or (), settings.batch_tokens
-    parts = [part for part in ("dev", "test") if part in space.tokens]
-    for part in parts:
-        tokens = space.tokens[part]
-        if progress:
-            progress.start(f"answers of {part}", len(tokens))
-        answer = exam.answer if part == parts[-1] else exam.quick or exam.answer
-        answered = answer(model, tokens, space.classes, batch_tokens=size, progress=progress)
-        if part == "dev":
-            answered = exam.tune(model, answered, settings)
-        answers[part] = answered
-        found: dict[str, Any] = {}
-        if known is not None:
-            found = known.predictions(exam, part, answered, tokens)
-        elif exam.rivals is not None and part == parts[-1]:
-            if progress:
-                progress.start("answers of the base", len(tokens))
-            found = exam.rivals(
-                model,
-                tokens,
-                answered,
-                against,
-                batch_tokens=size,
-                progress=progress,
-                examples=partial(space.parts.examples, part),
-            )
-        for name, rival in found.items():
-            if name in against:
-                rivals[name][part] = rival
-    return answers, rivals
+    return replace(report, temperature=calibration(space.plan, sat))
 
 
 def write_adapter(space: Workspace, model: Model, report: Report, folder: Path) -> None:
@@ -167,6 +128,7 @@ def write_adapter(space: Workspace, model: Model, report: Report, folder: Path) 
         probes=probe(plan.data.task, model, space.renderer),
         report=report.summary(),
         constants=head.constants if head is not None else {},
+        temperature=head.temperature if head is not None else 1.0,
         **_own_head(space, model, pooling),
     )
     peft = model.peft
@@ -262,11 +224,13 @@ def environment(space: Workspace) -> dict[str, Any]:
     }
 
 
-def _command(out: Path) -> str:
+def command_of(out: Path) -> str:
+    """Give the command that makes the run of a folder again, or goes on with it."""
     return shlex.join(["tenon", "train", str(out / "plan.json"), "--out", str(out)])
 
 
-def _cost(model: Model, out: Path) -> dict[str, Any]:
+def cost_of(model: Model, out: Path) -> dict[str, Any]:
+    """Give what the training of an adapter took; of memory, all that this process held so far."""
     entries = [entry for entry in steplog.read(out) if "loss" in entry]
     trained = model.trainable()
     return {

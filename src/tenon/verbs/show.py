@@ -31,7 +31,7 @@ class RunView:
     Args:
         folder: where it lies.
         plan: what it does.
-        steps: taken up to its last logged step.
+        steps: taken up to its last logged step, by all its seeds.
         report: how it ended; None while it has not.
     """
 
@@ -107,9 +107,10 @@ def _written(path: Path) -> Shown:
 
 def _run(folder: Path) -> RunView:
     report = folder / "report" / "report.json"
+    runs = (folder, *(folder / "seeds").glob("*"))
     return RunView(
         folder=folder,
         plan=Plan.read(folder / "plan.json"),
-        steps=sum("loss" in entry for entry in steplog.read(folder)),
+        steps=sum("loss" in entry for run in runs for entry in steplog.read(run)),
         report=Report.from_json(read_json(report)) if report.is_file() else None,
     )

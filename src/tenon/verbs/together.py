@@ -22,12 +22,14 @@ from tenon.plan.plan import Plan
 from tenon.train.joint import Joint
 from tenon.train.loop import Loop, Trained
 from tenon.verbs.claim import LOCK, claim, ended, refuse_foreign, refuse_several_processes
+from tenon.verbs.forgetting import refuse_unfit
+from tenon.verbs.full import forget, refuse_untrainable
+from tenon.verbs.heads import from_probe
 from tenon.verbs.train import (
     Run,
     build,
     conclude,
     course_of,
-    from_probe,
     known_baselines,
 )
 from tenon.verbs.workspace import Workspace, load_trunk, open_workspace
@@ -98,6 +100,9 @@ def train_together(
         for name, folder in folders.items():
             stack.enter_context(locked(folder / LOCK))
             sweep(folder)
+            if resume == "never" or ended(folder) is None:
+                refuse_untrainable(spaces[name])
+                refuse_unfit(spaces[name])
             claim(folder, spaces[name], anew=resume == "never")
         before = {name: report for name in spaces if (report := ended(folders[name]))}
         left = {name: space for name, space in spaces.items() if name not in before}
@@ -125,6 +130,11 @@ def _refuse_unlike(plans: Sequence[Plan]) -> None:
             "base: adapters that are trained together are of one base, quantised in one way"
         )
     for plan in plans:
+        if len(plan.training_seeds) > 1:
+            raise PlanError(
+                f"seeds = {plan.seeds}: adapters that are trained together have one run each; "
+                "train them one by one, each from a file of its own, or leave seeds out"
+            )
         refuse_unroutable(plan.adapter.name, plan.adapter.kind)
         if plan.model.trunk_dropout:
             raise PlanError(
@@ -180,6 +190,8 @@ def _concluded(
     """Judge one of the runs with its adapter alone on the trunk."""
     with rack.only(name):
         place.model.eval()
-        return conclude(
+        done = conclude(
             place.space, place.model, place.known, place.attached, trained, place.out, progress
         )
+        forget(place.out)
+        return done.report

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
-
-import numpy as np
-import torch
 
 from tenon.adapters.kind import KINDS
 from tenon.adapters.starts import balance
@@ -21,8 +20,7 @@ from tenon.evaluate.exam import EXAMS
 from tenon.evaluate.report import Report
 from tenon.evaluate.scorers import SCORERS
 from tenon.evaluate.settings import BY_TASK
-from tenon.model.attach import Attached, attach, unchanged_random_state
-from tenon.model.head import Head
+from tenon.model.attach import Attached, attach
 from tenon.model.inputs import FROM_ROWS, begin_from_rows
 from tenon.model.model import Model
 from tenon.model.models import model_for
@@ -30,7 +28,13 @@ from tenon.plan.plan import Plan
 from tenon.train import start as first_weights
 from tenon.train.loop import Course, Loop, Trained
 from tenon.verbs.claim import LOCK, claim, ended, refuse_foreign, refuse_several_processes
-from tenon.verbs.outcome import judge, write_adapter, write_report
+from tenon.verbs.forgetting import forgotten, refuse_unfit
+from tenon.verbs.full import forget, refuse_untrainable, train_full
+from tenon.verbs.heads import from_probe, new_head, start
+from tenon.verbs.names import Names
+from tenon.verbs.outcome import cost_of, judge, write_adapter, write_report
+from tenon.verbs.seeds import Concluded, train_seeds
+from tenon.verbs.sitting import sit
 from tenon.verbs.workspace import Workspace, open_workspace
 
 
@@ -80,9 +84,14 @@ def train(
     space = open_workspace(plan, progress)
     with locked(out / LOCK):
         sweep(out)
+        if resume == "never" or ended(out) is None:
+            refuse_untrainable(space)
+            refuse_unfit(space)
         claim(out, space, anew=resume == "never")
         before = ended(out)
-        return Run(out, before or _train(space, out, progress), ended_before=before is not None)
+        report = before or _trained(space, out, progress)
+        forget(out)
+        return Run(out, report, ended_before=before is not None)
 
 
 def build(
@@ -100,7 +109,7 @@ def build(
     """
     head = new_head(space)
     first = None if out is None else first_weights.load(out)
-    attached = attach(space.trunk, space.plan.adapter, space.plan.seed, first)
+    attached = attach(space.trunk, space.plan.adapter, space.plan.training_seed, first)
     if known is not None and head is not None:
         start(head, known, space.plan.train.head_scale)
     settings = space.plan.model
@@ -123,32 +132,9 @@ def compute_first(
     """Compute the first weights that rows of train decide, and keep those that are computed."""
     start = KINDS.get(space.plan.adapter.kind).begins_from(space.plan.adapter.own)
     if start in FROM_ROWS:
-        begin_from_rows(model, attached.peft, space.tokens["train"], space.plan.seed)
+        begin_from_rows(model, attached.peft, space.tokens["train"], space.plan.training_seed)
     if start and out is not None:
         first_weights.save(out, take(attached.peft))
-
-
-def new_head(space: Workspace) -> Head | None:
-    """Make the head of a run, at random from the plan's seed; none where the base writes itself.
-
-    A decoder's, read at its last token, has no bias, as in transformers.
-    """
-    if space.writes:
-        return None
-    bias = not (space.trunk.decoder and space.plan.model.pooling == "last")
-    with unchanged_random_state():
-        torch.manual_seed(space.plan.seed)
-        head = Head(
-            space.trunk.hidden_size, len(space.classes), normalize=space.normalize, bias=bias
-        )
-    head.constants = dict(EXAMS.get(space.plan.data.task).constants(space.tokens["train"]))
-    return head
-
-
-def start(head: Head, known: Baselines, scale: float) -> None:
-    """Start a head from the linear probe, its logits scaled down."""
-    parts = (scale * known.weight_LD, scale * known.bias_L, known.unit_D)
-    head.start_from(*(torch.from_numpy(np.array(part)) for part in parts))
 
 
 def fit_baselines(space: Workspace, progress: Progress | None = None) -> Baselines:
@@ -196,7 +182,13 @@ def known_baselines(space: Workspace, out: Path, progress: Progress | None) -> B
     return known
 
 
-def _train(space: Workspace, out: Path, progress: Progress | None) -> Report:
+def _trained(space: Workspace, out: Path, progress: Progress | None) -> Report:
+    if len(space.plan.training_seeds) > 1:
+        return train_seeds(space, out, _train, progress)
+    return _train(space, out, progress).report
+
+
+def _train(space: Workspace, out: Path, progress: Progress | None) -> Concluded:
     known = known_baselines(space, out, progress)
     model, attached = build(space, known if from_probe(space) else None, out)
     loop = Loop(model, space.tokens["train"], course_of(space, out, progress))
@@ -205,22 +197,22 @@ def _train(space: Workspace, out: Path, progress: Progress | None) -> Report:
     return conclude(space, model, known, attached, trained, out, progress)
 
 
-def from_probe(space: Workspace) -> bool:
-    """Whether the head starts from the linear probe."""
-    return space.plan.train.head_start == "probe"
-
-
 def course_of(space: Workspace, out: Path, progress: Progress | None) -> Course:
     """Give what the run of a workspace is made of."""
     return Course(
         run=out,
         plan=space.plan.digest,
-        seed=space.plan.seed,
+        seed=space.plan.training_seed,
         settings=space.plan.train,
-        score=(lambda judged: dev_score(judged, space)) if "dev" in space.tokens else None,
+        score=score_of(space),
         progress=progress,
         factors=KINDS.get(space.plan.adapter.kind).factors(space.plan.adapter.own),
     )
+
+
+def score_of(space: Workspace) -> Callable[[Model], dict[str, float]] | None:
+    """Give what scores a model on dev; None without a dev part."""
+    return (lambda judged: dev_score(judged, space)) if "dev" in space.tokens else None
 
 
 def conclude(
@@ -231,10 +223,16 @@ def conclude(
     trained: Trained,
     out: Path,
     progress: Progress | None,
-) -> Report:
+) -> Concluded:
     """Judge a run that has come to its end, and write its adapter and report."""
     balance(attached.peft)
-    report, answers = judge(space, model, known, attached, trained, out, progress)
+    cost = cost_of(model, out)
+    full = train_full(space, known, score_of(space), out, progress)
+    sat = sit(space, model, known, full.answers, progress).named(Names.of(space.plan))
+    notes = (*trained.notes, *full.notes, *sat.notes)
+    report = judge(space, known, attached, sat, out, progress, cost=cost, notes=notes)
+    write = partial(write_adapter, space, model, report)
+    report = forgotten(space, report, attached.peft, write, progress)
     write_adapter(space, model, report, out / "adapter")
-    write_report(report, answers, out / "report")
-    return report
+    write_report(report, sat.answers[report.part], out / "report")
+    return Concluded(report, sat, attached.peft)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from os.path import basename
+from typing import Any
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
@@ -64,6 +65,8 @@ class Workspace:
         units: what gets class scores: "rows", "words" or "tokens".
         tokens: of each part.
         beside: another workspace on the same base, in this process.
+        shared: of runs that differ in their seed alone, part to what the base without adapter
+            answers, once one of them has asked; None of a run of its own.
     """
 
     plan: Plan
@@ -76,6 +79,7 @@ class Workspace:
     units: str
     tokens: dict[str, Tokens]
     beside: Workspace | None = None
+    shared: dict[str, dict[str, Any]] | None = None
 
     @property
     def normalize(self) -> bool:
@@ -157,6 +161,7 @@ def open_workspace(
         found_tokens=reading.answer_tokens,
         instruction=reading.instruction,
         bleu_tokenizer=tokenizer_of(script),
+        sort="encoder-decoder" if trunk.seq2seq else "decoder" if trunk.decoder else "encoder",
     )
     if writes:
         for rows in tokens.values():
