@@ -31,7 +31,7 @@ SHARED = r"[\d,]+ of [\d,]+ \([\d.]+ %\)"
 SHARE = re.compile(r"(?:(.+?) )?(?P<n>[\d,]+) of (?P<of>[\d,]+) \((?P<percent>[\d.]+) %\)")
 POINT = re.compile(r"(?P<percent>[\d.]+) % of (?P<of>[\d,]*\d)")
 INNER = ("note", "why", "cause")
-"""Places of a sentence whose values are sentences themselves."""
+"""Places of a sentence whose values are sentences themselves; a note has to be known."""
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,10 @@ class Language:
             return sentence
         for each in self.sentences:
             if found := each.pattern.fullmatch(sentence):
-                values = zip(each.places, found.groups(), strict=True)
-                return filled(each.words, {name: self._value(name, v) for name, v in values})
+                values = dict(zip(each.places, found.groups(), strict=True))
+                if "note" not in values or self.known(values["note"]):
+                    shown = {name: self._value(name, value) for name, value in values.items()}
+                    return filled(each.words, shown)
         return ""
 
     def _value(self, name: str, value: str) -> str:

@@ -125,11 +125,15 @@ def render(template: str, words: Language, caps: Caps, **values: Any) -> str:
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    environment.filters["plain"] = lambda value, key="": quantity.plain(value, key, words)
-    environment.filters["words"] = lambda key: str(key).replace("_", " ")
-    environment.filters["soft"] = soft
-    environment.filters["clip"] = clip
-    environment.filters["visible"] = visible
+    filters: dict[str, Any] = {
+        "amount": lambda value, scorer: quantity.amount(scorer, value, words),
+        "clip": clip,
+        "plain": lambda value, key="": quantity.plain(value, key, words),
+        "soft": soft,
+        "visible": visible,
+        "words": lambda key: str(key).replace("_", " "),
+    }
+    environment.filters.update(filters)
     shared = {"t": words, "caps": caps, "differing": differing, "share": plots.share}
     return environment.get_template(template).render({**shared, **values})
 

@@ -18,6 +18,7 @@ from tenon.core.progress import Progress
 from tenon.evaluate import baselines as baseline
 from tenon.evaluate.baselines import Baselines
 from tenon.evaluate.exam import EXAMS
+from tenon.evaluate.language import language
 from tenon.evaluate.report import Report
 from tenon.evaluate.scorers import SCORERS
 from tenon.evaluate.settings import BY_TASK
@@ -30,7 +31,8 @@ from tenon.plan.plan import Plan
 from tenon.train import start as first_weights
 from tenon.train.loop import Course, Loop, Trained
 from tenon.verbs.claim import LOCK, claim, ended, refuse_foreign, refuse_several_processes
-from tenon.verbs.outcome import judge, write_adapter, write_report
+from tenon.verbs.outcome import judge, write_adapter
+from tenon.verbs.reported import write_page, write_report
 from tenon.verbs.workspace import Workspace, open_workspace
 
 
@@ -59,6 +61,7 @@ def train(
     out: Path | str,
     *,
     resume: Literal["auto", "never"] = "auto",
+    lang: str = "en",
     progress: Progress | None = None,
 ) -> Run:
     """Train the adapter of `plan`; go on where a run under `out` stopped.
@@ -67,6 +70,7 @@ def train(
         plan: what is done.
         out: the run's folder; it is made, or it holds a run of the same plan.
         resume: "never" removes what an earlier run left there and starts anew.
+        lang: language of the report's page, "en" or "zh".
         progress: told of every stage.
 
     Raises:
@@ -75,6 +79,7 @@ def train(
         KeyboardInterrupt: on Ctrl-C or SIGTERM, after a checkpoint of the last whole step.
     """
     out = Path(out)
+    language(lang)
     refuse_several_processes()
     refuse_foreign(out)
     space = open_workspace(plan, progress)
@@ -82,7 +87,9 @@ def train(
         sweep(out)
         claim(out, space, anew=resume == "never")
         before = ended(out)
-        return Run(out, before or _train(space, out, progress), ended_before=before is not None)
+        run = Run(out, before or _train(space, out, progress), ended_before=before is not None)
+        write_page(run.report, out / "report", lang)
+        return run
 
 
 def build(
