@@ -11,16 +11,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tenon.core.errors import PlanError
+from tenon.data.findings import said
+from tenon.data.oddities import ODDITIES
+from tenon.data.secrets import SECRETS
+from tenon.data.spans import SPANS
+from tenon.data.written_answers import ANSWERS
 from tenon.evaluate import language as module
 from tenon.evaluate.baselines import PROBE
 from tenon.evaluate.language import LANGUAGES, filled, language
 from tenon.evaluate.scorers import SCORERS
 from tenon.evaluate.settings import BY_TASK
+from tenon.text.tally import TOLD, told
 
 FOLDER = Path(module.__file__).parent
 PLACES = re.compile(r"\{(\w+)\}")
 EN, ZH = language("en"), language("zh")
-OWN = ("noun.", "scorer.", "field.", "value.", "check.", "language.")
+OWN = ("noun.", "scorer.", "field.", "value.", "check.")
 """Names that English takes from what they name."""
 
 
@@ -51,9 +57,7 @@ def used():
 
 
 def test_both_languages_have_the_same_keys():
-    shared = [
-        {key for key in words.words if not key.startswith(OWN)} for words in (EN, ZH)
-    ]
+    shared = [{key for key in words.words if not key.startswith(OWN)} for words in (EN, ZH)]
     assert shared[0] == shared[1]
 
 
@@ -126,9 +130,7 @@ NAMED = st.text("abcxyz-_./09文件", min_size=1, max_size=20)
 def instance(form, values):
     """Make an English sentence of a form."""
     text = re.sub(r"\((s|es)\)", lambda found: found[1] if values["several"] else "", form)
-    text = re.sub(
-        r"\[([^\]|]*)\|([^\]]*)\]", lambda f: f[2] if values["several"] else f[1], text
-    )
+    text = re.sub(r"\[([^\]|]*)\|([^\]]*)\]", lambda f: f[2] if values["several"] else f[1], text)
     places = {"share": "1,234 of 5,678 (21.7 %)", "change": "+1.2 points ± 0.3",
               "points": "53.1 % of 1,234, 80.1 % of 2,468",
               "shares": "Latin script 3 of 1,004 (75.0 %), Japanese 1 of 4 (25.0 %)"}  # fmt: skip
@@ -149,9 +151,7 @@ FORMS = [tuple(pair) for pair in tomllib.loads(CATALOGUE)["said"]]
 @pytest.mark.parametrize(("form", "words"), FORMS)
 @settings(max_examples=12, deadline=None)
 @given(number=NUMBERS, name=NAMED, several=st.booleans())
-def test_a_sentence_of_each_form_is_known_and_keeps_its_numbers(
-    form, words, number, name, several
-):
+def test_a_sentence_of_each_form_is_known_and_keeps_its_numbers(form, words, number, name, several):
     english = instance(form, {"number": number, "name": name, "several": several})
     chinese = ZH.known(english)
     assert chinese
@@ -187,14 +187,7 @@ def test_shares_and_languages_are_known():
 
 def test_sentences_of_the_code_are_known():
     """The sorts of faults that a check tells, by the registers that hold them."""
-    from tenon.data.findings import said
-    from tenon.data.oddities import ODDITIES as oddities
-    from tenon.data.secrets import SECRETS as secrets
-    from tenon.data.spans import SPANS as spans
-    from tenon.data.written_answers import ANSWERS as answers
-    from tenon.text.tally import TOLD, told
-
-    for sorts in (oddities, secrets, spans, answers):
+    for sorts in (ODDITIES, SECRETS, SPANS, ANSWERS):
         for sort in sorts.values():
             for count in (1, 20):
                 assert ZH.known(said(count, sort.noun, sort.does)), sort.does
@@ -211,4 +204,3 @@ def test_no_module_of_a_page_writes_english_of_its_own():
         text = re.sub(r"<[^>]*>", " ", text)
         words = set(re.findall(r"[A-Za-z]{2,}", text)) - {"doctype", "html"}
         assert not words, (path.name, words)
-

@@ -9,7 +9,7 @@ from typing import Any
 from tenon.evaluate import plots, verdict
 from tenon.evaluate.language import Language
 from tenon.evaluate.plots import Bar
-from tenon.evaluate.quantity import amount, bounds, chance, difference, title
+from tenon.evaluate.quantity import amount, bounds, chance, difference, spoken, title
 from tenon.evaluate.report import Report
 from tenon.evaluate.scorers import SCORERS, Scorer
 from tenon.evaluate.statistics import Interval, Paired
@@ -71,11 +71,6 @@ def _bar(name: str, style: str, interval: Interval) -> Bar:
 def named(baseline: str, words: Language) -> str:
     """Give a baseline's name as a table has it."""
     return words.name("rival", baseline, baseline.replace("_", " ").capitalize())
-
-
-def spoken(baseline: str, words: Language) -> str:
-    """Give a baseline's name as a sentence has it."""
-    return words.name("spoken", baseline)
 
 
 def tables(report: Report, words: Language) -> list[dict[str, Any]]:

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field, replace
 from itertools import combinations
 from typing import Any, Literal
 
+from tenon.evaluate.clusters import Grouping
+from tenon.evaluate.correction import holm
 from tenon.evaluate.disagreement import disagreement, worths
 from tenon.evaluate.kept import Kept, scorers_of
 from tenon.evaluate.scorers import SCORERS, Scorer
@@ -135,6 +137,7 @@ def compare(
     level: float,
     resamples: int,
     seed: int,
+    grouping: Grouping | None = None,
 ) -> Comparison:
     """Compare systems on the same rows.
 
@@ -145,9 +148,11 @@ def compare(
         scorers: by name; the first one decides.
         task, part: of all of them.
         level, resamples, seed: of intervals and tests.
+        grouping: which rows belong together.
     """
     kinds = scorers_of(scorers)
     sampled: dict[str, Any] = {"level": level, "resamples": resamples, "seed": seed}
+    sampled["grouping"] = grouping
     scored = [
         System(*named, intervals(rows, kinds, **sampled))
         for named, rows in zip(systems, kept, strict=True)
@@ -198,19 +203,6 @@ def _duels(
             one, two = (systems[place].name for place in pairs[at])
             duels.append(Duel(one, two, scorer.name, found[at][scorer.name], p))
     return duels
-
-
-def holm(ps: Sequence[float]) -> list[float]:
-    """Correct p-values for their number, so that any false alarm among them is as rare as one.
-
-    Source: Holm 1979, "A Simple Sequentially Rejective Multiple Test Procedure".
-    """
-    order = sorted(range(len(ps)), key=ps.__getitem__)
-    found, least = [0.0] * len(ps), 0.0
-    for rank, at in enumerate(order):
-        least = max(least, min(1.0, (len(ps) - rank) * ps[at]))
-        found[at] = least
-    return found
 
 
 def decided(duel: Duel, scorer: Scorer, level: float) -> str:

@@ -10,10 +10,9 @@ from functools import partial
 from typing import Any
 
 from tenon.evaluate import plots, verdict
-from tenon.evaluate.board import spoken
 from tenon.evaluate.language import Language
 from tenon.evaluate.plots import Bar
-from tenon.evaluate.quantity import amount, bounds, chance, difference, plain, title
+from tenon.evaluate.quantity import amount, bounds, chance, difference, plain, spoken, title
 from tenon.evaluate.report import Report
 from tenon.evaluate.scorers import SCORERS, Scorer
 from tenon.evaluate.statistics import Interval, Paired
@@ -153,7 +152,7 @@ def _slices(
     bars = [Bar(words("all_rows"), whole.value, whole.low, whole.high, "other")]
     bars += [
         Bar(
-            f"{_slice(entry['slice'], words)} ({entry['n']:,})",
+            f"{_slice(entry, words)} ({entry['n']:,})",
             entry["value"],
             entry["low"],
             entry["high"],
@@ -166,8 +165,12 @@ def _slices(
     return plots.forest(bars, write, ticks, title=called, side=SIDE)
 
 
-def _slice(name: object, words: Language) -> str:
-    return words.words.get(f"language.{name}", str(name))
+def _slice(entry: Mapping[str, Any], words: Language) -> str:
+    """Give the name of a slice; that of a language or of a length is ours, others are data."""
+    name = str(entry["slice"])
+    if entry["by"] == "language":
+        return words.words.get(f"noun.{name}", name)
+    return words.said(name) if entry["by"] == "length" else name
 
 
 def worst(report: Report, words: Language) -> str:
@@ -180,7 +183,7 @@ def worst(report: Report, words: Language) -> str:
     said = words(
         "worst_slice",
         by=words.name("slice", str(found["by"])),
-        slice=_slice(found["slice"], words),
+        slice=_slice(found, words),
         scorer=title(lead, words),
         value=amount(lead, found["value"], words),
         n=found["n"],

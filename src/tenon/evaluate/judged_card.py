@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from tenon.data.findings import counted
-from tenon.evaluate.board import spoken
 from tenon.evaluate.evidence import worst
 from tenon.evaluate.language import language
-from tenon.evaluate.quantity import amount, bounds, difference, title
+from tenon.evaluate.quantity import amount, bounds, difference, spoken, title
 from tenon.evaluate.report import Report
 from tenon.evaluate.scorers import SCORERS, Scorer
 from tenon.evaluate.statistics import Interval, Paired

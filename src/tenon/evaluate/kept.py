@@ -22,11 +22,13 @@ from scipy import sparse
 
 from tenon.core.errors import DataError, FileError
 from tenon.core.files import aside, reading
+from tenon.evaluate.clusters import Grouping
 from tenon.evaluate.prediction import Answers, Bools, Index
 from tenon.evaluate.scorers import SCORERS, Scorer, labelled
 
 NAME = "scores.safetensors"
 FORMAT = "1"
+CLUSTERS = "clusters"
 PARTS = ("data", "indices", "indptr")
 
 
@@ -53,6 +55,7 @@ class Kept:
         gold: of each row, as `predictions.jsonl` has it.
         labels: the names that the system tells apart; none where it has none.
         blocks: name of a scorer to the terms of all that share them.
+        grouping: which rows belong together; None where each stands for itself.
         failed: none; rows that could not be answered are in nothing.
     """
 
@@ -61,6 +64,7 @@ class Kept:
     gold: Sequence[str]
     labels: tuple[str, ...]
     blocks: Mapping[str, Block]
+    grouping: Grouping | None
     failed: dict[str, str]
 
     def __len__(self) -> int:
@@ -107,13 +111,16 @@ class Kept:
         return replace(self, origins=origins, failed=failed)
 
 
-def write(path: Path, answers: Answers, scorers: Sequence[str]) -> None:
+def write(
+    path: Path, answers: Answers, scorers: Sequence[str], grouping: Grouping | None = None
+) -> None:
     """Keep what the scores of some answers are made of.
 
     Args:
         path: the file; written whole or not at all.
         answers: to one part, some of them labelled.
         scorers: by name; those without a row are left out.
+        grouping: which rows belong together.
 
     Raises:
         FileError: the disk refused. What was at `path` is as it was.
@@ -128,9 +135,13 @@ def write(path: Path, answers: Answers, scorers: Sequence[str]) -> None:
         "labels": json.dumps(list(getattr(answers, "labels", ()))),
         "scorers": json.dumps([name for name in scorers if home(name) in held]),
     }
+    arrays = _arrays(held)
+    if grouping and (clusters := grouping.clusters(known.origins)):
+        told["clusters"] = grouping.noun
+        arrays[CLUSTERS] = clusters.of_R.astype(np.int32)
     with aside(path) as beside:
         # safetensors' own writer gives mode 0600 and, on a full disk, no OSError
-        beside.write_bytes(save(_arrays(held), metadata=told))
+        beside.write_bytes(save(arrays, metadata=told))
 
 
 def home(name: str) -> str:
@@ -196,6 +207,8 @@ def read(folder: Path) -> tuple[Kept, list[str], list[dict[str, Any]]]:
             told: dict[str, str] = file.metadata()
             columns: dict[str, int] = json.loads(told["columns"])
             blocks = {name: _read(file, name, width) for name, width in columns.items()}
+            noun = told.get("clusters", "")
+            of_R = file.get_tensor(CLUSTERS).tolist() if noun else []
             labels, scorers = json.loads(told["labels"]), json.loads(told["scorers"])
     except (SafetensorError, KeyError, ValueError, TypeError) as error:
         raise FileError(f"{path}: is damaged ({error}); write the report anew") from error
@@ -207,9 +220,14 @@ def read(folder: Path) -> tuple[Kept, list[str], list[dict[str, Any]]]:
         gold=[json.dumps(entry["gold"], sort_keys=True) for entry in entries],
         labels=tuple(labels),
         blocks=blocks,
+        grouping=_grouping(noun, of_R, [str(entry["origin"]) for entry in entries]),
         failed={},
     )
     return kept, scorers, entries
+
+
+def _grouping(noun: str, of_R: Sequence[int], origins: Sequence[str]) -> Grouping | None:
+    return Grouping(noun, dict(zip(origins, map(str, of_R), strict=True))) if noun else None
 
 
 def _read(file: Any, name: str, width: int) -> Block:

@@ -201,7 +201,7 @@ def _shown(report: Report, words: Language, caps: Caps) -> dict[str, Any]:
         "reading": report.task == "question-answering",
         "writes": writes(report),
         "manner": manner(report),
-        "rival": board.spoken(against, words) if against else words("baseline"),
+        "rival": quantity.spoken(against, words) if against else words("baseline"),
     }
 
 

@@ -15,6 +15,17 @@ def title(scorer: Scorer, words: Language) -> str:
     return words.name("scorer", scorer.name, scorer.title)
 
 
+def spoken(system: str, words: Language) -> str:
+    """Give the name of a baseline as a sentence has it."""
+    return words.name("spoken", system)
+
+
+def about(rows: int) -> str:
+    """Give a number of rows in two figures, as an estimate has no more: "2,300"."""
+    digits = max(0, len(str(rows)) - 2)
+    return f"{-(-rows // 10**digits) * 10**digits:,}"
+
+
 def amount(scorer: Scorer, value: float, words: Language) -> str:
     """Give a score with its unit: "93.2 %", "0.253 nats"."""
     return _in(words, verdict.amount(scorer, value))

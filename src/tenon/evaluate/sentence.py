@@ -1,14 +1,40 @@
-"""Sentence: a report's verdict in the language of the page, from the report's own numbers."""
+"""Sentence: one plain sentence on whether the adapter is better than its strongest baseline.
+
+It is composed from a report's own numbers, in the language that is asked for.
+"""
 
 from __future__ import annotations
 
-from tenon.evaluate.board import spoken
-from tenon.evaluate.language import Language
-from tenon.evaluate.quantity import amount, bounds, difference, title
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from tenon.evaluate.language import Language, language
+from tenon.evaluate.quantity import about, amount, bounds, difference, spoken, title
 from tenon.evaluate.report import Report
 from tenon.evaluate.scorers import SCORERS, Scorer
 from tenon.evaluate.statistics import Interval, Paired
-from tenon.evaluate.verdict import STRONGEST_FIRST, decide, probability, signed, strongest_first
+from tenon.evaluate.verdict import (
+    HUNDREDS,
+    STRONGEST_FIRST,
+    Outcome,
+    decide,
+    probability,
+    signed,
+    strongest_first,
+)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The outcome and its sentence.
+
+    Args:
+        outcome: "unproved" where there was no baseline, or were too few rows, to compare with.
+        sentence: for people.
+    """
+
+    outcome: Outcome
+    sentence: str
 
 
 def verdict(report: Report, words: Language) -> str:
@@ -19,79 +45,133 @@ def verdict(report: Report, words: Language) -> str:
         words: of the language.
     """
     metrics = report.metrics[report.part]
-    lead = SCORERS.get(next(iter(metrics)))
-    value = metrics[lead.name]
-    compared = {
-        name: group[lead.name] for name, group in report.paired.items() if lead.name in group
-    }
-    baselines = {n: group[lead.name] for n, group in report.baselines.items() if lead.name in group}
-    said = words(
-        "verdict.lead",
-        scorer=title(lead, words),
+    scorers = [SCORERS.get(name) for name in metrics]
+    lead = scorers[0]
+    judged = judge(
+        lead,
+        metrics[lead.name],
+        {name: group[lead.name] for name, group in report.baselines.items() if lead.name in group},
+        {name: group[lead.name] for name, group in report.paired.items() if lead.name in group},
         part=report.part,
-        value=amount(lead, value.value, words),
+        level=report.intervals["level"],
+        words=words,
     )
-    order = strongest_first(lead, {name: baselines[name].value for name in compared})
-    if not order:
-        return said + _uncompared(value.n, baselines, words)
-    rival = order[0]
-    parts = [_compared(lead, said, value, rival, baselines[rival], compared[rival], report, words)]
-    if "majority" in order[1:] and _level(report, lead, compared["majority"]) != "better":
-        parts.append(words("verdict.no_better_than_majority"))
-    return "".join([*parts, _unmatched(report, lead, words)])
+    level = report.intervals["level"]
+    return judged.sentence + unmatched(judged.outcome, scorers, report.paired, level, words)
 
 
-def _level(report: Report, scorer: Scorer, pair: Paired) -> str:
-    return decide(scorer, pair, report.intervals["level"])
+def judge(
+    scorer: Scorer,
+    value: Interval,
+    baselines: Mapping[str, Interval],
+    compared: Mapping[str, Paired],
+    *,
+    part: str,
+    level: float,
+    words: Language | None = None,
+) -> Verdict:
+    """Compare with the strongest baseline there is.
+
+    A difference counts where both its test and its interval say so.
+
+    Args:
+        scorer: the leading one.
+        value: the adapter's score.
+        baselines: name to the baseline's score.
+        compared: name to the paired difference, adapter minus baseline; none where the rows are
+            too few for any.
+        part: what was scored, "test".
+        level: confidence; a p below 1 - level counts.
+        words: of the language; English unless given.
+    """
+    words = words or language("en")
+    shown = amount(scorer, value.value, words)
+    lead = words("verdict.lead", scorer=title(scorer, words), part=part, value=shown)
+    ordered = strongest_first(scorer, {name: baselines[name].value for name in compared})
+    if not ordered:
+        return Verdict("unproved", lead + _uncompared(value.n, baselines, words))
+    strongest = ordered[0]
+    pair = compared[strongest]
+    outcome = decide(scorer, pair, level)
+    told = _told(scorer, strongest, baselines[strongest], pair, words)
+    sentence = lead + _compared(scorer, value, pair, outcome, told, words)
+    lower = "majority" in ordered[1:] and decide(scorer, compared["majority"], level) != "better"
+    return Verdict(outcome, sentence + words("verdict.no_better_than_majority") * lower)
 
 
-def _uncompared(rows: int, baselines: dict[str, Interval], words: Language) -> str:
+def _uncompared(rows: int, baselines: Mapping[str, Interval], words: Language) -> str:
     if not baselines:
         return words("verdict.no_baseline")
     rival = next((name for name in STRONGEST_FIRST if name in baselines), next(iter(baselines)))
     return words("verdict.too_few", n=rows, rival=spoken(rival, words))
 
 
-def _compared(
-    lead: Scorer,
-    said: str,
-    value: Interval,
-    rival: str,
-    baseline: Interval,
-    pair: Paired,
-    report: Report,
-    words: Language,
-) -> str:
-    """Say how the adapter and its strongest baseline differ."""
-    outcome = _level(report, lead, pair)
-    told = {
+def _told(
+    scorer: Scorer, rival: str, baseline: Interval, pair: Paired, words: Language
+) -> dict[str, object]:
+    """Give what a sentence says of a difference."""
+    return {
         "rival": spoken(rival, words),
-        "other": amount(lead, baseline.value, words),
-        "difference": difference(lead, pair.difference, words),
-        "bounds": bounds(lead, pair, words),
+        "other": amount(scorer, baseline.value, words),
+        "difference": difference(scorer, pair.difference, words),
+        "bounds": bounds(scorer, pair, words),
         "p": probability(pair.p),
         "n": pair.n,
     }
+
+
+def _compared(
+    scorer: Scorer,
+    value: Interval,
+    pair: Paired,
+    outcome: Outcome,
+    told: Mapping[str, object],
+    words: Language,
+) -> str:
+    """Say how the adapter and its strongest baseline differ."""
     if pair.n < value.n:
-        return said + words(f"verdict.fewer_{outcome}", **told)
+        return words(f"verdict.fewer_{outcome}", **told)
     if outcome == "no_difference":
-        return said + words("verdict.no_difference", **told)
+        return words("verdict.no_difference", **told) + _reach(scorer, pair, words)
     ends = sorted((abs(pair.low), abs(pair.high)))
-    near, far = (signed(lead, end).lstrip("+") for end in ends)
-    told["bounds"] = words("range", low=near, high=far)
-    told["difference"] = difference(lead, abs(pair.difference), words).lstrip("+")
-    return said + words(f"verdict.{outcome}", **told)
+    near, far = (signed(scorer, end).lstrip("+") for end in ends)
+    size = difference(scorer, abs(pair.difference), words).lstrip("+")
+    sized = {"difference": size, "bounds": words("range", low=near, high=far)}
+    return words(f"verdict.{outcome}", **{**told, **sized})
 
 
-def _unmatched(report: Report, lead: Scorer, words: Language) -> str:
+def _reach(scorer: Scorer, pair: Paired, words: Language) -> str:
+    """Say which difference the rows could show, and how many would show a small one.
+
+    A difference that is shown is found in four of five such comparisons.
+    """
+    if not pair.smallest:
+        return ""
+    smallest = difference(scorer, pair.smallest, words).lstrip("+")
+    if pair.needed <= pair.n:
+        return words("verdict.reach", smallest=smallest)
+    goal = difference(scorer, pair.goal, words).lstrip("+")
+    goal = words("verdict.one_point") if scorer.unit in HUNDREDS else goal
+    return words("verdict.reach_needed", smallest=smallest, rows=about(pair.needed), goal=goal)
+
+
+def unmatched(
+    outcome: Outcome,
+    scorers: Sequence[Scorer],
+    compared: Mapping[str, Mapping[str, Paired]],
+    level: float,
+    words: Language | None = None,
+) -> str:
     """Say that what is written is no better, where only its likelihood is shown to be."""
-    rival = next((report.paired[name] for name in STRONGEST_FIRST if name in report.paired), {})
-    if lead.better == "higher" or report.outcome != "better":
+    words = words or language("en")
+    lead = scorers[0]
+    if lead.better == "higher" or outcome != "better":
+        return ""  # what leads is what it writes
+    rival = next((compared[name] for name in STRONGEST_FIRST if name in compared), {})
+    others = [s for s in scorers if s.rows is not lead.rows and s.name in rival]
+    found = [decide(scorer, rival[scorer.name], level) for scorer in others]
+    if not others or "better" in found:
         return ""
-    others = [SCORERS.get(name) for name in report.metrics[report.part] if name in rival]
-    others = [scorer for scorer in others if scorer.rows is not lead.rows]
-    if not others or any(_level(report, each, rival[each.name]) == "better" for each in others):
-        return ""
-    *first, last = (title(each, words) for each in others)
+    *first, last = (title(scorer, words) for scorer in others)
     listed = words("list.or", first=words("list.between").join(first), last=last) if first else last
     return words("verdict.writes_no_better", scorers=listed)

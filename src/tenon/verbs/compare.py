@@ -93,6 +93,7 @@ def _compared(
         level=first.intervals["level"],
         resamples=max(first.intervals["resamples"], FEWEST),
         seed=0,
+        grouping=kept[0].grouping,
     )
 
 

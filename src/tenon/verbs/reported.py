@@ -12,6 +12,7 @@ from tenon.evaluate.page import html
 from tenon.evaluate.prediction import Answers
 from tenon.evaluate.report import Report
 from tenon.evaluate.rows import write_entries
+from tenon.evaluate.scorers import labelled
 
 REPORT_FILES = ("report.json", "report.html", "predictions.jsonl", kept.NAME)
 
@@ -31,7 +32,8 @@ def write_report(report: Report, answers: Answers, folder: Path, lang: str = "en
         write_json(beside / "report.json", report.to_json())
         write_text(beside / "report.html", html(report, lang))
         write_entries(beside / "predictions.jsonl", EXAMS.get(report.task).entries(answers))
-        kept.write(beside / kept.NAME, answers, list(report.metrics[report.part]))
+        together = EXAMS.get(report.task).together(labelled(answers))
+        kept.write(beside / kept.NAME, answers, list(report.metrics[report.part]), together)
 
 
 def write_page(report: Report, folder: Path, lang: str) -> None:
