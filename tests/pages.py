@@ -137,7 +137,8 @@ def _labels():
         )
         return Labelled(
             labels=("a", "b", "c", "d"), ids=[f"{r:032x}" for r in range(ROWS)],
-            origins=[f"t.csv:{r + 2}" for r in range(ROWS)], texts=[f"text {r}" for r in range(ROWS)],
+            origins=[f"t.csv:{r + 2}" for r in range(ROWS)],
+            texts=[f"text {r}" for r in range(ROWS)],
             pairs=None, gold_RL=gold_RL, log_probs_RL=np.log(chance_RL).astype(np.float32),
             thresholds=(0.5,) * 4, failed={},
         )  # fmt: skip
@@ -165,7 +166,8 @@ def _texts():
             ids=[f"{r:032x}" for r in range(ROWS)], origins=[f"t.csv:{r + 2}" for r in range(ROWS)],
             texts=[f"say it {r}" for r in range(ROWS)],
             gold=[(f"the number {r} and no more",) for r in range(ROWS)],
-            nats_R=np.full(ROWS, 9.0) + np.arange(ROWS) / ROWS + len(words), tokens_R=np.full(ROWS, 9.0),
+            nats_R=np.full(ROWS, 9.0) + np.arange(ROWS) / ROWS + len(words), tokens_R=np.full(ROWS,
+            9.0),
             bytes_R=np.full(ROWS, 30.0), answers=said, ended=[r > 3 for r in range(ROWS)], cut=0,
             extract="strip", tokenizer="13a", failed={},
         )  # fmt: skip
@@ -237,21 +239,24 @@ CONTRAST = """() => {
 def faults(page: str, opened: Any, path: Any) -> list[str]:
     """Open a page in a browser at two widths, light and dark, and say what is wrong with it."""
     path.write_text(page, encoding="utf-8")
+    modes = [(width, scheme) for width in (400, 1_400) for scheme in ("light", "dark")]
+    return [told for mode in modes for told in _faults(opened, path, *mode)]
+
+
+def _faults(opened: Any, path: Any, width: int, scheme: str) -> list[str]:
     found: list[str] = []
-    for width in (400, 1_400):
-        for scheme in ("light", "dark"):
-            where = f"{width} px, {scheme}"
-            sheet = opened.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
-            sheet.on("console", lambda told, where=where: found.append(f"{where}: {told.text}"))
-            sheet.on("pageerror", lambda told, where=where: found.append(f"{where}: {told}"))
-            asked: list[str] = []
-            sheet.on("request", lambda each, asked=asked: asked.append(each.url))
-            sheet.goto(path.resolve().as_uri())
-            seen, low = sheet.evaluate(CONTRAST)
-            wide = sheet.evaluate("document.documentElement.scrollWidth")
-            found += [f"{where}: {wide} px wide"] * (wide > width)
-            found += [f"{where}: contrast {each}" for each in low]
-            found += [f"{where}: asks for {url}" for url in asked[1:]]
-            found += [f"{where}: only {seen} texts"] * (seen < 40)
-            sheet.close()
+    where = f"{width} px, {scheme}"
+    sheet = opened.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    sheet.on("console", lambda told: found.append(f"{where}: {told.text}"))
+    sheet.on("pageerror", lambda told: found.append(f"{where}: {told}"))
+    asked: list[str] = []
+    sheet.on("request", lambda each: asked.append(each.url))
+    sheet.goto(path.resolve().as_uri())
+    seen, low = sheet.evaluate(CONTRAST)
+    wide = sheet.evaluate("document.documentElement.scrollWidth")
+    found += [f"{where}: {wide} px wide"] * (wide > width)
+    found += [f"{where}: contrast {each}" for each in low]
+    found += [f"{where}: asks for {url}" for url in asked[1:]]
+    found += [f"{where}: only {seen} texts"] * (seen < 40)
+    sheet.close()
     return found
