@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tenon.verbs.adopt import import_adapter as import_adapter
     from tenon.verbs.chat import chat as chat
     from tenon.verbs.check import check as check
+    from tenon.verbs.compare import compare as compare
     from tenon.verbs.compose import compose as compose
     from tenon.verbs.compose import load_composition as load_composition
     from tenon.verbs.demo import demo as demo
@@ -38,6 +39,7 @@ __version__ = "0.1.0"
 HOMES = {
     "chat": "tenon.verbs.chat:chat",
     "check": "tenon.verbs.check:check",
+    "compare": "tenon.verbs.compare:compare",
     "compose": "tenon.verbs.compose:compose",
     "demo": "tenon.verbs.demo:demo",
     "eval": "tenon.verbs.eval:evaluate",

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tenon.evaluate import verdict
+from tenon.evaluate import sentence, verdict
 from tenon.evaluate.scorers import SCORERS
 from tenon.evaluate.statistics import Interval, Paired
 
@@ -27,7 +27,7 @@ def pair(difference, low, high, p):
 
 def judged(scorer, value, rivals):
     """Judge with rivals given as name to (score, paired difference)."""
-    return verdict.judge(
+    return sentence.judge(
         scorer,
         interval(value),
         {name: interval(score) for name, (score, _) in rivals.items()},

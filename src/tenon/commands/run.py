@@ -8,7 +8,7 @@ import typer
 
 import tenon
 from tenon.commands.app import app, verb
-from tenon.terminal.options import Base, Given, Json, Out, Quiet, Resume, Target
+from tenon.terminal.options import Base, Given, Json, Lang, Out, Quiet, Resume, Target
 from tenon.terminal.output import bar, emit
 
 
@@ -32,6 +32,7 @@ def train(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the plan and stop before anything is written.")
     ] = False,
+    lang: Lang = "en",
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -46,7 +47,7 @@ def train(
         first, *others = wanted.plans
         run = verb("train_together") if others else verb("train")
         what = wanted.plans if others else first
-        made = run(what, wanted.out, resume=resume.value, progress=progress)
+        made = run(what, wanted.out, resume=resume.value, lang=lang, progress=progress)
     emit(made, json=json, quiet=quiet)
 
 
@@ -62,15 +63,36 @@ def evaluate(
     head: Annotated[
         str, typer.Option("--head", help="Whose head a composition takes.", show_default=False)
     ] = "",
+    lang: Lang = "en",
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Report how good an adapter is, with intervals and against baselines."""
     with bar(silent=json or quiet) as progress:
-        report = tenon.eval(target, data, out, base=base, head=head, progress=progress)
+        report = tenon.eval(target, data, out, base=base, head=head, lang=lang, progress=progress)
     emit(report, json=json, quiet=quiet)
     if out is not None and not json and not quiet:
         print(f"report  {out / 'report.html'}")
+
+
+@app.command()
+def compare(
+    targets: Annotated[
+        list[str],
+        typer.Argument(metavar="A B [C …]", help="Runs, adapters in runs, or folders of reports."),
+    ],
+    *,
+    out: Out = None,
+    lang: Lang = "en",
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compare systems on the same rows, every pair with its interval."""
+    with bar(silent=json or quiet) as progress:
+        found = tenon.compare(*targets, out=out, lang=lang, progress=progress)
+    emit(found, json=json, quiet=quiet)
+    if out is not None and not json and not quiet:
+        print(f"page  {out / 'compare.html'}")
 
 
 def _plan(target: str, settings: list[str] | None, *, json: bool, quiet: bool) -> None:

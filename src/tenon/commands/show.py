@@ -9,7 +9,7 @@ import typer
 
 import tenon
 from tenon.commands.app import app
-from tenon.terminal.options import Json, Quiet
+from tenon.terminal.options import Json, Lang, Quiet
 from tenon.terminal.output import bar, emit
 
 
@@ -22,10 +22,21 @@ def show(
         ),
     ],
     *,
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", help="Write the page of a run or report here.", metavar="OUT"),
+    ] = None,
+    texts: Annotated[
+        bool, typer.Option("--texts/--no-texts", help="Of the page: whether it quotes rows.")
+    ] = True,
+    lang: Lang = "en",
     json: Json = False,
 ) -> None:
     """Show anything that Tenon knows or wrote."""
-    emit(tenon.show(what), json=json, quiet=False)
+    shown = tenon.show(what, html=html, lang=lang, texts=texts)
+    emit(shown, json=json, quiet=html is not None and not json)
+    if html is not None and not json:
+        print(f"page  {html}")
 
 
 @app.command()

@@ -15,24 +15,17 @@ from tenon.data.findings import agreed, counted, said
 from tenon.evaluate.clusters import Grouping
 from tenon.evaluate.correction import corrected
 from tenon.evaluate.exam import EXAMS
+from tenon.evaluate.language import language
 from tenon.evaluate.prediction import Answers
+from tenon.evaluate.quantity import spoken
 from tenon.evaluate.report import Report
 from tenon.evaluate.resampling import used_resamples
 from tenon.evaluate.scorers import SCORERS, Scorer, labelled
+from tenon.evaluate.sentence import judge, unmatched
 from tenon.evaluate.settings import BY_TASK, EvaluateSettings
 from tenon.evaluate.slices import slices, traits_of
-from tenon.evaluate.statistics import FEWEST_ROWS, Interval, Paired, intervals, paired
-from tenon.evaluate.verdict import (
-    STRONGEST_FIRST,
-    Outcome,
-    amount,
-    decide,
-    difference,
-    judge,
-    probability,
-    spoken,
-    strongest_first,
-)
+from tenon.evaluate.statistics import FEWEST_ROWS, Interval, intervals, paired
+from tenon.evaluate.verdict import amount, difference, probability, strongest_first
 
 MOST_POINTS = 400
 FEWEST_CLUSTERS = 20
@@ -199,30 +192,10 @@ def _scores(
         "baselines": baselines,
         "paired": compared,
         "outcome": verdict.outcome,
-        "verdict": verdict.sentence
-        + _unmatched(verdict.outcome, scorers, compared, settings.level),
+        "verdict": verdict.sentence + unmatched(verdict.outcome, scorers, compared, settings.level),
         "unseen": intervals(unseen, fit(len(unseen)), **sampled) if unseen else {},
         "intervals": _methods(scorers, settings, known[part], how.grouping),
     }
-
-
-def _unmatched(
-    outcome: Outcome,
-    scorers: Sequence[Scorer],
-    compared: Mapping[str, Mapping[str, Paired]],
-    level: float,
-) -> str:
-    """Say that what is written is no better, where only its likelihood is shown to be."""
-    if scorers[0].better == "higher":
-        return ""  # what leads is what it writes
-    rival = next((compared[name] for name in STRONGEST_FIRST if name in compared), {})
-    others = [s for s in scorers if s.rows is not scorers[0].rows and s.name in rival]
-    found = [decide(scorer, rival[scorer.name], level) for scorer in others]
-    if outcome != "better" or not others or "better" in found:
-        return ""
-    *first, last = (scorer.title for scorer in others)
-    by = f"{', '.join(first)} or {last}" if first else last
-    return f" What it writes is not shown to be better by {by}."
 
 
 def _fit(settings: EvaluateSettings, task: str, count: int) -> list[Scorer]:
@@ -342,8 +315,10 @@ def _notes(
 
 def _fewer(known: Answers, rivals: Mapping[str, Answers]) -> list[str]:
     """Say which baselines have answered a part of the rows, on which they are compared."""
+    words = language("en")
     return [
-        f"{spoken(name)} was asked {len(rival):,} of {len(known):,} rows, and is compared on these."
+        f"{spoken(name, words)} was asked {len(rival):,} of {len(known):,} rows, and is compared "
+        "on these."
         for name, rival in rivals.items()
         if len(rival) < len(known)
     ]

@@ -6,17 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tenon.data.findings import counted
 from tenon.evaluate.clusters import Grouping
 from tenon.evaluate.correction import corrected
 from tenon.evaluate.exam import EXAMS
+from tenon.evaluate.language import language
 from tenon.evaluate.prediction import Answers
 from tenon.evaluate.report import Report
 from tenon.evaluate.scorers import SCORERS
 from tenon.evaluate.seeded import across_seeds
+from tenon.evaluate.sentence import judge, of_seeds
 from tenon.evaluate.settings import FULL
 from tenon.evaluate.statistics import Interval, Paired
-from tenon.evaluate.verdict import difference, judge
 
 By = Mapping[int, Any]
 """By seed."""
@@ -155,7 +155,7 @@ def _verdict(
     level: float,
 ) -> dict[str, Any]:
     name = next(iter(metrics))
-    lead, spread = SCORERS.get(name), found["scores"][name]
+    lead = SCORERS.get(name)
     verdict = judge(
         lead,
         metrics[name],
@@ -164,11 +164,7 @@ def _verdict(
         part=report.part,
         level=level,
     )
-    seed, sample = (difference(lead, spread[key]).lstrip("+") for key in ("sd_seed", "sd_sample"))
-    said = (
-        f" These are means of {counted(len(found['seeds']), 'seed')}: one run's score has a "
-        f"standard deviation of {seed} over seeds and of {sample} over rows."
-    )
+    said = of_seeds(lead, found, language("en"))
     return {"outcome": verdict.outcome, "verdict": verdict.sentence + said}
 
 

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from tenon.adapters.manifest import HEADS, Manifest
+from tenon.evaluate.judged_card import judged, results
 from tenon.evaluate.report import Report
 
 READING = "question-answering"
@@ -57,7 +58,7 @@ def card(manifest: Manifest, report: Report | None) -> str:
             f"An adapter of kind `{manifest.kind}` for {manifest.task} over `{manifest.base.name}`"
             f" ({manifest.base.digest[:12]}), made with Tenon {manifest.tenon}.",
             "",
-            *(_composed(manifest) if report is None else _judged(report)),
+            *(_composed(manifest) if report is None else judged(report)),
             "",
             "## Use",
             "",
@@ -138,38 +139,22 @@ def _composed(manifest: Manifest) -> list[str]:
     ]
 
 
-def _judged(report: Report) -> list[str]:
-    return ["## How good it is", "", report.verdict, "", *_numbers(report)]
-
-
 def _front(manifest: Manifest, report: Report | None) -> str:
+    task = HUB_NAMES.get(manifest.task, manifest.task)
+    judgement = {} if report is None else _index(manifest.name, task, report)
     fields = {
         "base_model": manifest.base.name,
         "library_name": "peft",
-        "pipeline_tag": HUB_NAMES.get(manifest.task, manifest.task),
+        "pipeline_tag": task,
         "tags": ["tenon", manifest.kind.split(".")[0], "adapter"],
-        **({} if report is None else {"model-index": [_result(manifest, report)]}),
+        **judgement,
     }
     lines = [f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in fields.items()]
     return "\n".join(["---", *lines, "---", ""])
 
 
-def _result(manifest: Manifest, report: Report) -> dict[str, Any]:
-    name, interval = next(iter(report.metrics[report.part].items()))
-    found = {
-        "task": {"type": HUB_NAMES.get(manifest.task, manifest.task)},
-        "dataset": {"name": report.part, "type": "local"},
-        "metrics": [{"type": name, "value": round(interval.value, 6)}],
-    }
-    return {"name": manifest.name, "results": [found]}
-
-
-def _numbers(report: Report) -> list[str]:
-    rows = [f"| {report.part} | value | interval | rows |", "|---|---|---|---|"]
-    for name, interval in report.metrics[report.part].items():
-        bounds = f"{interval.low:.4f} to {interval.high:.4f}"
-        rows.append(f"| {name} | {interval.value:.4f} | {bounds} | {interval.n:,} |")
-    return rows
+def _index(name: str, task: str, report: Report) -> dict[str, Any]:
+    return {"model-index": [{"name": name, "results": results(task, report)}]}
 
 
 def _with_tenon(manifest: Manifest) -> list[str]:

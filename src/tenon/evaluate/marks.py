@@ -16,6 +16,8 @@ def marked(
     spans: Sequence[Mapping[str, Any]],
     other: Sequence[Mapping[str, Any]],
     colours: Mapping[str, int] | None = None,
+    *,
+    named: bool = True,
 ) -> Markup:
     """Give a text with marks around its spans.
 
@@ -24,6 +26,7 @@ def marked(
         spans: to mark: start, end, label.
         other: the spans they are compared with; one that is not among these is marked as odd.
         colours: label to its hue in degrees; others have a hue of their letters.
+        named: write the label behind each span.
     """
     agreed = {(span["start"], span["end"], span["label"]) for span in other}
     parts: list[Markup] = []
@@ -34,9 +37,10 @@ def marked(
             continue
         kind = "span" if (start, end, label) in agreed else "span odd"
         parts.append(escape(text[place:start]))
+        sub = Markup("<sub>{}</sub>").format(label) if named else ""
         parts.append(
-            Markup('<mark class="{}" style="--hue: {}">{}<sub>{}</sub></mark>').format(
-                kind, (colours or {}).get(label, hue(label)), text[start:end], label
+            Markup('<mark class="{}" style="--hue: {}">{}{}</mark>').format(
+                kind, (colours or {}).get(label, hue(label)), text[start:end], sub
             )
         )
         place = end

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from markupsafe import Markup, escape
 
+from tenon.evaluate.language import Language
+
 Format = Callable[[float], str]
 MOST_CELLS = 3_000
 NAMED_CLASSES = 12
 NAME_CHARACTERS = 14
+SIDE = 112
+"""Room for the name of a bar."""
+WIDE = re.compile(r"[\u2e80-\uffef]")
+"""Characters that take the room of two."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +58,13 @@ class _Axis:
 
 
 def forest(
-    bars: Sequence[Bar], words: Format, ticks: Format, *, title: str, zero: bool = False
+    bars: Sequence[Bar],
+    words: Format,
+    ticks: Format,
+    *,
+    title: str,
+    zero: bool = False,
+    side: float = SIDE,
 ) -> Markup:
     """Draw points with error bars, one a line; what lies far off is an arrow at the edge.
 
@@ -61,10 +74,11 @@ def forest(
         ticks: a round value to its text on the scale.
         title: what a screen reader says.
         zero: draw a line at 0 and keep it in sight.
+        side: room for the names, which are cut to it.
     """
     leading = [bar for bar in bars if bar.style != "majority"] or list(bars)
     ends = [end for bar in leading for end in (bar.low, bar.high)] + ([0.0] if zero else [])
-    axis = _Axis(*_room(min(ends), max(ends)), 112, 246)
+    axis = _Axis(*_room(min(ends), max(ends)), side, side + 134)
     bottom = 8 + 22 * len(bars)
     parts = [_ticks(axis, bottom, ticks)]
     if zero:
@@ -73,13 +87,15 @@ def forest(
         )
     for place, bar in enumerate(bars):
         parts.append(_bar(bar, axis, 16 + 22 * place, words))
-    return _svg(340, bottom + 18, title, parts)
+    return _svg(side + 228, bottom + 18, title, parts)
 
 
 def _bar(bar: Bar, axis: _Axis, y: float, words: Format) -> str:
     label = (
-        f'<text class="name" x="104" y="{y + 4}" text-anchor="end">{escape(bar.name)}</text>'
-        f'<text class="value {bar.style}" x="256" y="{y + 4}">{escape(words(bar.value))}</text>'
+        f'<text class="name" x="{axis.start - 8:g}" y="{y + 4}" text-anchor="end">'
+        f"{escape(fitted(bar.name, axis.start - 12))}</text>"
+        f'<text class="value {bar.style}" x="{axis.end + 10:g}" y="{y + 4}">'
+        f"{escape(words(bar.value))}</text>"
     )
     if not axis.holds(bar.value):
         left = bar.value < axis.low
@@ -146,12 +162,13 @@ def curve(
     return _svg(360, 172, title, parts)
 
 
-def reliability(bins: Sequence[Mapping[str, Any]], *, title: str) -> Markup:
+def reliability(bins: Sequence[Mapping[str, Any]], *, title: str, words: Language) -> Markup:
     """Draw accuracy against confidence, with error bars; the diagonal is perfect.
 
     Args:
         bins: as `tenon.evaluate.tables.calibration` gives them.
         title: what a screen reader says.
+        words: the language of what is written in it.
     """
     floor = min(min(entry["confidence"], entry["low"]) for entry in bins)
     low = max(0.0, math.floor(floor * 10) / 10)
@@ -168,27 +185,30 @@ def reliability(bins: Sequence[Mapping[str, Any]], *, title: str) -> Markup:
     for entry in bins:
         x, y = across.at(entry["confidence"]), up.at(entry["accuracy"])
         size = round(2.5 + 2.5 * math.sqrt(entry["n"] / most), 2)
-        words = (
-            f"{entry['n']:,} rows: confidence {100 * entry['confidence']:.1f} %, "
-            f"right {100 * entry['accuracy']:.1f} %"
+        told = words(
+            "drawn.bin",
+            n=entry["n"],
+            confidence=f"{100 * entry['confidence']:.1f}",
+            accuracy=f"{100 * entry['accuracy']:.1f}",
         )
         parts.append(
             f'<path class="whisker adapter" d="M{x} {up.at(entry["low"])}V{up.at(entry["high"])}"/>'
             f'<circle class="dot adapter" cx="{x}" cy="{y}" r="{size}">'
-            f"<title>{words}</title></circle>"
+            f"<title>{told}</title></circle>"
         )
-    parts.append('<text class="tick" x="194" y="334" text-anchor="middle">confidence</text>')
-    parts.append('<text class="tick" x="54" y="18">share that is right</text>')
+    across_named, up_named = words("drawn.confidence"), words("drawn.right")
+    parts.append(f'<text class="tick" x="194" y="334" text-anchor="middle">{across_named}</text>')
+    parts.append(f'<text class="tick" x="54" y="18">{up_named}</text>')
     return _svg(362, 340, title, parts)
 
 
-def heat(confusion: Mapping[str, Any], *, title: str) -> Markup:
+def heat(confusion: Mapping[str, Any], *, title: str, most: int = MOST_CELLS) -> Markup:
     """Draw the confusion matrix as a heat map, gold down and answers across.
 
     Args:
-        confusion: as `tenon.evaluate.tables.confusion` gives it; of its cells the largest 3,000
-            are drawn.
+        confusion: as `tenon.evaluate.tables.confusion` gives it.
         title: what a screen reader says.
+        most: cells that are drawn, the largest first.
     """
     labels: Sequence[str] = confusion["labels"]
     totals: dict[int, int] = {}
@@ -197,7 +217,7 @@ def heat(confusion: Mapping[str, Any], *, title: str) -> Markup:
     named = len(labels) <= NAMED_CLASSES
     edge = max(26, min(96, 8 + 6.3 * max(map(len, labels)))) if named else 26.0
     side = (356 - edge) / len(labels)
-    cells = sorted(confusion["cells"], key=lambda cell: -cell[2])[:MOST_CELLS]
+    cells = sorted(confusion["cells"], key=lambda cell: -cell[2])[:most]
     field = 356 - edge
     parts = [f'<rect class="field" x="{edge:g}" y="4" width="{field:g}" height="{field:g}"/>']
     parts += [_cell(cell, labels, totals, edge, side) for cell in cells]
@@ -265,6 +285,29 @@ def share(value: Mapping[str, float]) -> Markup:
         f'<circle class="dot adapter" cx="{middle}" cy="7" r="3"/>',
     ]
     return _svg(100, 14, "", parts)
+
+
+def strip(values: Sequence[float], mean: float, low: float, high: float) -> Markup:
+    """Draw single values and their mean with its error bar, small enough for a cell of a table."""
+    axis = _Axis(*_room(min(low, *values), max(high, *values)), 5, 95)
+    parts = [
+        '<path class="grid" d="M5 9H95"/>',
+        f'<path class="whisker adapter" d="M{axis.at(low)} 9H{axis.at(high)}"/>',
+        *(f'<circle class="seed" cx="{axis.at(value)}" cy="9" r="2.6"/>' for value in values),
+        f'<path class="mean" d="M{axis.at(mean)} 2v14"/>',
+    ]
+    return _svg(100, 18, "", parts)
+
+
+def fitted(name: str, room: float) -> str:
+    """Cut a name to the room that it has in a drawing."""
+    wide = [12.0 if WIDE.match(sign) else 6.6 for sign in name]
+    if sum(wide) <= room:
+        return name
+    kept = 0
+    while kept < len(name) and sum(wide[: kept + 1]) <= room - 10:
+        kept += 1
+    return f"{name[:kept]}…"
 
 
 def round_values(low: float, high: float, most: int) -> list[float]:

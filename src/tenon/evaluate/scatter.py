@@ -7,18 +7,20 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
+from tenon.evaluate.language import Language
 from tenon.evaluate.plots import round_values
 
 LEFT, RIGHT, TOP, BOTTOM = 52, 350, 10, 308
 MARGIN = 0.04
 
 
-def scatter(drawn: Mapping[str, Any], *, title: str) -> Markup:
+def scatter(drawn: Mapping[str, Any], *, title: str, words: Language) -> Markup:
     """Draw answers against gold on one scale; on the diagonal they are equal.
 
     Args:
         drawn: `points`, pairs of gold and answer, as `tenon.evaluate.number_exam` gives them.
         title: what a screen reader says.
+        words: the language of what is written in it.
     """
     points = drawn["points"]
     ends = [value for point in points for value in point]
@@ -36,12 +38,14 @@ def scatter(drawn: Mapping[str, Any], *, title: str) -> Markup:
         up = BOTTOM - (answer - low) / (high - low) * (BOTTOM - TOP)
         parts.append(
             f'<circle class="dot adapter" fill-opacity=".45" cx="{across:.1f}" cy="{up:.1f}" '
-            f'r="{size:.1f}"><title>gold {gold:.6g}, answer {answer:.4g}</title></circle>'
+            f'r="{size:.1f}"><title>{words("gold")} {gold:.6g}, {words("answer")} {answer:.4g}'
+            "</title></circle>"
         )
     parts.append(
-        f'<text class="tick" x="{(LEFT + RIGHT) / 2}" y="342" text-anchor="middle">gold</text>'
+        f'<text class="tick" x="{(LEFT + RIGHT) / 2}" y="342" text-anchor="middle">'
+        f"{words('gold')}</text>"
     )
-    parts.append(f'<text class="tick" x="{LEFT + 6}" y="{TOP + 10}">answer</text>')
+    parts.append(f'<text class="tick" x="{LEFT + 6}" y="{TOP + 10}">{words("answer")}</text>')
     head = f'<svg viewBox="0 0 362 350" role="img" aria-label="{escape(title)}">'
     return Markup(f"{head}{''.join(parts)}</svg>")
 

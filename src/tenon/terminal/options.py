@@ -38,6 +38,7 @@ Given = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
+Lang = Annotated[str, typer.Option("--lang", help="Language of the page: en, or zh (中文).")]
 Out = Annotated[
     Path | None, typer.Option("--out", "-o", help="Where to write.", show_default=False)
 ]

@@ -16,6 +16,7 @@ from rich.text import Text
 
 PAGES = {
     "Answered": "run:answered_page",
+    "Comparison": "comparison:comparison_page",
     "Demonstration": "run:demo_page",
     "Exported": "exported:exported_page",
     "Findings": "findings:findings_page",

@@ -19,7 +19,8 @@ from tenon.verbs.asked import Asked, other_rows, settings_of, settled
 from tenon.verbs.cells import cells_of
 from tenon.verbs.compose import folders_of
 from tenon.verbs.home import refuse_own, run_of, same_source
-from tenon.verbs.outcome import refuse_foreign_report, sizes, token_notes, write_report
+from tenon.verbs.outcome import sizes, token_notes
+from tenon.verbs.reported import refuse_foreign_report, write_report
 
 SEVERAL = {
     "parallel": "it gives several answers for each row; evaluate its parts, one by one",
@@ -34,6 +35,7 @@ def contest(
     *,
     base: str = "",
     head: str = "",
+    lang: str = "en",
     progress: Progress | None = None,
 ) -> Report:
     """Report how good a composition is, paired with each of its adapters on the same rows.
@@ -44,6 +46,7 @@ def contest(
         out: folder for the report's files; nothing is written without it.
         base: where the base is now, if not under the name the adapters were trained on.
         head: the adapter whose head is taken; the mean of those that answer unless given.
+        lang: language of the page, "en" or "zh".
         progress: told of every stage.
 
     Raises:
@@ -84,7 +87,7 @@ def contest(
         grouping=cells.grouping,
     )
     if out is not None:
-        write_report(report, answers, Path(out))
+        write_report(report, answers, Path(out), lang)
     return report
 
 

@@ -16,6 +16,7 @@ from tenon.evaluate.answerer import Answerer
 from tenon.evaluate.assessment import assess
 from tenon.evaluate.baselines import Baselines
 from tenon.evaluate.exam import EXAMS, Exam
+from tenon.evaluate.language import language
 from tenon.evaluate.report import Report
 from tenon.evaluate.settings import FULL, EvaluateSettings
 from tenon.evaluate.write_rivals import shots_of
@@ -24,8 +25,9 @@ from tenon.verbs.asked import Asked, other_rows, own_rows, settings_of, settled
 from tenon.verbs.cells import cells_of
 from tenon.verbs.contest import contest
 from tenon.verbs.home import adapter_folder, refuse_own, run_of
-from tenon.verbs.outcome import refuse_foreign_report, sizes, token_notes, write_report
+from tenon.verbs.outcome import sizes, token_notes
 from tenon.verbs.predict import load_adapter
+from tenon.verbs.reported import refuse_foreign_report, write_report
 
 WHOLE = "full fine-tuning is not compared: its weights are not kept beyond its run"
 
@@ -37,6 +39,7 @@ def evaluate(
     *,
     base: str = "",
     head: str = "",
+    lang: str = "en",
     progress: Progress | None = None,
 ) -> Report:
     """Report how good an adapter is, against the baselines of its run where they are at hand.
@@ -50,23 +53,25 @@ def evaluate(
         out: folder for the report's files; nothing is written without it.
         base: where the base is now, if not under the name it was trained on.
         head: of a composition, the adapter whose head is taken.
+        lang: language of the page, "en" or "zh".
         progress: told of every stage.
 
     Raises:
-        PlanError: the composition is refused.
+        PlanError: the composition is refused, or the language is none.
         RunError: the run has no adapter yet, or `out` holds something else.
         AdapterError: the adapter cannot be trusted.
         DataError: the rows cannot be used, or there are none to evaluate on.
         FileError: something is not there, or `out` lies among the files of a run or an adapter.
     """
+    language(lang)
     if is_expression(str(target)) and not Path(target).exists():
-        return contest(str(target), data, out, base=base, head=head, progress=progress)
+        return contest(str(target), data, out, base=base, head=head, lang=lang, progress=progress)
     if head:
         raise PlanError(f"--head {head}: has no effect on an adapter alone, whose head is its own")
     if out is not None:
         refuse_own(Path(out))
         refuse_foreign_report(Path(out))
-    return _evaluated(target, data, out, base, progress)
+    return _evaluated(target, data, out, base, lang, progress)
 
 
 def _evaluated(
@@ -74,6 +79,7 @@ def _evaluated(
     data: Path | str | None,
     out: Path | str | None,
     base: str,
+    lang: str,
     progress: Progress | None,
 ) -> Report:
     folder = adapter_folder(target)
@@ -114,7 +120,7 @@ def _evaluated(
         cells=cells.slices,
     )
     if out is not None:
-        write_report(report, answers, Path(out))
+        write_report(report, answers, Path(out), lang)
     return report
 
 

@@ -20,8 +20,6 @@ from tenon.adapters.manifest import Lengths, Manifest, Pooling, layout_for
 from tenon.adapters.pack import Adapter
 from tenon.adapters.weights import PEFT_NAME, take
 from tenon.core import memory
-from tenon.core.errors import RunError
-from tenon.core.files import folder_aside, write_json, write_text
 from tenon.core.progress import Progress
 from tenon.data.check import check
 from tenon.data.findings import counted, said
@@ -29,11 +27,8 @@ from tenon.evaluate.assessment import assess
 from tenon.evaluate.baselines import Baselines
 from tenon.evaluate.card import card
 from tenon.evaluate.exam import EXAMS
-from tenon.evaluate.page import html
-from tenon.evaluate.prediction import Answers
 from tenon.evaluate.probes import probe
 from tenon.evaluate.report import Report
-from tenon.evaluate.rows import write_entries
 from tenon.model.attach import Attached
 from tenon.model.head import Head
 from tenon.model.model import Model
@@ -48,7 +43,6 @@ from tenon.verbs.names import Names, bare
 from tenon.verbs.sitting import Sitting, calibration
 from tenon.verbs.workspace import Workspace
 
-REPORT_FILES = ("report.json", "report.html", "predictions.jsonl")
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "safetensors", "scikit-learn")
 
 
@@ -178,35 +172,6 @@ def _head_tensors(head: Head | None) -> dict[str, torch.Tensor]:
     weight_LD = head.linear.weight.detach().cpu()
     bias_L = head.linear.bias.detach().cpu() if head.has_bias else torch.zeros(len(weight_LD))
     return {"weight": weight_LD, "bias": bias_L}
-
-
-def write_report(report: Report, answers: Answers, folder: Path) -> None:
-    """Write `report.json`, `report.html` and `predictions.jsonl`, all or none.
-
-    Raises:
-        RunError: the folder holds something else. Nothing is written.
-        FileError: the disk refused. What was there is as it was.
-    """
-    refuse_foreign_report(folder)
-    with folder_aside(folder) as beside:
-        write_json(beside / "report.json", report.to_json())
-        write_text(beside / "report.html", html(report))
-        write_entries(beside / "predictions.jsonl", EXAMS.get(report.task).entries(answers))
-
-
-def refuse_foreign_report(folder: Path) -> None:
-    """Refuse a place for a report that holds anything else, as a report replaces what is there.
-
-    Raises:
-        RunError: it is a file, or holds other files.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise RunError(f"{folder}: is a file; choose another --out")
-    others = sorted(path.name for path in folder.glob("*") if path.name not in REPORT_FILES)
-    if others:
-        raise RunError(
-            f"{folder}: holds {others[0]}, which is no part of a report; choose another --out"
-        )
 
 
 def environment(space: Workspace) -> dict[str, Any]:

@@ -30,7 +30,8 @@ from tenon.verbs import full
 from tenon.verbs.cells import cells_of_part
 from tenon.verbs.claim import LOCK, claim, ended
 from tenon.verbs.names import Names
-from tenon.verbs.outcome import command_of, write_report
+from tenon.verbs.outcome import command_of
+from tenon.verbs.reported import write_report
 from tenon.verbs.sitting import Sitting, sit
 from tenon.verbs.workspace import Workspace, load_trunk
 

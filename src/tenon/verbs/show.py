@@ -10,11 +10,14 @@ from tenon.adapters import pack
 from tenon.adapters.kind import KINDS, Kind
 from tenon.adapters.manifest import Manifest
 from tenon.adapters.refused import REFUSED, Refused
-from tenon.core.errors import FileError, did_you_mean
-from tenon.core.files import read_json
+from tenon.core.errors import FileError, PlanError, did_you_mean
+from tenon.core.files import read_json, write_text
 from tenon.core.manual import Setting, manual
+from tenon.evaluate.language import language
+from tenon.evaluate.page import html as page
 from tenon.evaluate.report import Report
 from tenon.evaluate.scorers import SCORERS, Scorer
+from tenon.evaluate.withheld import without_texts
 from tenon.plan.plan import Plan
 from tenon.plan.resolve import FLOORS, Top
 from tenon.plan.several import resolve_several
@@ -61,16 +64,51 @@ Listed = (
 Shown = Listed | Plan | Manifest | RunView | Report
 
 
-def show(what: str) -> Shown:
+def show(
+    what: str, *, html: Path | str | None = None, lang: str = "en", texts: bool = True
+) -> Shown:
     """Give what a word or path stands for.
 
     Args:
         what: `kinds`, `refused`, `settings` or `scorers`; a run.toml or plan.json; a run, an
             adapter or a report, as folder or file.
+        html: file for the page of a run's or an adapter's report; nothing is written without it.
+        lang: language of the page, "en" or "zh".
+        texts: whether the page quotes rows.
 
     Raises:
-        FileError: it is neither a word that is known nor something that Tenon wrote.
+        FileError: it is neither a word that is known nor something that Tenon wrote; or a page is
+            wanted of what has no report.
+        PlanError: the language is none, or one is given without a page.
     """
+    language(lang)
+    if html is None:
+        if lang != "en" or not texts:
+            raise PlanError("--lang and --no-texts have no effect without --html OUT")
+        return _shown(what)
+    shown = _shown(what)
+    report = _report_of(what, shown)
+    write_text(Path(html), page(report if texts else without_texts(report), lang))
+    return shown
+
+
+def _report_of(what: str, shown: Shown) -> Report:
+    """Give the report of what is shown.
+
+    Raises:
+        FileError: it has none.
+    """
+    if isinstance(shown, Report):
+        return shown
+    if isinstance(shown, RunView) and shown.report is not None:
+        return shown.report
+    beside = Path(what).resolve().parent / "report" / "report.json"
+    if isinstance(shown, Manifest) and beside.is_file():
+        return Report.from_json(read_json(beside))
+    raise FileError(f"{what}: has no report, so there is no page; name a run that has ended")
+
+
+def _shown(what: str) -> Shown:
     match what:
         case "kinds":
             return tuple(kind for _, kind in KINDS)

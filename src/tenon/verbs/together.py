@@ -12,6 +12,7 @@ from tenon.core.errors import PlanError
 from tenon.core.files import locked, sweep
 from tenon.core.progress import Progress
 from tenon.evaluate.baselines import Baselines
+from tenon.evaluate.language import language
 from tenon.evaluate.report import Report
 from tenon.model.attach import Attached
 from tenon.model.base import locate
@@ -25,6 +26,7 @@ from tenon.verbs.claim import LOCK, claim, ended, refuse_foreign, refuse_several
 from tenon.verbs.forgetting import refuse_unfit
 from tenon.verbs.full import forget, refuse_untrainable
 from tenon.verbs.heads import from_probe
+from tenon.verbs.reported import write_page
 from tenon.verbs.train import (
     Run,
     build,
@@ -72,6 +74,7 @@ def train_together(
     out: Path | str,
     *,
     resume: Literal["auto", "never"] = "auto",
+    lang: str = "en",
     progress: Progress | None = None,
 ) -> Runs:
     """Train the adapters of `plans` side by side, with one pass over the base for all of them.
@@ -83,6 +86,7 @@ def train_together(
         plans: of one base, with the same settings of it; each adapter has a name of its own.
         out: folder of the runs' folders.
         resume: "never" removes what earlier runs left there and starts anew.
+        lang: language of the reports' pages, "en" or "zh".
         progress: told of every stage.
 
     Raises:
@@ -90,6 +94,7 @@ def train_together(
             `out` is whole: another command goes on from the last checkpoints.
         KeyboardInterrupt: on Ctrl-C or SIGTERM, after a checkpoint of each at its last step.
     """
+    language(lang)
     refuse_several_processes()
     _refuse_unlike(plans)
     folders = {plan.adapter.name: Path(out) / plan.adapter.name for plan in plans}
@@ -107,12 +112,13 @@ def train_together(
         before = {name: report for name in spaces if (report := ended(folders[name]))}
         left = {name: space for name, space in spaces.items() if name not in before}
         made = _train(left, folders, progress) if left else {}
-    return Runs(
-        {
+        runs = {
             name: Run(folders[name], before.get(name) or made[name], ended_before=name in before)
             for name in spaces
         }
-    )
+        for run in runs.values():
+            write_page(run.report, run.out / "report", lang)
+    return Runs(runs)
 
 
 def _refuse_unlike(plans: Sequence[Plan]) -> None:

@@ -17,6 +17,7 @@ from tenon.core.progress import Progress
 from tenon.evaluate import baselines as baseline
 from tenon.evaluate.baselines import Baselines
 from tenon.evaluate.exam import EXAMS
+from tenon.evaluate.language import language
 from tenon.evaluate.report import Report
 from tenon.evaluate.scorers import SCORERS
 from tenon.evaluate.settings import BY_TASK
@@ -32,7 +33,8 @@ from tenon.verbs.forgetting import forgotten, refuse_unfit
 from tenon.verbs.full import forget, refuse_untrainable, train_full
 from tenon.verbs.heads import from_probe, new_head, start
 from tenon.verbs.names import Names
-from tenon.verbs.outcome import cost_of, judge, write_adapter, write_report
+from tenon.verbs.outcome import cost_of, judge, write_adapter
+from tenon.verbs.reported import write_page, write_report
 from tenon.verbs.seeds import Concluded, train_seeds
 from tenon.verbs.sitting import sit
 from tenon.verbs.workspace import Workspace, open_workspace
@@ -63,6 +65,7 @@ def train(
     out: Path | str,
     *,
     resume: Literal["auto", "never"] = "auto",
+    lang: str = "en",
     progress: Progress | None = None,
 ) -> Run:
     """Train the adapter of `plan`; go on where a run under `out` stopped.
@@ -71,6 +74,7 @@ def train(
         plan: what is done.
         out: the run's folder; it is made, or it holds a run of the same plan.
         resume: "never" removes what an earlier run left there and starts anew.
+        lang: language of the report's page, "en" or "zh".
         progress: told of every stage.
 
     Raises:
@@ -79,6 +83,7 @@ def train(
         KeyboardInterrupt: on Ctrl-C or SIGTERM, after a checkpoint of the last whole step.
     """
     out = Path(out)
+    language(lang)
     refuse_several_processes()
     refuse_foreign(out)
     space = open_workspace(plan, progress)
@@ -91,6 +96,7 @@ def train(
         before = ended(out)
         report = before or _trained(space, out, progress)
         forget(out)
+        write_page(report, out / "report", lang)
         return Run(out, report, ended_before=before is not None)
 
 

@@ -1,0 +1,59 @@
+"""Reported: the folder of a report: figures, page, every answer, and what scores are made of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tenon.core.errors import RunError
+from tenon.core.files import folder_aside, write_json, write_text
+from tenon.evaluate import kept
+from tenon.evaluate.exam import EXAMS
+from tenon.evaluate.page import html
+from tenon.evaluate.prediction import Answers
+from tenon.evaluate.report import Report
+from tenon.evaluate.rows import write_entries
+from tenon.evaluate.scorers import labelled
+
+REPORT_FILES = ("report.json", "report.html", "predictions.jsonl", kept.NAME)
+
+
+def write_report(report: Report, answers: Answers, folder: Path, lang: str = "en") -> None:
+    """Write the files of a report, all or none.
+
+    Args:
+        lang: language of the page, "en" or "zh".
+
+    Raises:
+        RunError: the folder holds something else. Nothing is written.
+        FileError: the disk refused. What was there is as it was.
+    """
+    refuse_foreign_report(folder)
+    with folder_aside(folder) as beside:
+        write_json(beside / "report.json", report.to_json())
+        write_text(beside / "report.html", html(report, lang))
+        write_entries(beside / "predictions.jsonl", EXAMS.get(report.task).entries(answers))
+        together = EXAMS.get(report.task).together(labelled(answers))
+        kept.write(beside / kept.NAME, answers, list(report.metrics[report.part]), together)
+
+
+def write_page(report: Report, folder: Path, lang: str) -> None:
+    """Write a report's page in another language than the one it was written in."""
+    path = folder / "report.html"
+    page = html(report, lang)
+    if not path.is_file() or path.read_text(encoding="utf-8") != page:
+        write_text(path, page)
+
+
+def refuse_foreign_report(folder: Path) -> None:
+    """Refuse a place for a report that holds anything else, as a report replaces what is there.
+
+    Raises:
+        RunError: it is a file, or holds other files.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"{folder}: is a file; choose another --out")
+    others = sorted(path.name for path in folder.glob("*") if path.name not in REPORT_FILES)
+    if others:
+        raise RunError(
+            f"{folder}: holds {others[0]}, which is no part of a report; choose another --out"
+        )

@@ -1,0 +1,84 @@
+"""Pages as a browser shows them: nothing asked for, nothing wider than the window, all readable."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from pages import CHROMIUM, SYSTEMS, browser, faults, of
+from tenon.evaluate.language import LANGUAGES
+from tenon.evaluate.page import SECTIONS, html
+
+REPORTS = {task: of(task) for task in ("text-classification",)}
+NAMES = {
+    "Tenon", "test", "dev", "train", "Wilson", "McNemar", "Bonett", "Price", "BCa", "Holm", "F1",
+    "BLEU", "chrF", "ROUGE", "MCC", "logits", "tenon", "check", "plan", "report", "json",
+    "predictions", "jsonl", "KiB", "MiB", "GiB", "attention", "query", "value", "csv", "label",
+}  # fmt: skip
+"""Words that stand in Latin letters in Chinese as well."""
+
+
+def report(task):
+    if task not in REPORTS:
+        REPORTS[task] = of(task)
+    return REPORTS[task]
+
+
+class Visible(HTMLParser):
+    """Read what a page says itself: not data, code or drawings' titles."""
+
+    VOID = {"meta", "br", "wbr", "hr"}
+
+    def __init__(self):
+        super().__init__(convert_charrefs=True)
+        self.open, self.words = [], []
+
+    def handle_starttag(self, tag, attrs):
+        if tag not in self.VOID:
+            held = dict(attrs)
+            data = held.get("translate") == "no" or tag in ("style", "code", "bdi", "title")
+            self.open.append(data or bool(self.open and self.open[-1]))
+
+    def handle_endtag(self, tag):
+        self.open.pop()
+
+    def handle_data(self, data):
+        if not (self.open and self.open[-1]):
+            self.words += re.findall(r"[A-Za-z][A-Za-z0-9]{2,}", data)
+
+
+@pytest.mark.parametrize("task", SYSTEMS)
+def test_every_section_is_on_the_page(task):
+    page = html(report(task))
+    places = [page.find(f' id="{name}"') for name in SECTIONS]
+    shown = [place for place in places if place > 0]
+    assert shown == sorted(shown)
+    assert len(shown) >= 11
+
+
+@pytest.mark.parametrize("task", SYSTEMS)
+def test_a_chinese_page_has_no_english_of_ours(task):
+    reader = Visible()
+    reader.feed(html(report(task), "zh"))
+    assert set(reader.words) - NAMES - {"gradient"} == set()
+
+
+def test_an_english_page_has_no_chinese(task="text-classification"):
+    assert not re.search(
+        r"[\u3400-\u9fff]", re.sub(r"<style>.*?</style>", "", html(report(task)), flags=re.S)
+    )
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="no Chromium on this machine")
+@pytest.mark.slow
+@pytest.mark.parametrize("code", LANGUAGES)
+def test_pages_are_sound_in_a_browser(code, tmp_path):
+    """Without errors, requests, a horizontal bar or faint text, at two widths, light and dark."""
+    with browser() as opened:
+        found = {
+            task: faults(html(report(task), code), opened, tmp_path / "page.html")
+            for task in SYSTEMS
+        }
+    assert {task: told for task, told in found.items() if told} == {}
