@@ -19,6 +19,31 @@ FEWEST_SEEDS = 2
 
 
 @dataclass(frozen=True)
+class Open:
+    """A setting that is swept.
+
+    Args:
+        key: its dotted name.
+        spec: its values, as `--over` says them.
+        choices: of a list; empty for a range.
+        low, high: ends of a range.
+        log: whether a range is even by its logarithm.
+    """
+
+    key: str
+    spec: str
+    choices: list[Any]
+    low: float = 0.0
+    high: float = 0.0
+    log: bool = False
+
+    @property
+    def short(self) -> str:
+        """Its name without its table."""
+        return self.key.rpartition(".")[2]
+
+
+@dataclass(frozen=True)
 class Tried:
     """A trial.
 
@@ -100,7 +125,7 @@ class Swept:
 
     Args:
         metric: of dev, by which trials are compared.
-        space: each swept setting and its span, as `--over` says them.
+        space: what is swept.
         trials: in the order in which they were begun.
         importance: swept setting to the share of variance that it explains; may be empty.
         finalists: what was trained again, the winner first.
@@ -115,7 +140,7 @@ class Swept:
     """
 
     metric: str
-    space: list[list[str]]
+    space: list[Open]
     trials: list[Tried]
     importance: dict[str, float]
     finalists: list[Finalist]
@@ -154,12 +179,22 @@ class Swept:
             what = f"sweep: format is {value.get('format')!r}"
             raise DataError(f"{what}; this Tenon reads format {FORMAT}")
         try:
+            given["space"] = [Open(**each) for each in given["space"]]
             given["trials"] = [Tried(**each) for each in given["trials"]]
             given["finalists"] = [Finalist(**each) for each in given["finalists"]]
             given["leads"] = [Lead(**each) for each in given["leads"]]
             return cls(**given)
         except (TypeError, KeyError) as error:
             raise DataError(f"sweep: fields are missing or unknown ({error})") from error
+
+
+def shown(value: Any) -> str:
+    """Give a value of a setting as a table has it, without quotation marks."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list | tuple):
+        return " ".join(map(shown, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def best_first(trials: Sequence[Tried], scorer: Scorer) -> list[Tried]:
@@ -201,7 +236,7 @@ def verdict(
     winner = finalists[0]
     if not leads or winner.mean is None:
         return "unproved", _unproved(winner, scorer)
-    said = f"{scorer.title} on dev is {amount(scorer, winner.mean)}, the mean of "
+    said = f"{_name(scorer)} on dev is {amount(scorer, winner.mean)}, the mean of "
     said += f"{counted(leads[0].n, 'fresh seed')}"
     known = {lead.rival: lead for lead in leads}
     if winner.number is None:
@@ -215,7 +250,7 @@ def verdict(
 
 def _unproved(winner: Finalist, scorer: Scorer) -> str:
     scores = winner.scores
-    value = f": {scorer.title.lower()} on dev {amount(scorer, scores[0])}" if scores else ""
+    value = f": {_name(scorer)} on dev {amount(scorer, scores[0])}" if scores else ""
     return (
         f"{winner.name.capitalize()} did best{value}. Whether its lead is more than noise was not "
         f"tested: that takes {FEWEST_SEEDS} fresh seeds or more of two choices or more."
@@ -229,4 +264,13 @@ def _lead(lead: Lead, scorer: Scorer) -> str:
         return f"It is better than {lead.rival}: {evidence}."
     if lead.outcome == "worse":
         return f"It is worse than {lead.rival}: {evidence}."
+    if not lead.difference:
+        return f"It is level with {lead.rival}."
     return f"Its lead over {lead.rival} is no more than noise: {evidence}."
+
+
+def _name(scorer: Scorer) -> str:
+    """Give a scorer's name within a sentence: accuracy, but F1."""
+    title = scorer.title
+    plain = title[1:2].islower()
+    return f"{title[0].lower()}{title[1:]}" if plain else title

@@ -90,16 +90,19 @@ def play(
 def ranked(
     made: Sequence[Candidate], results: Sequence[Sequence[Result]], space: Space, scorer: Scorer
 ) -> list[tuple[Candidate, Finalist]]:
-    """Give the candidates with what they scored, the best mean first; of equals as they stood."""
+    """Give the candidates with what they scored, the best mean first.
+
+    Of equals the plan as it stands is first: nothing has to be changed for it.
+    """
     pairs = [
         (each, Finalist(each.name, each.number, _values(each, space), _seeds(each, found)))
         for each, found in zip(made, results, strict=True)
     ]
     sign = -1 if scorer.better == "higher" else 1
 
-    def place(pair: tuple[Candidate, Finalist]) -> tuple[bool, float]:
-        mean = pair[1].mean
-        return mean is None, 0.0 if mean is None else sign * mean
+    def place(pair: tuple[Candidate, Finalist]) -> tuple[bool, float, bool]:
+        candidate, mean = pair[0], pair[1].mean
+        return mean is None, 0.0 if mean is None else sign * mean, candidate.number is not None
 
     return sorted(pairs, key=place)
 

@@ -16,9 +16,10 @@ from tenon.data.findings import counted
 from tenon.evaluate.report import Report
 from tenon.evaluate.scorers import SCORERS
 from tenon.evaluate.sweep_page import html
-from tenon.evaluate.swept import Swept, Tried, verdict
+from tenon.evaluate.swept import Open, Swept, Tried, verdict
 from tenon.plan.planfile import near
 from tenon.plan.space import Space
+from tenon.plan.span import Span
 from tenon.train import checkpoint
 from tenon.verbs import finals
 from tenon.verbs.claim import LOCK, ended, refuse_several_processes
@@ -26,7 +27,7 @@ from tenon.verbs.cluster import Cluster
 from tenon.verbs.engine import Engine, Local
 from tenon.verbs.grouping import grouped, width
 from tenon.verbs.search import FEWEST_ENDED, Told, ask, importance
-from tenon.verbs.study import BEST, OUTCOME, PAGE, SHARED, Rules, Study
+from tenon.verbs.study import ANEW, BEST, OUTCOME, PAGE, SHARED, Rules, Study
 from tenon.verbs.target import searched
 from tenon.verbs.trial import Result, Trial, lower_is_better
 
@@ -179,6 +180,10 @@ def _command(
     return shlex.join([*words, "--trials", str(trials), "--out", str(out)])
 
 
+def _open(span: Span) -> Open:
+    return Open(span.key, span.spec, list(span.choices), span.low, span.high, span.log)
+
+
 def _tried(number: int, told: Told) -> Tried:
     known = told.result.to_json()
     del known["data"]
@@ -225,7 +230,7 @@ class _Work:
         winner = pairs[0][0].number
         return Swept(
             metric=plan.train.metric,
-            space=space.to_json(),
+            space=[_open(each) for each in space.spans],
             trials=tried,
             importance=importance(space, self.told, seed=plan.seed, lower=self.lower),
             finalists=finalists,
@@ -295,7 +300,7 @@ class _Work:
         if len({each.result.data for each in self.told if each.result.data}) > 1:
             raise Occupied(
                 f"{self.study.out}: the data have changed since this sweep began, so that its "
-                "trials cannot be compared; choose another --out, or begin anew there with --resume never"
+                f"trials cannot be compared; {ANEW}"
             )
 
     def _tidy(self) -> None:
