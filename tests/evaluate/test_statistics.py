@@ -12,19 +12,12 @@ from scipy import sparse, stats
 from scipy.special import log_softmax
 
 from answers import drawn, predictions
-from tenon.evaluate import statistics
+from tenon.evaluate import resampling, statistics
+from tenon.evaluate.resampling import bootstrap, used_resamples
 from tenon.evaluate.scorers import SCORERS, Scorer
 from tenon.evaluate.settings import BY_TASK
-from tenon.evaluate.statistics import (
-    align,
-    bonett_price,
-    bootstrap,
-    intervals,
-    mcnemar,
-    paired,
-    used_resamples,
-    wilson,
-)
+from tenon.evaluate.shares import bonett_price, mcnemar, wilson
+from tenon.evaluate.statistics import align, intervals, paired
 
 ALL = [SCORERS.get(name) for name in BY_TASK["text-classification"].scorers]
 QUICK = {"level": 0.95, "resamples": 300, "seed": 0}
@@ -254,21 +247,21 @@ def test_a_bootstrap_sample_is_a_score_of_resampled_rows():
     """The matrix product gives what scoring the drawn rows one by one gives."""
     system = drawn(40, 3, 0.7, seed=5)
     scorers = [SCORERS.get(name) for name in ("macro_f1", "mcc", "log_loss")]
-    fast = bootstrap(system, scorers, resamples=25, seed=3)
+    fast = bootstrap([system], scorers, resamples=25, seed=3)
     drawn_SR = np.random.default_rng(3).integers(0, 40, (25, 40), dtype=np.int64)
     for scorer in scorers:
         slow = [scorer.score(system.take(row)) for row in drawn_SR]
-        assert fast[scorer.name] == pytest.approx(slow)
+        assert fast[scorer.name][0] == pytest.approx(slow)
 
 
 def test_blocks_of_resamples_are_all_drawn(monkeypatch):
-    monkeypatch.setattr(statistics, "CHUNK_DRAWS", 70)
-    values = bootstrap(drawn(30, 2, 0.7, seed=1), ALL, resamples=25, seed=0)
-    assert {len(value) for value in values.values()} == {25}
+    monkeypatch.setattr(resampling, "CHUNK_DRAWS", 70)
+    values = bootstrap([drawn(30, 2, 0.7, seed=1)], ALL, resamples=25, seed=0)
+    assert {value.shape for value in values.values()} == {(1, 25)}
 
 
 def test_no_scorer_draws_nothing():
-    assert bootstrap(drawn(30, 2, 0.7, seed=1), [], resamples=25, seed=0) == {}
+    assert bootstrap([drawn(30, 2, 0.7, seed=1)], [], resamples=25, seed=0) == {}
 
 
 def test_resamples_are_fewer_only_where_rows_are_very_many():

@@ -22,7 +22,8 @@ from tenon.evaluate.exam import EXAMS, Exam
 from tenon.evaluate.form import CLASSES
 from tenon.evaluate.reply import Extract, Extracted
 from tenon.evaluate.rows import SHOWN_ROWS
-from tenon.evaluate.statistics import align, wilson
+from tenon.evaluate.shares import wilson
+from tenon.evaluate.statistics import align
 from tenon.model.reader import Reader
 from tenon.text.batch import of_ids
 from tenon.text.render import Rendered

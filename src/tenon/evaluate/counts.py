@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tenon.evaluate.statistics import wilson
+from tenon.evaluate.shares import wilson
 
 Doubles = npt.NDArray[np.float64]
 

@@ -38,7 +38,8 @@ class Scorer:
         interval: how its interval is made; see `tenon.evaluate.statistics`. "wilson" is for a
             share of rows: one term, 0 or 1; "inverted" for a score of gaps that scales with them.
         terms: predictions, all labelled, to the K terms of each row, sparse [R, K].
-        combine: sums of the terms over n rows, [S, K], and n, to the scores, [S].
+        combine: sums of the terms over n rows, [S, K], and n, to the scores, [S]; n is a number,
+            or [S] where samples differ in it, as those of whole clusters do.
         rows: answers to those that it scores, where these are not all; none where it has none.
     """
 
@@ -48,7 +49,7 @@ class Scorer:
     unit: Literal["percent", "points", "plain", "nats"]
     interval: Literal["wilson", "bca", "inverted"]
     terms: Callable[[Any], Any]
-    combine: Callable[[Doubles, int], Doubles]
+    combine: Callable[[Doubles, Any], Doubles]
     rows: Callable[[Any], Any] | None = None
 
     def score(self, predictions: Answers) -> float:

@@ -11,7 +11,7 @@ R rows, K terms, S resamples.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,11 +20,10 @@ import numpy.typing as npt
 from scipy import stats
 
 from tenon.evaluate.prediction import Answers
+from tenon.evaluate.resampling import CHUNK_DRAWS, bootstrap, draw, used_resamples
 from tenon.evaluate.scorers import A, Doubles, Scorer, by_rows, scored
+from tenon.evaluate.shares import bonett_price, mcnemar, normal_quantile, wilson
 
-CHUNK_DRAWS = 4_000_000
-MOST_DRAWS = 400_000_000
-FEWEST_RESAMPLES = 200
 FEWEST_ROWS = 10
 """Below these, resampled rows say nothing: one row alone would give p < 0.001."""
 JACKKNIFE_ROWS = 20_000
@@ -94,14 +93,14 @@ def _intervals(
     known: Answers, scorers: Sequence[Scorer], level: float, resamples: int, seed: int
 ) -> dict[str, Interval]:
     accelerated = [scorer for scorer in scorers if scorer.interval == "bca"]
-    samples = bootstrap(known, accelerated, resamples=resamples, seed=seed)
+    samples = bootstrap([known], accelerated, resamples=resamples, seed=seed)
     found: dict[str, Interval] = {}
     for scorer in scorers:
         value = scorer.score(known)
         if scorer.interval == "wilson":
             low, high = wilson(round(value * len(known)), len(known), level)
         elif scorer.interval == "bca":
-            low, high = _bca(known, scorer, value, samples[scorer.name], level)
+            low, high = _bca(known, scorer, value, samples[scorer.name][0], level)
         else:
             low, high = _inverted(known, scorer, level, resamples=resamples, seed=seed)
         found[scorer.name] = Interval(value, min(low, value), max(high, value), len(known))
@@ -149,14 +148,14 @@ def _paired(
     seed: int,
 ) -> dict[str, Paired]:
     drawn = [scorer for scorer in scorers if scorer.interval != "wilson"]
-    first_samples = bootstrap(first, drawn, resamples=resamples, seed=seed)
-    second_samples = bootstrap(second, drawn, resamples=resamples, seed=seed)
+    samples = bootstrap([first, second], drawn, resamples=resamples, seed=seed)
     compared: dict[str, Paired] = {}
     for scorer in scorers:
         if scorer.interval == "wilson":
             compared[scorer.name] = _compare_shares(scorer, first, second, level)
         else:
-            sample_S = first_samples[scorer.name] - second_samples[scorer.name]
+            first_S, second_S = samples[scorer.name]
+            sample_S = first_S - second_S
             difference = scorer.score(first) - scorer.score(second)
             compared[scorer.name] = _compare_samples(difference, sample_S, len(first), level)
     return compared
@@ -168,94 +167,29 @@ def align(first: A, second: A) -> tuple[A, A]:
     Raises:
         ValueError: they share no row, or a row's gold differs.
     """
-    if list(first.origins) != list(second.origins):
-        place = {origin: row for row, origin in enumerate(second.origins)}
-        shared = [row for row, origin in enumerate(first.origins) if origin in place]
-        if not shared:
-            raise ValueError("the two systems share no row; nothing can be compared")
-        second = second.take(np.array([place[first.origins[row]] for row in shared]))
-        first = first.take(np.array(shared))
-    if not first.same_gold(second):
-        raise ValueError("the two systems were scored against different labels")
+    first, second = align_all([first, second])
     return first, second
 
 
-def wilson(successes: int, trials: int, level: float) -> tuple[float, float]:
-    """Give Wilson's interval of a share.
+def align_all(systems: Sequence[A]) -> list[A]:
+    """Give the rows that all systems have, in the first one's order.
 
-    Source: Wilson 1927; Brown, Cai and DasGupta 2001 for its coverage.
+    Raises:
+        ValueError: they share no row, or a row's gold differs.
     """
-    z = _z(level)
-    share = successes / trials
-    centre = (share + z**2 / (2 * trials)) / (1 + z**2 / trials)
-    spread = np.sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2))
-    half = float(spread) * z / (1 + z**2 / trials)
-    return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))
-
-
-def mcnemar(won: int, lost: int) -> float:
-    """Give the exact two-sided p of McNemar's test.
-
-    Args:
-        won: rows that only the first system has right.
-        lost: rows that only the second system has right.
-
-    Source: McNemar 1947, with the exact binomial instead of chi-squared.
-    """
-    tail = float(stats.binom.cdf(min(won, lost), won + lost, 0.5))
-    return min(1.0, 2 * tail)
-
-
-def bonett_price(won: int, lost: int, rows: int, level: float) -> tuple[float, float]:
-    """Give the interval of the difference of two paired shares.
-
-    Source: Bonett and Price 2012, "Adjusted Wald Confidence Interval for a Difference of
-    Binomial Proportions Based on Paired Data".
-    """
-    first, second = (won + 1) / (rows + 2), (lost + 1) / (rows + 2)
-    centre = first - second
-    half = _z(level) * float(np.sqrt((first + second - centre**2) / (rows + 2)))
-    return max(-1.0, centre - half), min(1.0, centre + half)
-
-
-def bootstrap(
-    predictions: Answers, scorers: Sequence[Scorer], *, resamples: int, seed: int
-) -> dict[str, Doubles]:
-    """Give each scorer's values on resampled rows, [S]; equal seeds draw equal rows.
-
-    Args:
-        predictions: all labelled.
-        scorers: all are computed on the same resamples.
-        resamples: S, unless the rows are so many that `used_resamples` gives less.
-        seed: of the drawing.
-    """
-    if not scorers:
-        return {}
-    rows = len(predictions)
-    blocks = {scorer.terms: scorer.terms(predictions) for scorer in scorers}
-    values: dict[str, list[Doubles]] = {scorer.name: [] for scorer in scorers}
-    for count_SR in _draw(rows, used_resamples(resamples, rows), seed):
-        sums = {key: np.asarray(count_SR @ terms_RK) for key, terms_RK in blocks.items()}
-        for scorer in scorers:
-            values[scorer.name].append(scorer.combine(sums[scorer.terms], rows))
-    return {name: np.concatenate(parts) for name, parts in values.items()}
-
-
-def used_resamples(resamples: int, rows: int) -> int:
-    """Give how many resamples are drawn: fewer beyond 200,000 rows, where it would take long."""
-    return min(resamples, max(FEWEST_RESAMPLES, MOST_DRAWS // rows))
-
-
-def _draw(rows: int, resamples: int, seed: int) -> Iterator[Doubles]:
-    """Yield how often each row occurs in each resample, a block of resamples at a time."""
-    generator = np.random.default_rng(seed)
-    size = max(1, CHUNK_DRAWS // rows)
-    for start in range(0, resamples, size):
-        block = min(size, resamples - start)
-        drawn_SR = generator.integers(0, rows, (block, rows), dtype=np.int64)
-        drawn_SR += (np.arange(block) * rows)[:, None]
-        count_N = np.bincount(drawn_SR.ravel(), minlength=block * rows)
-        yield count_N.reshape(block, rows).astype(np.float64)
+    first = systems[0]
+    if any(list(other.origins) != list(first.origins) for other in systems[1:]):
+        places = [{origin: row for row, origin in enumerate(each.origins)} for each in systems]
+        shared = [origin for origin in first.origins if all(origin in place for place in places)]
+        if not shared:
+            raise ValueError("the two systems share no row; nothing can be compared")
+        systems = [
+            each.take(np.array([place[origin] for origin in shared]))
+            for each, place in zip(systems, places, strict=True)
+        ]
+    if not all(systems[0].same_gold(other) for other in systems[1:]):
+        raise ValueError("the two systems were scored against different labels")
+    return list(systems)
 
 
 def _bca(
@@ -271,7 +205,7 @@ def _bca(
     bias = float(stats.norm.ppf(below))
     acceleration = _acceleration(known, scorer)
     shares: list[float] = []
-    for z in (-_z(level), _z(level)):
+    for z in (-normal_quantile(level), normal_quantile(level)):
         moved = bias + z
         shares.append(float(stats.norm.cdf(bias + moved / (1 - acceleration * moved))))
     return _quantiles(sample_S, shares[0], shares[1])
@@ -312,7 +246,7 @@ def _inverted(
     rows = len(known)
     terms_RK: Any = scorer.terms(known)
     sums_1K = np.asarray(terms_RK.sum(axis=0), np.float64).reshape(1, -1)
-    blocks = _draw(rows, used_resamples(resamples, rows), seed)
+    blocks = draw(rows, used_resamples(resamples, rows), seed)
     noise_SK = np.concatenate([np.asarray(count_SR @ terms_RK) for count_SR in blocks]) - sums_1K
     value = float(scorer.combine(sums_1K, rows)[0])
     kept: list[float] = []
@@ -350,7 +284,3 @@ def _compare_samples(difference: float, sample_S: Doubles, rows: int, level: flo
     p = min(1.0, 2 * (side + 1) / (drawn + 1))
     method = f"paired bootstrap, percentile, {drawn:,} resamples"
     return Paired(difference, min(low, difference), max(high, difference), p, rows, method)
-
-
-def _z(level: float) -> float:
-    return float(stats.norm.ppf((1 + level) / 2))

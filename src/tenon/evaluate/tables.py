@@ -11,7 +11,7 @@ import numpy as np
 
 from tenon.evaluate.prediction import Predictions
 from tenon.evaluate.scorers import calibration_bins, confidence, hits
-from tenon.evaluate.statistics import wilson
+from tenon.evaluate.shares import wilson
 
 MOST_PAIRS = 15
 
