@@ -138,8 +138,8 @@ def parallel(trials: Sequence[Tried], settings: Sequence[Open], scorer: Scorer) 
     known = [trial for trial in trials if trial.value is not None]
     scales = [scale_of(setting) for setting in settings]
     end = goal(trials, scorer)
-    width = max(360, 130 * (len(scales) + 1))
-    places = [70 + (width - 140) * n / len(scales) for n in range(len(scales) + 1)]
+    width = max(720, 150 * (len(scales) + 1))
+    places = [90 + (width - 180) * n / len(scales) for n in range(len(scales) + 1)]
     strength = strengths(known, scorer)
     parts: list[str] = []
     for trial in sorted(known, key=lambda trial: strength[trial.number]):

@@ -17,6 +17,7 @@ from tenon.core.progress import Progress
 from tenon.evaluate import baselines as baseline
 from tenon.evaluate.prediction import Answers
 from tenon.evaluate.scorers import SCORERS
+from tenon.evaluate.seeded import NAMELESS, across_seeds
 from tenon.model.rack import Rack
 from tenon.plan.plan import Plan
 from tenon.train import steplog
@@ -67,20 +68,26 @@ class Bench:
         return [Result.from_json(read_json(trial.folder / ENDED)) for trial in trials]
 
     def compare(self, first: Sequence[Trial], second: Sequence[Trial]) -> dict[str, float]:
-        """Compare two recipes by the answers of their runs to dev.
+        """Compare two recipes by the answers of their runs to dev, over seeds and over rows.
 
         Args:
-            first, second: runs that have come to their ends, from the same seeds.
+            first, second: runs that have come to their ends, from several seeds.
 
         Returns:
             `difference` (first minus second, of the means), `low`, `high` and `p`.
         """
         plan = first[0].plan
-        scorer = SCORERS.get(plan.train.metric)
-        values = [
-            [scorer.score(self._answers(trial)) for trial in group] for group in (first, second)
-        ]
-        return paired_seeds(*values, level=plan.evaluate.level)
+        metric, settings = plan.train.metric, plan.evaluate
+        ours, theirs = ([self._answers(trial) for trial in group] for group in (first, second))
+        found = across_seeds(
+            ours,
+            theirs,
+            [SCORERS.get(metric)],
+            level=settings.level,
+            resamples=settings.resamples,
+            seed=plan.seed,
+        )
+        return found["paired"][NAMELESS][metric]
 
     def _answers(self, trial: Trial) -> Answers:
         """Answer dev once more with the best weights of a trial."""
@@ -214,25 +221,3 @@ def _result(trial: Trial, state: State, **more: Any) -> Result:
 
 def _write(trial: Trial, result: Result) -> None:
     write_json(trial.folder / ENDED, result.to_json())
-
-
-def paired_seeds(
-    first: Sequence[float], second: Sequence[float], *, level: float
-) -> dict[str, float]:
-    """Compare scores of two recipes from the same seeds, by a paired t-test."""
-    import numpy as np
-    from scipy import stats
-
-    gap = np.array(first) - np.array(second)
-    n = len(gap)
-    se = float(gap.std(ddof=1) / np.sqrt(n))
-    d = float(gap.mean())
-    if se == 0:
-        return {"difference": d, "low": d, "high": d, "p": 1.0 if d == 0 else 0.0}
-    half = float(stats.t.ppf(0.5 + level / 2, n - 1)) * se
-    return {
-        "difference": d,
-        "low": d - half,
-        "high": d + half,
-        "p": float(2 * stats.t.sf(abs(d) / se, n - 1)),
-    }

@@ -65,7 +65,7 @@ def ask(
     optuna = _optuna()
     sampler = optuna.samplers.TPESampler(
         seed=int(digest_of(["sweep", seed, len(told)])[:8], 16),
-        multivariate=True,
+        multivariate=False,
         n_startup_trials=startup(space),
         constant_liar=True,
     )

@@ -18,6 +18,7 @@ from typing import Any
 from tenon.core.errors import FileError, Occupied
 from tenon.core.files import is_beside, read_json, remove, write_json
 from tenon.plan.space import Space
+from tenon.plan.starter import PLAN_FILE
 from tenon.verbs.claim import LOCK
 
 FORMAT = 1
@@ -112,7 +113,7 @@ def refuse_foreign(out: Path) -> None:
     """
     if out.exists() and not out.is_dir():
         raise Occupied(f"{out}: is a file; choose another --out")
-    known = {*LEFT, LOCK}
+    known = {*LEFT, LOCK, PLAN_FILE}
     if out.is_dir() and not (out / STUDY).exists():
         odd = [
             path.name for path in out.iterdir() if path.name not in known and not is_beside(path)

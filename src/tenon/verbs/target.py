@@ -112,9 +112,29 @@ def order(target: str, arguments: Sequence[str], out: Path | None) -> Order:
     return Order((made.plan,), folder, made.text)
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be swept, and where.
+
+    Args:
+        space: what is searched.
+        out: the sweep's folder.
+        text: of the run.toml that was inferred; empty where there is one.
+    """
+
+    space: Space
+    out: Path
+    text: str = ""
+
+    def keep(self, *, anew: bool) -> None:
+        """Leave the inferred run.toml in the sweep's folder; unless one is there."""
+        if self.text and (anew or not (self.out / PLAN_FILE).exists()):
+            write_text(self.out / PLAN_FILE, self.text)
+
+
 def searched(
     target: str, arguments: Sequence[str], over: Sequence[str], out: Path | None
-) -> tuple[Space, Path]:
+) -> Wanted:
     """Give what a sweep searches, and its folder.
 
     Args:
@@ -136,8 +156,8 @@ def searched(
         with reading(path):
             content = path.read_bytes()
         made = space(parse_toml(content, str(path)), path, arguments, over)
-        return made, out or RUNS / f"{made.default.adapter.name}-sweep"
+        return Wanted(made, out or RUNS / f"{made.default.adapter.name}-sweep")
     folder = out or RUNS / f"{adapter_name(target)}-sweep"
     inferred = starter(target, folder / PLAN_FILE, arguments)
     table = parse_toml(inferred.text.encode(), PLAN_FILE)
-    return space(table, inferred.path, (), over), folder
+    return Wanted(space(table, inferred.path, (), over), folder, inferred.text)
