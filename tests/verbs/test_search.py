@@ -161,9 +161,6 @@ def test_one_setting_explains_all():
 
 
 def test_without_optuna_the_install_line_is_told(monkeypatch):
-    def absent(name):
-        raise ImportError(name)
-
-    monkeypatch.setattr(search.importlib, "import_module", absent)
+    monkeypatch.setattr(search, "NAME", "absent_package")
     with pytest.raises(MissingExtra, match=r'pip install "tenonlm\[sweep\]"'):
         ask(space_of(*WIDE), [], 1, seed=0, lower=False, whole=False)

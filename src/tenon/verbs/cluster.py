@@ -22,6 +22,7 @@ from tenon.verbs.bench import Bench
 from tenon.verbs.engine import Done
 from tenon.verbs.trial import Result, Trial
 
+NAME = "ray"
 KNOWN = {each.__name__: each for each in (FileError, Occupied, PlanError, RunError)}
 
 
@@ -168,6 +169,6 @@ def _told(work: Any) -> str:
 
 def _ray() -> Any:
     try:
-        return importlib.import_module("ray")
+        return importlib.import_module(NAME)
     except ImportError as error:
         raise MissingExtra("tenon sweep --engine ray", "the package ray", "ray") from error

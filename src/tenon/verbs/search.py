@@ -18,6 +18,7 @@ from tenon.plan.space import Space
 from tenon.plan.span import Span
 from tenon.verbs.trial import Result
 
+NAME = "optuna"
 ATTEMPTS = 50
 """How often values are drawn anew that were tried before."""
 FEWEST_ENDED = 4
@@ -62,7 +63,7 @@ def ask(
     tried = {_key(each.values) for each in told}
     if whole:
         return [values for values in space.grid() if _key(values) not in tried][:count]
-    optuna = _optuna()
+    optuna = optuna_or_refuse()
     sampler = optuna.samplers.TPESampler(
         seed=int(digest_of(["sweep", seed, len(told)])[:8], 16),
         multivariate=False,
@@ -102,16 +103,21 @@ def importance(space: Space, told: Sequence[Told], *, seed: int, lower: bool) ->
         return {}
     if len(space.spans) == 1:
         return {space.spans[0].key: 1.0}
-    optuna = _optuna()
+    optuna = optuna_or_refuse()
     study = _study(optuna, space, ended, lower=lower, sampler=None)
     judge = optuna.importance.FanovaImportanceEvaluator(n_trees=FANOVA_TREES, seed=seed % 2**32)
     found = optuna.importance.get_param_importances(study, evaluator=judge)
     return {name: float(share) for name, share in found.items()}
 
 
-def _optuna() -> Any:
+def optuna_or_refuse() -> Any:
+    """Give Optuna.
+
+    Raises:
+        MissingExtra: it is not installed.
+    """
     try:
-        optuna = importlib.import_module("optuna")
+        optuna = importlib.import_module(NAME)
     except ImportError as error:
         raise MissingExtra("tenon sweep", "the package optuna", "sweep") from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)

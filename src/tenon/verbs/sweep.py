@@ -21,6 +21,7 @@ from tenon.verbs.claim import LOCK, ended, refuse_several_processes
 from tenon.verbs.cluster import Cluster
 from tenon.verbs.engine import Local
 from tenon.verbs.grouping import width
+from tenon.verbs.search import optuna_or_refuse
 from tenon.verbs.study import BEST, OUTCOME, PAGE, SHARED, Rules, Study
 from tenon.verbs.sweeping import Sweeping
 from tenon.verbs.target import searched
@@ -101,6 +102,7 @@ def sweep(
         KeyboardInterrupt: on Ctrl-C or SIGTERM, after a checkpoint of each trial that runs.
     """
     refuse_several_processes()
+    optuna_or_refuse()
     _refuse_odd(engine, address, trials=trials, at_once=at_once, together=together, seeds=seeds)
     wanted = searched(target, arguments, over, Path(out) if out else None)
     _refuse_undecided(wanted.space)

@@ -93,7 +93,7 @@ class Sweeping:
                 count = min(self.study.rules.at_once, trials - len(self.told))
                 batch = self._ask(count, trials)
                 if not batch:
-                    return
+                    break
                 self.study.begin(batch)
             self._batch(self.study.batches[place])
             place += 1
