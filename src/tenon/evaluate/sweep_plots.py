@@ -17,6 +17,7 @@ from tenon.evaluate.verdict import amount, mark
 MARGIN = 0.06
 MOST_TICKS = 5
 FAINTEST = 0.18
+EDGE = 0.015
 CHARACTERS = 16
 
 
@@ -76,17 +77,26 @@ def _even(
 
 
 def goal(trials: Sequence[Tried], scorer: Scorer) -> Scale:
-    """Give the scale of the values on dev, on which the better is the higher place."""
-    values = [trial.value for trial in trials if trial.value is not None]
+    """Give the scale of the values on dev, on which the better is the higher place.
+
+    It follows the trials that came to their ends; others that lie far off are put at its edge.
+    """
+    known = [trial for trial in trials if trial.value is not None]
+    ended = [trial for trial in known if trial.state == "complete"] or known
+    values = [trial.value for trial in ended if trial.value is not None]
     low, high = min(values), max(values)
     if low == high:
         low, high = low - 0.5 * (abs(low) or 1), high + 0.5 * (abs(high) or 1)
     ticks = [(value, mark(scorer, value)) for value in round_values(low, high, MOST_TICKS)]
     even = _even(f"{scorer.title} on dev", low, high, ticks, float)
     if scorer.better == "higher":
-        return even
+        return Scale(even.name, lambda value: _held(even.place(value)), even.ticks)
     turned = [(1 - place, text) for place, text in even.ticks]
-    return Scale(even.name, lambda value: 1 - even.place(value), turned)
+    return Scale(even.name, lambda value: _held(1 - even.place(value)), turned)
+
+
+def _held(place: float) -> float:
+    return min(1 - EDGE, max(EDGE, place))
 
 
 def history(trials: Sequence[Tried], scorer: Scorer) -> Markup:
