@@ -190,7 +190,26 @@ def test_a_folder_of_something_else_is_left_alone(plan_file, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(Occupied, match=r"holds notes.txt"):
         tenon.sweep(str(plan_file), over=OVER, out=tmp_path)
-    assert [path.name for path in tmp_path.iterdir() if path.name != ".lock"] == ["notes.txt"]
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize("resume", ["auto", "never"])
+def test_what_only_has_the_names_of_a_sweep_is_left_alone(resume, plan_file, tmp_path):
+    (tmp_path / "trials").mkdir()
+    (tmp_path / "trials" / "notes.txt").write_text("mine")
+    with pytest.raises(Occupied, match=r"holds trials"):
+        tenon.sweep(str(plan_file), over=OVER, out=tmp_path, resume=resume)
+    assert (tmp_path / "trials" / "notes.txt").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["trials"]
+
+
+def test_a_sweep_is_shown_once_it_has_ended(swept, tmp_path, capsys):
+    assert tenon.show(str(swept.out)) == swept
+    assert swept.swept.verdict.split(":")[0] in run(capsys, "show", swept.out)
+    out = tmp_path / "sweep"
+    interrupted(swept, out, 3)
+    with pytest.raises(RunError, match=r"has not ended \(3 trials until now\)"):
+        tenon.show(str(out))
 
 
 def interrupted(swept, out: Path, kept: int, *, part: bool = False) -> None:

@@ -14,8 +14,7 @@ from tenon.terminal.place import short
 from tenon.terminal.report import COLOURS, paths
 from tenon.terminal.run import report_file
 from tenon.terminal.sheet import heading, notes, page, sheet
-from tenon.verbs.study import BEST
-from tenon.verbs.sweep import Sweep
+from tenon.verbs.study import BEST, Sweep
 
 SHOWN_TRIALS = 12
 BAR = 24

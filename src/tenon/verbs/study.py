@@ -17,15 +17,56 @@ from typing import Any
 
 from tenon.core.errors import FileError, Occupied
 from tenon.core.files import is_beside, read_json, remove, write_json
+from tenon.evaluate.report import Report
+from tenon.evaluate.swept import Swept
 from tenon.plan.space import Space
-from tenon.plan.starter import PLAN_FILE
-from tenon.verbs.claim import LOCK
+from tenon.verbs.claim import LOCK, ended
 
 FORMAT = 1
 STUDY, OUTCOME, PAGE = "study.json", "sweep.json", "sweep.html"
 TRIALS, FINALS, BEST, SHARED = "trials", "finals", "best", "shared"
 LEFT = (OUTCOME, PAGE, TRIALS, FINALS, BEST, SHARED, STUDY)
 ANEW = "choose another --out, or begin anew there with --resume never"
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep that has ended.
+
+    Args:
+        out: its folder.
+        swept: what was found.
+        report: of the winner's run, the only one that has answered the test part.
+        ended_before: whether it had ended before this call.
+    """
+
+    out: Path
+    swept: Swept
+    report: Report
+    ended_before: bool = False
+
+    @property
+    def adapter(self) -> Path:
+        """The winner's adapter directory."""
+        return self.out / BEST / "adapter"
+
+    @property
+    def page(self) -> Path:
+        """What a browser shows."""
+        return self.out / PAGE
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the sweep as JSON-able values."""
+        told = {"out": str(self.out), "ended_before": self.ended_before}
+        return {**told, "sweep": self.swept.to_json(), "report": self.report.to_json()}
+
+
+def concluded(out: Path) -> Sweep | None:
+    """Give the sweep that has ended in a folder; None where none has."""
+    report = ended(out / BEST)
+    if report is None or not (out / OUTCOME).exists():
+        return None
+    return Sweep(out, Swept.from_json(read_json(out / OUTCOME)), report)
 
 
 @dataclass(frozen=True)
@@ -85,14 +126,13 @@ class Study:
             anew: remove what an earlier sweep left there.
 
         Raises:
-            Occupied: it holds another sweep, or something else.
+            Occupied: it holds another sweep.
         """
         made = cls(out, space, rules)
-        if anew:
+        if anew and (out / STUDY).exists():
             for name in LEFT:
                 remove(out / name)
         if not (out / STUDY).exists():
-            refuse_foreign(out)
             made.write()
             return made
         before = _read(out)
@@ -113,15 +153,12 @@ def refuse_foreign(out: Path) -> None:
     """
     if out.exists() and not out.is_dir():
         raise Occupied(f"{out}: is a file; choose another --out")
-    known = {*LEFT, LOCK, PLAN_FILE}
-    if out.is_dir() and not (out / STUDY).exists():
-        odd = [
-            path.name for path in out.iterdir() if path.name not in known and not is_beside(path)
-        ]
-        if odd:
-            raise Occupied(
-                f"{out}: holds {sorted(odd)[0]}, which no sweep left there; choose another --out"
-            )
+    if not out.is_dir() or (out / STUDY).exists():
+        return
+    odd = [path.name for path in out.iterdir() if path.name != LOCK and not is_beside(path)]
+    if odd:
+        name = min(odd)
+        raise Occupied(f"{out}: holds {name}, which no sweep left there; choose another --out")
 
 
 def _read(out: Path) -> dict[str, Any]:

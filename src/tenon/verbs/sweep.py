@@ -4,61 +4,36 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from tenon.core.errors import Occupied, PlanError
-from tenon.core.files import locked, read_json, write_json, write_text
+from tenon.core.files import locked, write_json, write_text
 from tenon.core.files import sweep as sweep_remains
 from tenon.core.progress import Progress
 from tenon.data.findings import counted
-from tenon.evaluate.report import Report
 from tenon.evaluate.sweep_page import html
-from tenon.evaluate.swept import Swept
 from tenon.plan.space import Space
-from tenon.verbs.claim import LOCK, ended, refuse_several_processes
+from tenon.verbs.claim import LOCK, refuse_several_processes
 from tenon.verbs.cluster import Cluster
 from tenon.verbs.engine import Local
 from tenon.verbs.grouping import width
 from tenon.verbs.search import optuna_or_refuse
-from tenon.verbs.study import BEST, OUTCOME, PAGE, SHARED, Rules, Study
+from tenon.verbs.study import (
+    OUTCOME,
+    PAGE,
+    SHARED,
+    Rules,
+    Study,
+    Sweep,
+    concluded,
+    refuse_foreign,
+)
 from tenon.verbs.sweeping import Sweeping
 from tenon.verbs.target import searched
 
 ENGINES = ("local", "ray")
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """A sweep that has ended.
-
-    Args:
-        out: its folder.
-        swept: what was found.
-        report: of the winner's run, the only one that has answered the test part.
-        ended_before: whether it had ended before this call.
-    """
-
-    out: Path
-    swept: Swept
-    report: Report
-    ended_before: bool = False
-
-    @property
-    def adapter(self) -> Path:
-        """The winner's adapter directory."""
-        return self.out / BEST / "adapter"
-
-    @property
-    def page(self) -> Path:
-        """What a browser shows."""
-        return self.out / PAGE
-
-    def to_json(self) -> dict[str, Any]:
-        """Give the sweep as JSON-able values."""
-        told = {"out": str(self.out), "ended_before": self.ended_before}
-        return {**told, "sweep": self.swept.to_json(), "report": self.report.to_json()}
 
 
 def sweep(
@@ -107,6 +82,7 @@ def sweep(
     wanted = searched(target, arguments, over, Path(out) if out else None)
     _refuse_undecided(wanted.space)
     folder, anew = wanted.out, resume == "never"
+    refuse_foreign(folder)
     with locked(folder / LOCK):
         sweep_remains(folder)
         study = Study.claim(folder, wanted.space, Rules(at_once, prune, seeds), anew=anew)
@@ -160,11 +136,10 @@ def _before(study: Study, trials: int) -> Sweep | None:
     Raises:
         Occupied: it has ended with fewer trials than are wanted.
     """
-    out = study.out
-    report = ended(out / BEST)
-    if report is None or not (out / OUTCOME).exists():
+    found = concluded(study.out)
+    if found is None:
         return None
-    swept = Swept.from_json(read_json(out / OUTCOME))
+    out, swept = study.out, found.swept
     more = trials > len(swept.trials)
     if more and swept.rules["trials"] != trials:
         raise Occupied(
@@ -172,7 +147,7 @@ def _before(study: Study, trials: int) -> Sweep | None:
             "winner has answered test, which is done once; choose another --out, or begin anew "
             "with --resume never"
         )
-    return Sweep(out, swept, report, ended_before=True)
+    return replace(found, ended_before=True)
 
 
 def _command(
