@@ -307,6 +307,16 @@ def test_lists_are_tried_whole(plan_file, tmp_path):
     assert set(made.swept.importance) <= {"adapters.mood.rank", START}
 
 
+def test_a_trial_that_is_the_plan_as_it_stands_is_no_rival_of_it(plan_file, tmp_path):
+    made = tenon.sweep(
+        str(plan_file), ["train.epochs=1"], over=["rank=1,2"], out=tmp_path / "s", seeds=2
+    )
+    found = {each.name: each.values for each in made.swept.finalists}
+    ranks = {name: values["adapters.mood.rank"] for name, values in found.items()}
+    assert ranks == {"trial 0": 1, AS_IT_STANDS: 2}
+    assert len(made.swept.leads) == 1
+
+
 def test_data_that_change_are_other_trials(swept, folder_of, tmp_path):
     plan_file = project(tmp_path, folder_of("bert"))
     out = tmp_path / "sweep"

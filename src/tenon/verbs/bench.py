@@ -11,7 +11,14 @@ from typing import Any
 
 import torch
 
-from tenon.core.errors import FileError, Occupied, PlanError, RunError, TenonError
+from tenon.core.errors import (
+    AdapterError,
+    FileError,
+    Occupied,
+    PlanError,
+    RunError,
+    TenonError,
+)
 from tenon.core.files import folder_aside, is_beside, locked, read_json, sweep, write_json
 from tenon.core.progress import Progress
 from tenon.evaluate import baselines as baseline
@@ -59,7 +66,7 @@ class Bench:
         if len(left) > 1:
             try:
                 self._together(left, progress)
-            except (RunError, PlanError, torch.OutOfMemoryError):
+            except (AdapterError, RunError, PlanError, torch.OutOfMemoryError):
                 left = [trial for trial in left if not (trial.folder / ENDED).exists()]
                 self.spaces.clear()  # a trunk on which one failed is trusted no more
         for trial in left:

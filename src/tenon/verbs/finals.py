@@ -51,16 +51,17 @@ def candidates(
 ) -> list[Candidate]:
     """Give the two best trials that came to their ends, and the plan as it stands.
 
-    Fresh seeds are those after the plan's own.
+    A trial whose plan is the one that stands is no rival of it. Fresh seeds are those after the
+    plan's own.
     """
-    ended = [trial for trial in best_first(trials, scorer) if trial.state == "complete"]
-    chosen: list[tuple[str, int | None, Plan]] = [
-        (f"trial {trial.number}", trial.number, space.plan(trial.values))
-        for trial in ended[:BEST_TRIALS]
-    ]
     default = space.default
-    if default.digest not in {plan.digest for _, _, plan in chosen}:
-        chosen.append((AS_IT_STANDS, None, default))
+    ended = [trial for trial in best_first(trials, scorer) if trial.state == "complete"]
+    plans = [(trial.number, space.plan(trial.values)) for trial in ended]
+    others = [(number, plan) for number, plan in plans if plan.digest != default.digest]
+    chosen: list[tuple[str, int | None, Plan]] = [
+        (f"trial {number}", number, plan) for number, plan in others[:BEST_TRIALS]
+    ]
+    chosen.append((AS_IT_STANDS, None, default))
     return [
         Candidate(name, number, plan, _runs(plan, out, number, seeds))
         for name, number, plan in chosen
