@@ -60,7 +60,7 @@ def test_no_difference_says_that_the_gain_is_within_noise():
     assert found.outcome == "no_difference"
     assert found.sentence == (
         "Accuracy on test is 93.3 %: no difference from the linear probe (93.0 %) that 3,080 rows "
-        "can show. The change of +0.2 points (−0.4 to +0.9) is within noise, p = 0.48."
+        "could show. The change of +0.2 points (−0.4 to +0.9) is within noise, p = 0.48."
     )
 
 

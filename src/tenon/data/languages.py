@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from tenon.data.finder import Seen
 from tenon.data.findings import EXAMPLES, ROWS, Finding, agreed, counted, share_of
 from tenon.data.ledger import Ledger
+from tenon.data.normal import normal as normal_form
 from tenon.data.simplified import simplified, traditional
 
 _SCRIPTS: dict[str, re.Pattern[str]] = {
@@ -100,6 +101,16 @@ def _settled(counts: Mapping[str, int]) -> Counter[str]:
     if latin:
         known[latin.most_common(1)[0][0]] += known.pop(_LATIN, 0)
     return known
+
+
+def languages_of(texts: Iterable[str]) -> list[str]:
+    """Give the language of each text, as `language_of` does.
+
+    Texts that only their letters tell are in the commonest language with such letters.
+    """
+    found = [language_of(text, normal_form(text)) for text in texts]
+    latin = Counter(name for name in found if name in _COMMON).most_common(1)
+    return [latin[0][0] if latin and name == _LATIN else name for name in found]
 
 
 def language_of(text: str, normal: str) -> str:

@@ -18,6 +18,7 @@ from tenon.evaluate.answer_leaning import tune
 from tenon.evaluate.answer_overlap import overlapping, silent
 from tenon.evaluate.answer_probe import fit, probed
 from tenon.evaluate.answer_spans import Candidate, Extracts
+from tenon.evaluate.clusters import Grouping
 from tenon.evaluate.exam import EXAMS, Exam
 from tenon.evaluate.form import CLASSES
 from tenon.evaluate.reply import Extract, Extracted
@@ -222,6 +223,11 @@ def rivals(answers: Extracts) -> dict[str, Extracts]:
     return found
 
 
+def contexts_of(answers: Extracts) -> Grouping:
+    """Say which questions are about the same context: who misreads it misses all of them."""
+    return Grouping("contexts", dict(zip(answers.origins, answers.contexts, strict=True)))
+
+
 def mean_scores(model: Reader, rows: Rendered) -> Tensor:
     """Give the head's mean scores of each example's tokens, [B, L]."""
     features_TD = model.features_TD(of_ids(rows.ids, rows.types))
@@ -253,5 +259,8 @@ EXAMS.add(
         simple=rivals,
         told=told,
         paired=True,
+        together=contexts_of,
+        kinds=lambda answers: [("with an answer" if gold else NO_ANSWER,) for gold in answers.gold],
+        shown=lambda answers: answers.contexts,
     ),
 )

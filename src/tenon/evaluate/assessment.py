@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any, cast
 
@@ -11,22 +12,31 @@ import numpy as np
 
 from tenon.core.errors import DataError
 from tenon.data.findings import agreed, counted, said
+from tenon.evaluate.clusters import Grouping
+from tenon.evaluate.correction import corrected
 from tenon.evaluate.exam import EXAMS
 from tenon.evaluate.prediction import Answers
 from tenon.evaluate.report import Report
+from tenon.evaluate.resampling import used_resamples
 from tenon.evaluate.scorers import SCORERS, Scorer, labelled
 from tenon.evaluate.settings import BY_TASK, EvaluateSettings
-from tenon.evaluate.statistics import (
-    FEWEST_ROWS,
-    Interval,
-    Paired,
-    intervals,
-    paired,
-    used_resamples,
+from tenon.evaluate.slices import slices, traits_of
+from tenon.evaluate.statistics import FEWEST_ROWS, Interval, Paired, intervals, paired
+from tenon.evaluate.verdict import (
+    STRONGEST_FIRST,
+    Outcome,
+    amount,
+    decide,
+    difference,
+    judge,
+    probability,
+    spoken,
+    strongest_first,
 )
-from tenon.evaluate.verdict import STRONGEST_FIRST, Outcome, decide, judge, spoken, strongest_first
 
 MOST_POINTS = 400
+FEWEST_CLUSTERS = 20
+"""From so many on, clustered intervals cover as they say; see docs/statistics.md."""
 
 Curve = Mapping[str, Sequence[tuple[float, float]]]
 
@@ -47,6 +57,8 @@ def assess(
     environment: Mapping[str, Any] | None = None,
     title: str = "",
     command: str = "",
+    grouping: Grouping | None = None,
+    cells: Mapping[str, Mapping[str, str]] | None = None,
 ) -> Report:
     """Score the predictions, compare them with the baselines, and say what holds.
 
@@ -62,9 +74,10 @@ def assess(
         notes: what was guessed, cut, dropped before; more are added here.
         seed: of every resampling.
         seen_in_train: ids whose inputs train has too; scores without them are given beside.
-        findings: what a check found in the data, the gravest first; plain values.
-        environment: versions, device, digests.
+        findings, environment: of a check, the gravest first; versions, device, digests.
         title, command: what was evaluated, and what reproduces the run.
+        grouping: which rows belong together; as the task has it where left out.
+        cells: column to origin to what it holds, of columns that part the rows.
 
     Raises:
         DataError: no part has a labelled row.
@@ -76,21 +89,67 @@ def assess(
     part = _leading_part(known)
     rivals = {name: labelled(parts[part]) for name, parts in baselines.items() if part in parts}
     unseen = _unseen(known[part], seen_in_train)
-    scored = _scores(task, known, part, rivals, unseen, settings, seed)
-    return Report(
-        task=task,
-        part=part,
-        **scored,
-        **_tables(task, known[part], rivals, scored["baselines"], settings.level),
-        learning_curve={name: _thin(points) for name, points in curve.items()},
-        cost=_plain(cost),
-        data=_plain(data),
-        findings=[_plain(finding) for finding in findings],
-        environment=_plain(environment or {}),
-        notes=[*notes, *_notes(predictions, part, unseen, task, settings, rivals)],
-        title=title,
-        command=command,
-    )
+    together = grouping or EXAMS.get(task).together(known[part])
+    sampled = _Sampled(settings.level, settings.resamples, seed, together)
+    found = _scores(task, known, part, rivals, unseen, settings, sampled)
+    found["slices"] = _slices(task, known[part], cells or {}, settings, sampled)
+    told = [*notes, *_notes(predictions, part, unseen, task, settings, rivals)]
+    found["notes"] = [*told, *_of_rows(part, found, settings)]
+    found |= _tables(task, known[part], rivals, found["baselines"], settings.level)
+    found |= {name: _plain(value) for name, value in (("cost", cost), ("data", data))}
+    found["environment"] = _plain(environment or {})
+    found["findings"] = [_plain(finding) for finding in findings]
+    found["learning_curve"] = {name: _thin(points) for name, points in curve.items()}
+    return Report(task=task, part=part, **found, title=title, command=command)
+
+
+@dataclass(frozen=True)
+class _Sampled:
+    """How scores are resampled."""
+
+    level: float
+    resamples: int
+    seed: int
+    grouping: Grouping | None
+
+    def given(self) -> dict[str, Any]:
+        return {item.name: getattr(self, item.name) for item in fields(self)}
+
+
+def _slices(
+    task: str,
+    known: Answers,
+    cells: Mapping[str, Mapping[str, str]],
+    settings: EvaluateSettings,
+    sampled: _Sampled,
+) -> list[dict[str, Any]]:
+    """Give the leading score on groups of rows."""
+    if len(known) < FEWEST_ROWS:
+        return []
+    exam = EXAMS.get(task)
+    traits = traits_of(known, exam.shown(known), exam.kinds(known), cells)
+    lead = SCORERS.get(settings.scorers[0])
+    return [_plain(entry) for entry in slices(known, lead, traits, **sampled.given())]
+
+
+def _of_rows(part: str, scored: Mapping[str, Any], settings: EvaluateSettings) -> list[str]:
+    """Say which rows belong together, and on which the adapter is worst, if that is no noise."""
+    notes: list[str] = []
+    if together := scored["intervals"].get("clusters"):
+        count, noun = together["count"], together["by"]
+        few = f", too few for more than rough ones: {FEWEST_CLUSTERS} are needed"
+        notes.append(
+            f"{part}: rows belong together: intervals and tests are clustered by "
+            f"{count:,} {noun}{few if count < FEWEST_CLUSTERS else ''}."
+        )
+    lead = SCORERS.get(settings.scorers[0])
+    return notes + [
+        f"{part}: worst by {entry['by']} on {entry['slice']}: {lead.title} is "
+        f"{amount(lead, entry['value'])} on {counted(entry['n'], 'row')}, "
+        f"{difference(lead, entry['difference'])} from the others ({probability(entry['p'])})."
+        for entry in scored["slices"]
+        if entry["worst"]
+    ]
 
 
 def _scores(
@@ -100,14 +159,10 @@ def _scores(
     rivals: Mapping[str, Answers],
     unseen: Answers | None,
     settings: EvaluateSettings,
-    seed: int,
+    how: _Sampled,
 ) -> dict[str, Any]:
     """Give the fields of a report that hold scores, and the verdict drawn from them."""
-    sampled: dict[str, Any] = {
-        "level": settings.level,
-        "resamples": settings.resamples,
-        "seed": seed,
-    }
+    sampled = how.given()
     fit = partial(_fit, settings, task)
     scorers = fit(len(known[part]))
     score = partial(intervals, scorers=scorers, **sampled)
@@ -115,11 +170,13 @@ def _scores(
         name: intervals(answers, fit(len(answers)), **sampled) for name, answers in known.items()
     }
     baselines = {name: score(rival) for name, rival in rivals.items()}
-    compared = {
-        name: paired(known[part], rival, scorers, **sampled)
-        for name, rival in rivals.items()
-        if len(known[part]) >= FEWEST_ROWS
-    }
+    compared = corrected(
+        {
+            name: paired(known[part], rival, scorers, **sampled)
+            for name, rival in rivals.items()
+            if len(known[part]) >= FEWEST_ROWS
+        }
+    )
     lead = scorers[0]
     verdict = judge(
         lead,
@@ -137,7 +194,7 @@ def _scores(
         "verdict": verdict.sentence
         + _unmatched(verdict.outcome, scorers, compared, settings.level),
         "unseen": intervals(unseen, fit(len(unseen)), **sampled) if unseen else {},
-        "intervals": _methods(scorers, settings, len(known[part])),
+        "intervals": _methods(scorers, settings, known[part], how.grouping),
     }
 
 
@@ -226,11 +283,19 @@ def _thin(points: Sequence[tuple[float, float]]) -> list[list[float]]:
     return [cast("list[float]", group.mean(axis=0).tolist()) for group in groups]
 
 
-def _methods(scorers: Sequence[Scorer], settings: EvaluateSettings, count: int) -> dict[str, Any]:
+def _methods(
+    scorers: Sequence[Scorer],
+    settings: EvaluateSettings,
+    known: Answers,
+    grouping: Grouping | None,
+) -> dict[str, Any]:
+    clusters = grouping.clusters(known.origins) if grouping else None
+    together = grouping and clusters and {"by": grouping.noun, "count": clusters.count}
     return {
         "level": settings.level,
-        "resamples": used_resamples(settings.resamples, count),
+        "resamples": used_resamples(settings.resamples, len(known)),
         "methods": {scorer.name: scorer.interval for scorer in scorers},
+        **({"clusters": together} if together else {}),
     }
 
 

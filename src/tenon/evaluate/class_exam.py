@@ -66,5 +66,6 @@ EXAMS.add(
         replies=replies,
         tables=list_classes,
         entries=rows.entries,
+        kinds=lambda answers: [(answers.labels[gold],) for gold in answers.gold_R.tolist()],
     ),
 )

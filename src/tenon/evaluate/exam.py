@@ -17,6 +17,7 @@ from torch import Tensor
 from tenon.core.progress import Progress
 from tenon.core.registry import Registry
 from tenon.data.example import Example
+from tenon.evaluate.clusters import Grouping
 from tenon.evaluate.form import CLASSES, Constants, Form
 from tenon.evaluate.settings import BY_TASK, EvaluateSettings
 from tenon.text.render import Rendered, Renderer
@@ -82,6 +83,9 @@ class Exam:
             the same rows, by name.
         told: what a report says of the answers to a part.
         paired: whether a row is always two texts.
+        together: answers to which rows belong together; None where each stands for itself.
+        kinds: answers to the labels that each row has, by which a report parts the rows.
+        shown: answers to the text of each row by whose length and language it parts them.
     """
 
     task: str
@@ -106,6 +110,9 @@ class Exam:
     simple: Callable[[Any], Mapping[str, Any]] | None = None
     told: Callable[[Any], Sequence[str]] = lambda answers: ()  # noqa: ARG005 - most say nothing
     paired: bool = False
+    together: Callable[[Any], Grouping | None] = lambda answers: None  # noqa: ARG005 - alone
+    kinds: Callable[[Any], Sequence[Sequence[str]]] = lambda answers: [()] * len(answers)
+    shown: Callable[[Any], Sequence[str]] = lambda answers: answers.texts
 
     def constants(self, train: Tokens) -> Constants:
         """Give what turns scores into answers and follows from the gold of train."""

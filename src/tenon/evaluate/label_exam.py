@@ -218,5 +218,6 @@ EXAMS.add(
         told=told,
         form=LABELS,
         tune=tune,
+        kinds=lambda answers: [answers.gold_names(row) for row in range(len(answers))],
     ),
 )

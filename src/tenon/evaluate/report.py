@@ -36,7 +36,8 @@ class Report:
         scatter: `points` of gold and answer, at most 1,500, and the `rows` there are; of numbers.
         learning_curve: name to points of (step, value); "loss" is train's, in nats.
         cost, data, findings, environment: as given.
-        intervals: level, resamples and methods.
+        intervals: level, resamples, methods, and the clusters `by` which rows belong together, with
+            their `count`, where they do.
         notes: what was left out, cut or failed, each with its number.
         title: what was evaluated.
         command: what reproduces the run.

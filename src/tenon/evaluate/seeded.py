@@ -27,7 +27,7 @@ from scipy import optimize, stats
 
 from tenon.evaluate.clusters import Grouping
 from tenon.evaluate.prediction import Answers
-from tenon.evaluate.resampling import bootstrap
+from tenon.evaluate.resampling import Design, bootstrap, design_of
 from tenon.evaluate.scorers import Doubles, Scorer, by_rows, scored
 from tenon.evaluate.shares import normal_quantile, wilson_share
 from tenon.evaluate.statistics import align_all
@@ -101,14 +101,12 @@ class _Runs:
     Args:
         value_M: the scores.
         sample_MS: the same on resampled rows.
-        rows: that all have answered.
-        units: that were drawn, rows or clusters.
+        design: how the rows came about that all have answered.
     """
 
     value_M: Doubles
     sample_MS: Doubles
-    rows: int
-    units: int
+    design: Design
 
 
 def _runs(
@@ -126,11 +124,11 @@ def _runs(
         return
     same = align_all(found)
     clusters = grouping.clusters(same[0].origins) if grouping else None
-    samples = bootstrap(same, scorers, resamples=resamples, seed=seed, clusters=clusters)
-    units = len(same[0]) if clusters is None else clusters.count
+    design = design_of(same[0], clusters)
+    samples = bootstrap(same, scorers, resamples=resamples, seed=seed, design=design)
     for scorer in scorers:
         value_M = np.array([scorer.score(answers) for answers in same])
-        yield scorer, _Runs(value_M, samples[scorer.name], len(same[0]), units)
+        yield scorer, _Runs(value_M, samples[scorer.name], design)
 
 
 def _ordered(found: Mapping[str, Any], scorers: Sequence[Scorer]) -> dict[str, Any]:
@@ -198,14 +196,14 @@ class _Spread:
         return float(root)
 
 
-def _spread(groups: Sequence[tuple[Doubles, Doubles]], units: int) -> tuple[_Spread, _Parts]:
+def _spread(groups: Sequence[tuple[Doubles, Doubles]], design: Design) -> tuple[_Spread, _Parts]:
     """Give the mean of the first group's scores, less that of the second where there is one.
 
     The variance of the mean is that over rows, as the bootstrap of the mean has it, and what
     the seeds add. How much that is M seeds tell with M - 1 degrees of freedom: it is spread
     over the variances that would be as likely to give theirs.
     """
-    bias = units / max(units - 1, 1)
+    bias = design.shrink
     signs = np.array([1.0, -1.0])[: len(groups)]
     mean = float(signs @ [value_M.mean() for value_M, _ in groups])
     rows = bias * float(np.var(signs @ [sample_MS.mean(axis=0) for _, sample_MS in groups]))
@@ -230,7 +228,7 @@ def _lattice() -> tuple[Doubles, Doubles]:
 
 
 def _score(scorer: Scorer, runs: _Runs, level: float) -> dict[str, Any]:
-    spread, parts = _spread([(runs.value_M, runs.sample_MS)], runs.units)
+    spread, parts = _spread([(runs.value_M, runs.sample_MS)], runs.design)
     low, high = _bounds(scorer, spread, runs, level)
     both = parts.seed + parts.sample
     return {
@@ -251,7 +249,7 @@ def _bounds(scorer: Scorer, spread: _Spread, runs: _Runs, level: float) -> tuple
         return spread.mean - half, spread.mean + half
     share = spread.mean
     if error == 0:
-        return wilson_share(share, runs.units, normal_quantile(level))
+        return wilson_share(share, runs.design.units, normal_quantile(level))
     return wilson_share(share, share * (1 - share) / error**2, half / error)
 
 
@@ -260,7 +258,7 @@ def _difference(runs: _Runs, ours: int, level: float) -> dict[str, Any]:
         (runs.value_M[:ours], runs.sample_MS[:ours]),
         (runs.value_M[ours:], runs.sample_MS[ours:]),
     ]
-    spread, _ = _spread(groups, runs.units)
+    spread, _ = _spread(groups, runs.design)
     half = spread.half(level)
     return {
         "difference": spread.mean,

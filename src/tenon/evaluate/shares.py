@@ -5,6 +5,26 @@ from __future__ import annotations
 import numpy as np
 from scipy import stats
 
+FEW = 12
+"""Below so many rows right, or wrong, Wilson's interval covers too little."""
+
+
+def share_interval(successes: int, trials: int, level: float) -> tuple[float, float]:
+    """Give the interval of a share: Wilson's, or the exact one where few are right or wrong."""
+    few = min(successes, trials - successes) < FEW
+    return (clopper_pearson if few else wilson)(successes, trials, level)
+
+
+def clopper_pearson(successes: int, trials: int, level: float) -> tuple[float, float]:
+    """Give the exact interval of a share, which covers at least as often as it says.
+
+    Source: Clopper and Pearson 1934, by quantiles of the beta distribution.
+    """
+    tail, failures = (1 - level) / 2, trials - successes
+    low = stats.beta.ppf(tail, successes, failures + 1) if successes else 0.0
+    high = stats.beta.isf(tail, successes + 1, failures) if failures else 1.0
+    return float(low), float(high)
+
 
 def wilson(successes: int, trials: int, level: float) -> tuple[float, float]:
     """Give Wilson's interval of a share.

@@ -147,5 +147,6 @@ EXAMS.add(
         replies=replies,
         tables=list_entities,
         entries=entries,
+        kinds=lambda answers: [sorted({span.label for span in gold}) for gold in answers.gold],
     ),
 )

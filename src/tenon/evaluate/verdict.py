@@ -131,15 +131,36 @@ def _sentence(
     if outcome == "no_difference":
         bounds = f"{signed(scorer, compared.low)} to {signed(scorer, compared.high)}"
         return (
-            f"{lead}: no difference from {rival} ({other}) that {rows} can show. The change of "
+            f"{lead}: no difference from {rival} ({other}) that {rows} could show. The change of "
             f"{difference(scorer, compared.difference)} ({bounds}) is within noise, "
-            f"{probability(compared.p)}."
+            f"{probability(compared.p)}.{_reach(scorer, compared)}"
         )
     size = difference(scorer, abs(compared.difference)).lstrip("+")
     ends = sorted((abs(compared.low), abs(compared.high)))
     near, far = (signed(scorer, end).lstrip("+") for end in ends)
     evidence = f"{near} to {far}; {probability(compared.p)}, {rows}"
     return f"{lead}, {outcome} than {rival}'s {other} by {size} ({evidence})."
+
+
+def _reach(scorer: Scorer, compared: Paired) -> str:
+    """Say which difference the rows could show, and how many would show a small one.
+
+    A difference that is shown is found in four of five such comparisons.
+    """
+    if not compared.smallest:
+        return ""
+    smallest = difference(scorer, compared.smallest).lstrip("+")
+    shown = f" They would show one of {smallest} or more"
+    if compared.needed <= compared.n:
+        return f"{shown}."
+    goal = "1 point" if scorer.unit in HUNDREDS else difference(scorer, compared.goal).lstrip("+")
+    return f"{shown}; {_about(compared.needed)} would be needed for {goal}."
+
+
+def _about(rows: int) -> str:
+    """Give a number of rows in two figures, as an estimate has no more: "2,300"."""
+    digits = max(0, len(str(rows)) - 2)
+    return f"{-(-rows // 10**digits) * 10**digits:,}"
 
 
 def spoken(baseline: str) -> str:
