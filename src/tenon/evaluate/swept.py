@@ -8,6 +8,7 @@ from typing import Any
 
 from tenon.core.errors import DataError
 from tenon.data.findings import counted
+from tenon.evaluate.correction import holm
 from tenon.evaluate.scorers import SCORERS, Scorer
 from tenon.evaluate.statistics import Paired
 from tenon.evaluate.verdict import Outcome, amount, decide, difference, probability, signed
@@ -210,17 +211,14 @@ def best_first(trials: Sequence[Tried], scorer: Scorer) -> list[Tried]:
 
 
 def judged(leads: Sequence[Lead], scorer: Scorer, level: float) -> list[Lead]:
-    """Say of each lead whether it is more than noise, its p corrected for the number of them.
+    """Say of each lead whether it is more than noise, its p corrected for the number of them."""
+    ps = holm([lead.p for lead in leads])
+    return [_judged(lead, p, scorer, level) for lead, p in zip(leads, ps, strict=True)]
 
-    Source: Holm 1979, A Simple Sequentially Rejective Multiple Test Procedure.
-    """
-    found: dict[str, Lead] = {}
-    reached = 0.0
-    for place, lead in enumerate(sorted(leads, key=lambda lead: lead.p)):
-        reached = max(reached, min(1.0, lead.p * (len(leads) - place)))
-        pair = Paired(lead.difference, lead.low, lead.high, reached, lead.n, "")
-        found[lead.rival] = replace(lead, p=reached, outcome=decide(scorer, pair, level))
-    return [found[lead.rival] for lead in leads]
+
+def _judged(lead: Lead, p: float, scorer: Scorer, level: float) -> Lead:
+    pair = Paired(lead.difference, lead.low, lead.high, p, lead.n, "")
+    return replace(lead, p=p, outcome=decide(scorer, pair, level))
 
 
 def verdict(
