@@ -14,7 +14,7 @@ def width(together: int, at_once: int) -> int:
     """Give how many trials are trained side by side where that is left open.
 
     On a GPU as many as are chosen at once, as a shared pass saves the starting of kernels; on a
-    CPU one, where it saves next to nothing (benchmarks/README.md).
+    CPU one, where it saves nothing (benchmarks/README.md).
 
     Args:
         together: as asked for; 0 leaves it open.
