@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from tenon.verbs.predict import load_adapter as load_adapter
     from tenon.verbs.predict import predict as predict
     from tenon.verbs.show import show as show
+    from tenon.verbs.sweep import sweep as sweep
     from tenon.verbs.together import train_together as train_together
     from tenon.verbs.train import train as train
 
@@ -51,6 +52,7 @@ HOMES = {
     "plan": "tenon.verbs.plan:plan",
     "predict": "tenon.verbs.predict:predict",
     "show": "tenon.verbs.show:show",
+    "sweep": "tenon.verbs.sweep:sweep",
     "train": "tenon.verbs.train:train",
     "train_together": "tenon.verbs.together:train_together",
 }

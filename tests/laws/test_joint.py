@@ -195,3 +195,21 @@ def test_a_loss_that_is_not_finite_names_its_adapter_and_updates_nobody(folder_o
         made.run()
     assert differ(made.weights()["a"], before) == 0.0
     assert all(p.grad is None for loop in made.loops.values() for p in loop.parameters.values())
+
+
+def test_one_that_is_given_up_leaves_the_others_as_they_are(folder_of, tmp_path):
+    """Its last step is its own; those beside it go on to what each is alone."""
+    folder = folder_of("bert")
+    made = Training(
+        folder, tmp_path / "together", "ab", dropout=0.0, evaluate_every=1, metric="accuracy"
+    )
+    loop = made.loops["b"]
+    loop.course = replace(
+        loop.course, score=lambda _: {"accuracy": 0.5}, hopeless=lambda seen: len(seen) >= 2
+    )
+    ended = made.run()
+    assert ended["b"].given_up
+    assert ended["b"].steps == 2 < loop.steps
+    assert not ended["a"].given_up
+    expected = alone(folder, tmp_path / "alone", "a", dropout=0.0)
+    assert differ(made.weights()["a"], expected) < 2e-3

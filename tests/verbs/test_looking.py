@@ -335,7 +335,7 @@ class TestShow:
             show("kind")
 
     def test_a_folder_of_something_else(self, here):
-        with pytest.raises(FileError, match="is no plan, run, adapter or report"):
+        with pytest.raises(FileError, match="is no plan, run, sweep, adapter or report"):
             show(".")
 
 

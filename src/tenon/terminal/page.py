@@ -29,6 +29,7 @@ PAGES = {
     "Runs": "run:runs_page",
     "RunView": "run:view_page",
     "Starter": "lists:starter_page",
+    "Sweep": "sweep:sweep_page",
     "Written": "adapter:written_page",
     "tuple of Findings": "findings:several_page",
     "tuple of Kind": "lists:kinds_page",

@@ -184,7 +184,7 @@ class Joint:
         """Give the next step of each run that has one; those that have none are over."""
         steps: dict[str, list[Batch]] = {}
         for name, each in list(self.going.items()):
-            batches = None if each.loop.out_of_patience else next(each.batches, None)
+            batches = None if each.loop.over else next(each.batches, None)
             if batches is None:
                 del self.going[name]
             else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,6 +27,8 @@ from tenon.train.step import StepResult, step
 from tenon.train.tracker import Tracker
 
 Score = Callable[[Model], dict[str, float]]
+Hopeless = Callable[[Sequence[tuple[float, float]]], bool]
+"""Says of the evaluations so far, each a share of the run and a value, whether to give up."""
 LOWER_IS_BETTER = {
     "bits_per_byte", "label_log_loss", "log_loss", "mae", "perplexity", "rmse", "tag_log_loss",
     "token_log_loss",
@@ -47,6 +49,7 @@ class Course:
         score: gives the metrics on dev, or None without a dev part.
         progress: told of every step.
         factors: part of a parameter's name to the factor on the adapter's learning rate.
+        hopeless: ends the run before its time where its evaluations say so; None never does.
     """
 
     run: Path
@@ -56,6 +59,7 @@ class Course:
     score: Score | None = None
     progress: Progress | None = None
     factors: Mapping[str, float] = field(default_factory=dict[str, float])
+    hopeless: Hopeless | None = None
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,7 @@ class Trained:
         seconds: of stepping in this process.
         tokens: stepped over in this process.
         notes: what happened on the way, in sentences.
+        given_up: whether its evaluations were found hopeless before its last step.
     """
 
     steps: int
@@ -77,6 +82,7 @@ class Trained:
     seconds: float
     tokens: int
     notes: list[str] = field(default_factory=list[str])
+    given_up: bool = False
 
 
 class Loop:
@@ -108,6 +114,7 @@ class Loop:
         self.position = 0
         self.saved: int | None = None
         self.best: Best | None = None
+        self.seen: list[tuple[float, float]] = []
         self.notes: list[str] = []
 
     def resume(self) -> None:
@@ -128,6 +135,12 @@ class Loop:
         self.put(found.weights)
         optim.load_state(self.optimizer, self.parameters, found.optimizer)
         self.position, self.saved, self.best = found.position, found.position, found.best
+        metric = self.course.settings.metric
+        self.seen = [
+            ((entry["step"] + 1) / self.steps, entry["dev"][metric])
+            for entry in steplog.read(self.course.run)
+            if "dev" in entry and entry["step"] < self.position
+        ]
         self.notes.append(f"resumed at step {found.position:,} of {self.steps:,}")
 
     def run(self) -> Trained:
@@ -146,7 +159,7 @@ class Loop:
         self.model.train()
         with self.tracker, Interrupt() as interrupt:
             for batches in self.batches():
-                if self.out_of_patience:
+                if self.over:
                     break
                 begun = time.perf_counter()
                 result = self.step(batches)
@@ -238,16 +251,28 @@ class Loop:
             self.best = Best(self.position, value)
         elif self.best is not None:
             self.best = Best(self.best.step, self.best.value, self.best.since + 1)
+        self.seen.append((self.position / self.steps, value))
         log.add({"step": self.position - 1, "dev": metrics})
         self.tracker.log({f"dev/{name}": number for name, number in metrics.items()}, self.position)
         if self.course.progress:
             self.course.progress.advance(0, dev=value)
 
     @property
+    def over(self) -> bool:
+        """Whether no further step is to be taken, though there may be some."""
+        return self.out_of_patience or self.given_up
+
+    @property
     def out_of_patience(self) -> bool:
         """Whether as many evaluations as patience allows brought no gain."""
         patience = self.course.settings.patience
         return bool(patience and self.best and self.best.since >= patience)
+
+    @property
+    def given_up(self) -> bool:
+        """Whether the evaluations so far are hopeless; of a run at its end they never are."""
+        hopeless = self.course.hopeless
+        return bool(hopeless and self.position < self.steps and hopeless(self.seen))
 
     def save(self, log: steplog.StepLog) -> None:
         """Write a checkpoint of the position, unless there is one.
@@ -289,8 +314,10 @@ class Loop:
 
     def finish(self, seconds: float, tokens: int) -> Trained:
         """Put the best weights into the model and say how it went."""
-        early = self.position < self.steps
-        if early:
+        given_up, early = self.given_up, self.position < self.steps
+        if given_up:
+            self.notes.append(f"given up at step {self.position:,} of {self.steps:,}")
+        elif early:
             self.notes.append(
                 f"stopped at step {self.position:,} of {self.steps:,}: no gain on dev in "
                 f"{self.course.settings.patience} evaluations"
@@ -303,7 +330,8 @@ class Loop:
                 lost = "it did best on dev, and nothing can stand for it"
                 raise RunError(f"{error}; {lost}; {ANEW}") from error
         self.model.eval()
-        return Trained(self.position, self.best, early, seconds, tokens, self.notes)
+        early = early and not given_up
+        return Trained(self.position, self.best, early, seconds, tokens, self.notes, given_up)
 
 
 def step_seed(seed: int, position: int) -> int:

@@ -10,9 +10,10 @@ from tenon.adapters import pack
 from tenon.adapters.kind import KINDS, Kind
 from tenon.adapters.manifest import Manifest
 from tenon.adapters.refused import REFUSED, Refused
-from tenon.core.errors import FileError, PlanError, did_you_mean
+from tenon.core.errors import FileError, PlanError, RunError, did_you_mean
 from tenon.core.files import read_json, write_text
 from tenon.core.manual import Setting, manual
+from tenon.data.findings import counted
 from tenon.evaluate.language import language
 from tenon.evaluate.page import html as page
 from tenon.evaluate.report import Report
@@ -22,7 +23,9 @@ from tenon.plan.plan import Plan
 from tenon.plan.resolve import FLOORS, Top
 from tenon.plan.several import resolve_several
 from tenon.train import steplog
+from tenon.verbs.study import STUDY, TRIALS, Sweep, concluded
 from tenon.verbs.target import is_plan_file
+from tenon.verbs.trial import ENDED
 
 LISTS = ("kinds", "refused", "settings", "scorers")
 
@@ -61,7 +64,7 @@ Listed = (
     | tuple[Setting, ...]
     | tuple[Scorer, ...]
 )
-Shown = Listed | Plan | Manifest | RunView | Report
+Shown = Listed | Plan | Manifest | RunView | Report | Sweep
 
 
 def show(
@@ -70,8 +73,8 @@ def show(
     """Give what a word or path stands for.
 
     Args:
-        what: `kinds`, `refused`, `settings` or `scorers`; a run.toml or plan.json; a run, an
-            adapter or a report, as folder or file.
+        what: `kinds`, `refused`, `settings` or `scorers`; a run.toml or plan.json; a run, a
+            sweep, an adapter or a report, as folder or file.
         html: file for the page of a run's or an adapter's report; nothing is written without it.
         lang: language of the page, "en" or "zh".
         texts: whether the page quotes rows.
@@ -80,6 +83,7 @@ def show(
         FileError: it is neither a word that is known nor something that Tenon wrote; or a page is
             wanted of what has no report.
         PlanError: the language is none, or one is given without a page.
+        RunError: it is a sweep that has not ended.
     """
     language(lang)
     if html is None:
@@ -130,6 +134,8 @@ def _written(path: Path) -> Shown:
         return (first, *others) if others else first
     if (path / "plan.json").is_file():
         return _run(path)
+    if (path / STUDY).is_file():
+        return _sweep(path)
     manifest = path if path.name == "tenon.json" else path / "tenon.json"
     if manifest.is_file():
         return pack.read(manifest.parent).manifest
@@ -137,10 +143,28 @@ def _written(path: Path) -> Shown:
     if report.is_file():
         return Report.from_json(read_json(report))
     if path.exists():
-        raise FileError(f"{path}: is no plan, run, adapter or report; is something missing in it?")
+        raise FileError(
+            f"{path}: is no plan, run, sweep, adapter or report; is something missing in it?"
+        )
     raise FileError(
         f"{path}: no such file or folder, and no list of Tenon; {did_you_mean(str(path), LISTS)}"
     )
+
+
+def _sweep(folder: Path) -> Sweep:
+    """Give a sweep that has ended.
+
+    Raises:
+        RunError: it has not.
+    """
+    found = concluded(folder)
+    if found is None:
+        trials = sum(1 for _ in folder.glob(f"{TRIALS}/*/{ENDED}"))
+        raise RunError(
+            f"{folder}: this sweep has not ended ({counted(trials, 'trial')} until now); the "
+            "command that began it goes on with it"
+        )
+    return found
 
 
 def _run(folder: Path) -> RunView:

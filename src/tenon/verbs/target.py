@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tenon.core.errors import Occupied, PlanError
-from tenon.core.files import write_text
+from tenon.core.files import reading, write_text
 from tenon.plan.plan import Plan
+from tenon.plan.resolve import parse_toml
 from tenon.plan.several import resolve_several
+from tenon.plan.space import Space, space
 from tenon.plan.starter import PLAN_FILE, adapter_name, starter
 
 RUNS = Path("runs")
@@ -108,3 +110,54 @@ def order(target: str, arguments: Sequence[str], out: Path | None) -> Order:
     folder = out or RUNS / adapter_name(target)
     made = starter(target, folder / PLAN_FILE, arguments)
     return Order((made.plan,), folder, made.text)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be swept, and where.
+
+    Args:
+        space: what is searched.
+        out: the sweep's folder.
+        text: of the run.toml that was inferred; empty where there is one.
+    """
+
+    space: Space
+    out: Path
+    text: str = ""
+
+    def keep(self, *, anew: bool) -> None:
+        """Leave the inferred run.toml in the sweep's folder; unless one is there."""
+        if self.text and (anew or not (self.out / PLAN_FILE).exists()):
+            write_text(self.out / PLAN_FILE, self.text)
+
+
+def searched(
+    target: str, arguments: Sequence[str], over: Sequence[str], out: Path | None
+) -> Wanted:
+    """Give what a sweep searches, and its folder.
+
+    Args:
+        target: run.toml, or `path[#member]` of labelled rows.
+        arguments: `key=value` overrides that hold for every trial.
+        over: `KEY=SPEC` of each swept setting.
+        out: the sweep's folder; `runs/NAME-sweep` unless given.
+
+    Raises:
+        TenonError: the target is absent, or cannot be a plan with what is swept.
+    """
+    path = Path(target)
+    if path.name == SETTLED:
+        raise PlanError(
+            f"{path}: is the settled plan of a run, in which nothing is left to be swept; give the "
+            "run.toml that it came from"
+        )
+    if path.suffix == PLAN_SUFFIX:
+        with reading(path):
+            content = path.read_bytes()
+        made = space(parse_toml(content, str(path)), path, arguments, over)
+        return Wanted(made, out or RUNS / f"{made.default.adapter.name}-sweep")
+    folder = out or RUNS / f"{adapter_name(target)}-sweep"
+    inferred = starter(target, folder / PLAN_FILE, arguments)
+    table = parse_toml(inferred.text.encode(), PLAN_FILE)
+    return Wanted(space(table, inferred.path, (), over), folder, inferred.text)

@@ -21,7 +21,7 @@ from tenon.model.rack import Rack, refuse_unroutable
 from tenon.model.seq2seq import SEPARATE
 from tenon.plan.plan import Plan
 from tenon.train.joint import Joint
-from tenon.train.loop import Loop, Trained
+from tenon.train.loop import Course, Loop, Trained
 from tenon.verbs.claim import LOCK, claim, ended, refuse_foreign, refuse_several_processes
 from tenon.verbs.forgetting import refuse_unfit
 from tenon.verbs.full import forget, refuse_untrainable
@@ -54,7 +54,6 @@ class Place:
 
     Args:
         space: its workspace.
-        out: its run's folder.
         known: its baselines.
         model: over the shared trunk.
         attached: its adapter.
@@ -62,11 +61,33 @@ class Place:
     """
 
     space: Workspace
-    out: Path
     known: Baselines | None
     model: Model
     attached: Attached
     loop: Loop
+
+    @property
+    def out(self) -> Path:
+        """Its run's folder."""
+        return self.loop.course.run
+
+
+def begin(space: Workspace, known: Baselines | None, course: Course) -> Place:
+    """Put a run's adapter on the trunk, at its newest checkpoint if it has one.
+
+    Args:
+        space: its workspace; the trunk is changed in place.
+        known: its baselines.
+        course: its folder, and how it is trained.
+
+    Raises:
+        PlanError: a site matches nothing, or the kind refuses the base.
+        RunError: what the folder holds is not of this run.
+    """
+    model, attached = build(space, known if from_probe(space) else None, course.run)
+    loop = Loop(model, space.tokens["train"], course)
+    loop.resume()
+    return Place(space, known, model, attached, loop)
 
 
 def train_together(
@@ -176,12 +197,8 @@ def _train(
     rack = Rack(trunk)
     places: dict[str, Place] = {}
     for name, space in spaces.items():
-        model, attached = build(space, known[name] if from_probe(space) else None, folders[name])
-        course = course_of(space, folders[name], None)
-        loop = Loop(model, space.tokens["train"], course)
-        loop.resume()
-        rack.keep(name, space.plan.adapter.kind, attached.peft)
-        places[name] = Place(space, folders[name], known[name], model, attached, loop)
+        places[name] = begin(space, known[name], course_of(space, folders[name], None))
+        rack.keep(name, space.plan.adapter.kind, places[name].attached.peft)
     loops = {name: place.loop for name, place in places.items()}
     trained = Joint(rack, loops, progress).run()
     return {

@@ -18,6 +18,7 @@ from tenon.evaluate import baselines as baseline
 from tenon.evaluate.baselines import Baselines
 from tenon.evaluate.exam import EXAMS
 from tenon.evaluate.language import language
+from tenon.evaluate.prediction import Answers
 from tenon.evaluate.report import Report
 from tenon.evaluate.scorers import SCORERS
 from tenon.evaluate.settings import BY_TASK
@@ -165,8 +166,18 @@ def dev_score(model: Model, space: Workspace) -> dict[str, float]:
     Raises:
         RunError: a row could not be answered.
     """
-    settings, task = space.plan.evaluate, space.plan.data.task
-    exam, size = space.exam, settings.batch_tokens
+    answers = dev_answers(model, space)
+    return {name: SCORERS.get(name).score(answers) for name in BY_TASK[space.plan.data.task].dev}
+
+
+def dev_answers(model: Model, space: Workspace) -> Answers:
+    """Give the answers to the dev part, as far as its metrics need them.
+
+    Raises:
+        RunError: a row could not be answered.
+    """
+    settings, exam = space.plan.evaluate, space.exam
+    size = settings.batch_tokens
     answer = exam.quick or exam.answer
     answers = answer(model, space.tokens["dev"], space.classes, batch_tokens=size)
     answers = exam.tune(model, answers, settings)
@@ -176,7 +187,7 @@ def dev_score(model: Model, space: Workspace) -> dict[str, float]:
             f"{origin}: {cause} ({len(answers.failed):,} such rows of dev); "
             "lower train.learning_rate"
         )
-    return {name: SCORERS.get(name).score(answers) for name in BY_TASK[task].dev}
+    return answers
 
 
 def known_baselines(space: Workspace, out: Path, progress: Progress | None) -> Baselines | None:

@@ -64,6 +64,7 @@ class Workspace:
         classes: what the head scores.
         units: what gets class scores: "rows", "words" or "tokens".
         tokens: of each part.
+        measured: what was found out about the data and the base.
         beside: another workspace on the same base, in this process.
         shared: of runs that differ in their seed alone, part to what the base without adapter
             answers, once one of them has asked; None of a run of its own.
@@ -78,6 +79,7 @@ class Workspace:
     classes: tuple[str, ...]
     units: str
     tokens: dict[str, Tokens]
+    measured: measure.Measured
     beside: Workspace | None = None
     shared: dict[str, dict[str, Any]] | None = None
 
@@ -110,6 +112,26 @@ class Workspace:
             return self.beside.fingerprint
         base, quantize = self.base, self.plan.model.quantize
         return fingerprint(base.folder, base.name, base.revision, quantize)
+
+    def of_plan(self, plan: Plan) -> Workspace:
+        """Give the workspace of a plan that stands on the same, as `foundation` tells.
+
+        Raises:
+            PlanError: something is asked for that the base cannot do.
+            AdapterError: the plan's fusion has parts of another base.
+        """
+        plan = _without_shots(plan) if self.trunk.seq2seq else plan
+        made = replace(self, plan=measure.settle(plan, self.measured), beside=self.beside or self)
+        refuse_foreign_parts(made)
+        return made
+
+
+def foundation(plan: Plan) -> str:
+    """Give a digest of all that decides rows, tokens and base; plans that share it share these."""
+    tables = (plan.data, plan.text, plan.model, plan.evaluate)
+    settings = [table.model_dump(mode="json") for table in tables]
+    # A row is no longer than a micro-batch, so its size is among what decides the tokens.
+    return digest_of([plan.base, plan.seed, plan.train.micro_batch_tokens, *settings])
 
 
 def open_workspace(
@@ -168,7 +190,9 @@ def open_workspace(
             refuse_unextractable(rows, plan.evaluate.extract)
     settled = measure.settle(plan, measured)
     classes, units = reading.classes, reading.units
-    made = Workspace(settled, parts, base, trunk, trained, renderer, classes, units, tokens, beside)
+    made = Workspace(
+        settled, parts, base, trunk, trained, renderer, classes, units, tokens, measured, beside
+    )
     refuse_foreign_parts(made)
     return made
 
