@@ -22,6 +22,7 @@ from tenon.plan.plan import Plan
 from tenon.train.joint import Joint
 from tenon.train.loop import Loop, Trained
 from tenon.verbs.claim import LOCK, claim, ended, refuse_foreign, refuse_several_processes
+from tenon.verbs.preflight import Manner, look
 from tenon.verbs.train import (
     Run,
     build,
@@ -70,6 +71,7 @@ def train_together(
     out: Path | str,
     *,
     resume: Literal["auto", "never"] = "auto",
+    preflight: Manner = "stop",
     progress: Progress | None = None,
 ) -> Runs:
     """Train the adapters of `plans` side by side, with one pass over the base for all of them.
@@ -81,6 +83,7 @@ def train_together(
         plans: of one base, with the same settings of it; each adapter has a name of its own.
         out: folder of the runs' folders.
         resume: "never" removes what earlier runs left there and starts anew.
+        preflight: what a check that fails before the first step of one of them does; see `train`.
         progress: told of every stage.
 
     Raises:
@@ -101,7 +104,7 @@ def train_together(
             claim(folder, spaces[name], anew=resume == "never")
         before = {name: report for name in spaces if (report := ended(folders[name]))}
         left = {name: space for name, space in spaces.items() if name not in before}
-        made = _train(left, folders, progress) if left else {}
+        made = _train(left, folders, preflight, progress) if left else {}
     return Runs(
         {
             name: Run(folders[name], before.get(name) or made[name], ended_before=name in before)
@@ -152,7 +155,10 @@ def _workspaces(plans: Sequence[Plan], progress: Progress | None) -> dict[str, W
 
 
 def _train(
-    spaces: Mapping[str, Workspace], folders: Mapping[str, Path], progress: Progress | None
+    spaces: Mapping[str, Workspace],
+    folders: Mapping[str, Path],
+    manner: Manner,
+    progress: Progress | None,
 ) -> dict[str, Report]:
     trunk = next(iter(spaces.values())).trunk
     # Baselines read the bare base: all of them are fitted before an adapter is on it.
@@ -164,6 +170,8 @@ def _train(
         course = course_of(space, folders[name], None)
         loop = Loop(model, space.tokens["train"], course)
         loop.resume()
+        if not loop.position:
+            look(space, model, attached, folders[name], manner, progress)
         rack.keep(name, space.plan.adapter.kind, attached.peft)
         places[name] = Place(space, folders[name], known[name], model, attached, loop)
     loops = {name: place.loop for name, place in places.items()}

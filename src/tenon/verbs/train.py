@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -30,7 +30,9 @@ from tenon.plan.plan import Plan
 from tenon.train import start as first_weights
 from tenon.train.loop import Course, Loop, Trained
 from tenon.verbs.claim import LOCK, claim, ended, refuse_foreign, refuse_several_processes
+from tenon.verbs.names import Names
 from tenon.verbs.outcome import judge, write_adapter, write_report
+from tenon.verbs.preflight import Manner, found_before, look
 from tenon.verbs.workspace import Workspace, open_workspace
 
 
@@ -59,6 +61,7 @@ def train(
     out: Path | str,
     *,
     resume: Literal["auto", "never"] = "auto",
+    preflight: Manner = "stop",
     progress: Progress | None = None,
 ) -> Run:
     """Train the adapter of `plan`; go on where a run under `out` stopped.
@@ -67,6 +70,8 @@ def train(
         plan: what is done.
         out: the run's folder; it is made, or it holds a run of the same plan.
         resume: "never" removes what an earlier run left there and starts anew.
+        preflight: what a check that fails before the first step does: "stop" refuses to train,
+            "tell" trains and leaves it to the report; "off" asks nothing.
         progress: told of every stage.
 
     Raises:
@@ -82,7 +87,8 @@ def train(
         sweep(out)
         claim(out, space, anew=resume == "never")
         before = ended(out)
-        return Run(out, before or _train(space, out, progress), ended_before=before is not None)
+        report = before or _train(space, out, preflight, progress)
+        return Run(out, report, ended_before=before is not None)
 
 
 def build(
@@ -196,11 +202,13 @@ def known_baselines(space: Workspace, out: Path, progress: Progress | None) -> B
     return known
 
 
-def _train(space: Workspace, out: Path, progress: Progress | None) -> Report:
+def _train(space: Workspace, out: Path, manner: Manner, progress: Progress | None) -> Report:
     known = known_baselines(space, out, progress)
     model, attached = build(space, known if from_probe(space) else None, out)
     loop = Loop(model, space.tokens["train"], course_of(space, out, progress))
     loop.resume()
+    if not loop.position:
+        look(space, model, attached, out, manner, progress)
     trained = loop.run()
     return conclude(space, model, known, attached, trained, out, progress)
 
@@ -235,6 +243,7 @@ def conclude(
     """Judge a run that has come to its end, and write its adapter and report."""
     balance(attached.peft)
     report, answers = judge(space, model, known, attached, trained, out, progress)
+    report = replace(report, preflight=found_before(out, Names.of(space.plan)))
     write_adapter(space, model, report, out / "adapter")
     write_report(report, answers, out / "report")
     return report
