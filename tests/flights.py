@@ -10,20 +10,25 @@ import numpy as np
 import pyarrow as pa
 
 import kinds
-from attached import WIDE
 from bases import VOCAB
 from cell import Cell
 from folders import tokenizer
 from grounds import LABELS, Ground, model_on
 from matrix import TABLES
 from tenon.adapters.kind import KINDS, settle
+from tenon.core.proof import Check
 from tenon.model.attach import attach
+from tenon.plan.plan import Plan
 from tenon.text.render import ClassRenderer
 from tenon.text.taught import Taught
 from tenon.text.text_generation_render import WritingRenderer
 from tenon.text.tokens import SCHEMA, Tokens
+from tenon.train.preflight import preflight
 from tenon.train.settings import TrainSettings
 from tenon.train.subject import Subject
+from tenon.verbs.preflight import subject_of
+from tenon.verbs.train import build
+from tenon.verbs.workspace import open_workspace
 
 LIMIT = 48
 NAMES = tuple(f"label {place}" for place in range(LABELS))
@@ -84,3 +89,31 @@ def subject(
         "factors": KINDS.get(adapter.kind).factors(adapter.own),
     }
     return Subject(**{**given, **more})
+
+
+def cleared(plan: Plan) -> Subject:
+    """Give the run of a plan, opened as `tenon train` opens it."""
+    space = open_workspace(plan)
+    model, attached = build(space, None)
+    return subject_of(space, model, attached)
+
+
+def changed(tokens: Tokens, **columns: Sequence[Any]) -> Tokens:
+    """Give tokens with other columns, of the rows that these have."""
+    count = len(next(iter(columns.values())))
+    table = tokens.table.slice(0, count)
+    for name, cells in columns.items():
+        place = table.schema.get_field_index(name)
+        table = table.set_column(place, name, pa.array(cells, table.schema.field(name).type))
+    made = table.combine_chunks().to_batches()
+    return Tokens(pa.Table.from_batches(made, schema=SCHEMA), tokens.limit)
+
+
+def with_tokens(subject: Subject, tokens: Tokens) -> Subject:
+    """Give a subject on other rows."""
+    return replace(subject, taught=replace(subject.taught, tokens=tokens))
+
+
+def told(subject: Subject) -> Mapping[str, Check]:
+    """Look at a run; give what has failed, by name."""
+    return {check.name: check for check in preflight(subject).failed}

@@ -10,13 +10,17 @@ import numpy as np
 
 from tenon.core.proof import Check, failed, passed
 from tenon.text.taught import Taught
-from tenon.text.text_generation_render import WritingRenderer
+from tenon.text.text_generation_render import WritingRenderer, runs
 from tenon.text.tokenizer import LONGEST
 from tenon.text.windows import frame
 
 HALF = 0.5
 STARTED = 2
 """Tokens at a row's beginning among which a second beginning of sequence would stand."""
+ADDED = (
+    "take the added tokens from the tokenizer, or save the base with embeddings for them "
+    "(resize_token_embeddings, save_pretrained) and give that folder as base"
+)
 
 
 def targets(taught: Taught) -> Check:
@@ -120,7 +124,9 @@ def answers(taught: Taught) -> Check | None:
 
 def _room(taught: Taught, name: str) -> Check:
     """Check that most answers are no longer than those that may be written."""
-    lengths = np.array([taught.targets(row) for row in taught.rows])
+    lengths = np.array(
+        [length for row in taught.rows for length in runs(taught.tokens.targets(row))]
+    )
     longer = int((lengths > taught.longest).sum()) if taught.longest else 0
     said = f"whole, of up to {int(lengths.max()):,} tokens"
     if longer <= HALF * len(lengths):
@@ -199,8 +205,7 @@ def _short(targets: Sequence[float]) -> str:
 
 def vocabulary(taught: Taught) -> Check:
     """Check that the base has an embedding, which it was trained with, for every token."""
-    name, table = "vocabulary", taught.tokens.table["ids"]
-    most = max(int(chunk.values.to_numpy().max()) for chunk in table.chunks if len(chunk))
+    name, most = "vocabulary", taught.tokens.highest
     if most < taught.vocabulary:
         return passed(name, f"the highest token id is {most:,}, of {taught.vocabulary:,}")
     token = taught.renderer.tokenizer.convert_ids_to_tokens(most)
@@ -208,8 +213,7 @@ def vocabulary(taught: Taught) -> Check:
         name,
         f"train has token {most:,} ({token!r}), and the base on disk has embeddings for "
         f"{taught.vocabulary:,}: the row of a token that was added would not be saved",
-        "take the added tokens from the tokenizer, or save the base with embeddings for them "
-        "(resize_token_embeddings, save_pretrained) and give that folder as base",
+        ADDED,
     )
 
 

@@ -5,6 +5,7 @@ Legend: B rows, T tokens, D hidden, L labels.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -25,7 +26,7 @@ from tenon.model.merge import relative
 from tenon.model.model import Model
 from tenon.model.seq2seq import Seq2Seq
 from tenon.model.trunk import TOLERANCE
-from tenon.text.batch import Batch, joined
+from tenon.text.batch import Batch
 from tenon.train.step import gradients
 from tenon.train.subject import Subject
 from tenon.train.untouched import untouched
@@ -121,11 +122,12 @@ def _sort(tensor: str) -> str:
     return ".".join(part for part in parts[-2:] if not part.isdigit())
 
 
-def start(subject: Subject) -> Check:
+def start(subject: Subject) -> Check | None:
     """Check that a fresh adapter loses on the rows what the base alone does."""
     name, model, kind = "start", subject.model, subject.kind
     peft = model.peft
-    assert peft is not None  # noqa: S101 - a run always trains an adapter
+    if peft is None or not adapted(model.trunk.model):
+        return None
     with untouched(model), inference(model):
         fresh = _mean(model, subject.batch)
         with peft.disable_adapter():
@@ -185,17 +187,14 @@ def apart(subject: Subject) -> Check | None:
         return None
     with untouched(model), inference(model):
         beside = _states(model, subject.batch)
-        errors = [
-            relative(alone, found)
-            for alone, found in zip(
-                (_states(model, single)[0] for single in subject.singles), beside, strict=True
-            )
-        ]
-    worst = max(errors)
+        errors = {
+            place: relative(_states(model, single)[0], beside[place])
+            for place, single in subject.alone.items()
+        }
+    row, worst = max(errors.items(), key=lambda item: (math.isnan(item[1]), item[1]))
     if worst <= _tolerance(model):
-        rows = counted(len(errors), "row")
-        return passed(name, f"{rows} are read beside each other as each alone, within {worst:.0e}")
-    row = errors.index(worst)
+        near = f"within {worst:.0e}" if worst else "bit for bit"
+        return passed(name, f"a row beside {len(subject.rows) - 1} others is read as alone, {near}")
     origin = subject.taught.tokens.table["origin"][int(subject.rows[row])].as_py()
     how = "packed" if model.trunk.packed else "padded"
     remedy = (
@@ -227,9 +226,11 @@ def pooling(subject: Subject) -> Check | None:
     if not isinstance(model, Classifier):
         return None
     with untouched(model), inference(model), _padded(model):
-        beside_BD = model.pooled_BD(subject.batch)
-        alone_BD = torch.cat([model.pooled_BD(single) for single in subject.singles])
-        last_BD = torch.stack([states[-1] for states in _states(model, subject.batch)])
+        rows = list(subject.alone)
+        beside_BD = model.pooled_BD(subject.batch)[rows]
+        alone_BD = torch.cat([model.pooled_BD(single) for single in subject.alone.values()])
+        states = _states(model, subject.batch)
+        last_BD = torch.stack([states[row][-1] for row in rows])
     error = relative(alone_BD, beside_BD)
     if model.pooling == "last":
         error = max(error, relative(last_BD, beside_BD))
@@ -250,13 +251,11 @@ def step_mean(subject: Subject) -> Check | None:
     name, model = "mean of a step", subject.model
     if len(subject.rows) < 2:  # noqa: PLR2004 - two micro-batches
         return None
-    first, *others = subject.singles
-    uneven = [first, *others[:1], *([_rest(subject)] if len(others) > 1 else [])]
     with untouched(model):
         model.eval()
         whole = _gradient(model, [subject.batch])
-        parts = _gradient(model, uneven)
-    losses = f"{whole[0]:.4f} nats in one micro-batch, {parts[0]:.4f} in {len(uneven)}"
+        parts = _gradient(model, subject.uneven)
+    losses = f"{whole[0]:.4f} nats in one micro-batch, {parts[0]:.4f} in two of unlike sizes"
     allowed, size = _tolerance(model), max(abs(whole[0]), 1.0)
     same = abs(whole[0] - parts[0]) <= allowed * size
     norms = abs(whole[1] - parts[1]) <= GRADIENT * allowed * max(whole[1], 1e-6)
@@ -267,10 +266,6 @@ def step_mean(subject: Subject) -> Check | None:
         f"{losses}; gradients of {whole[1]:.4g} and {parts[1]:.4g}: the loss is a mean of means",
         "sum the loss of each micro-batch and divide by the targets of the whole step",
     )
-
-
-def _rest(subject: Subject) -> Batch:
-    return joined(subject.singles[2:])
 
 
 def _gradient(model: Model, batches: Sequence[Batch]) -> tuple[float, float]:

@@ -18,7 +18,7 @@ from tenon.train.settings import TrainSettings
 from tenon.train.trial import Trial, take
 
 CANDIDATES = 64
-ROWS = 8
+ROWS, ALONE = 6, 3
 TOKENS = 2048
 """Of the rows that are computed, which are as many as fit into it, and two at least."""
 
@@ -69,12 +69,18 @@ class Subject:
         return batch(self.taught.tokens, self.rows)
 
     @cached_property
-    def singles(self) -> list[Batch]:
-        """The same rows, each alone."""
-        return [
-            batch(self.taught.tokens, self.rows[place : place + 1])
-            for place in range(len(self.rows))
-        ]
+    def alone(self) -> dict[int, Batch]:
+        """Some of these rows, by their places among them, each by itself: short and long."""
+        places = np.unique(np.linspace(0, len(self.rows) - 1, ALONE).astype(int)).tolist()
+        return {place: self._part(place, place + 1) for place in places}
+
+    @cached_property
+    def uneven(self) -> list[Batch]:
+        """The same rows in two micro-batches, the first a single row."""
+        return [self._part(0, 1), self._part(1, len(self.rows))]
+
+    def _part(self, first: int, last: int) -> Batch:
+        return batch(self.taught.tokens, self.rows[first:last])
 
     @cached_property
     def trial(self) -> Trial:

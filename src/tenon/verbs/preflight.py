@@ -17,7 +17,7 @@ from tenon.train.preflight import preflight
 from tenon.train.subject import Subject
 from tenon.verbs.names import Names
 from tenon.verbs.outcome import lengths_of
-from tenon.verbs.workspace import Workspace
+from tenon.verbs.workspace import Workspace, embeddings
 
 NAME = "preflight.json"
 EXAMPLES = 8
@@ -46,14 +46,13 @@ def taught_of(space: Workspace) -> Taught:
     """
     plan, seq2seq = space.plan, space.trunk.seq2seq
     lengths = lengths_of(space)
-    table: Any = space.trunk.model.get_input_embeddings()
     return Taught(
         tokens=space.tokens["train"],
         renderer=space.renderer,
         served=rendered_by(plan.data.task, space.classes, lengths, space.base, seq2seq=seq2seq),
         examples=tuple(islice(space.parts.examples("train"), EXAMPLES)),
         units=space.units,
-        vocabulary=int(table.weight.shape[0]),
+        vocabulary=embeddings(space.trunk),
         longest=lengths.max_new_tokens,
     )
 
