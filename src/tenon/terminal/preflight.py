@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from tenon.core.proof import Check
+from tenon.evaluate.report import Report
 from tenon.terminal.number import duration
 from tenon.terminal.place import short
 from tenon.terminal.sheet import heading, sheet
@@ -30,6 +31,17 @@ def preflight_part(found: Preflight) -> RenderableType:
         heading("First rows", f"learned is what is green, {BEGIN}…{END}; the rest is read"),
         sheet("", "", rows=[(short(row["origin"]), _tokens(row["tokens"])) for row in found.rows]),
     )
+
+
+def preflight_line(report: Report) -> RenderableType | None:
+    """Say how the preflight of a run ended, each check that failed in full; None without one."""
+    if not report.preflight:
+        return None
+    found = Preflight.from_json(report.preflight)
+    line = Text(f"preflight: {told(found)}", style="red" if found.failed else "dim")
+    if not found.failed:
+        return line
+    return Group(line, sheet("", "", "", rows=[_line(check) for check in found.failed]))
 
 
 def told(found: Preflight) -> str:

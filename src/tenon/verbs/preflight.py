@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
@@ -88,3 +89,9 @@ def found_before(out: Path, names: Names) -> dict[str, Any]:
     rows = [{**row, "origin": names.told(row["origin"])} for row in kept["rows"]]
     checks = [{**check, "what": names.told(check["what"])} for check in kept["checks"]]
     return {**kept, "checks": checks, "rows": rows}
+
+
+def failures(found: Mapping[str, Any]) -> list[str]:
+    """Give a note for each check that failed and did not stop the run."""
+    failed = [check for check in found.get("checks", ()) if not check["passed"]]
+    return [f"preflight, {check['name']}: {check['what']}; {check['remedy']}" for check in failed]

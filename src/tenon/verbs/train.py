@@ -32,7 +32,7 @@ from tenon.train.loop import Course, Loop, Trained
 from tenon.verbs.claim import LOCK, claim, ended, refuse_foreign, refuse_several_processes
 from tenon.verbs.names import Names
 from tenon.verbs.outcome import judge, write_adapter, write_report
-from tenon.verbs.preflight import Manner, found_before, look
+from tenon.verbs.preflight import Manner, failures, found_before, look
 from tenon.verbs.workspace import Workspace, open_workspace
 
 
@@ -243,7 +243,8 @@ def conclude(
     """Judge a run that has come to its end, and write its adapter and report."""
     balance(attached.peft)
     report, answers = judge(space, model, known, attached, trained, out, progress)
-    report = replace(report, preflight=found_before(out, Names.of(space.plan)))
+    found = found_before(out, Names.of(space.plan))
+    report = replace(report, preflight=found, notes=[*report.notes, *failures(found)])
     write_adapter(space, model, report, out / "adapter")
     write_report(report, answers, out / "report")
     return report
