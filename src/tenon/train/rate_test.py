@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -33,6 +32,11 @@ DIVERGED = 0.5
 LOST = 0.02
 """Of the loss at the start: what must be gained for a rate to be told from none."""
 FIGURES = 2
+WINDOW = 4
+"""Steps to each side over which a fall is measured."""
+BELOW = 3.0
+"""How many times less than the rate at which the loss is lowest is suggested: there the loss has
+begun to turn. Half a decade, chosen on three curves (docs/log.md)."""
 
 
 @dataclass(frozen=True)
@@ -193,9 +197,10 @@ def _found(
     steepest = lowest = suggestion = None
     if smoothed and min(smoothed) < -LOST * fresh:
         place = int(np.argmin(smoothed))
-        falls = np.diff(smoothed[: place + 1], prepend=smoothed[0])
+        ends = [min(at + WINDOW, place) for at in range(place + 1)]
+        falls = [smoothed[end] - smoothed[max(0, at - WINDOW)] for at, end in enumerate(ends)]
         lowest, steepest = rates[place], rates[int(np.argmin(falls))]
-        suggestion = float(f"{math.sqrt(lowest / 10 * steepest):.{FIGURES}g}")
+        suggestion = float(f"{lowest / BELOW:.{FIGURES}g}")
     return RateTest(
         tuple(rates[: len(changes)]),
         tuple(changes),

@@ -19,7 +19,7 @@ from tenon.train.trial import Trial, take
 
 CANDIDATES = 64
 ROWS, ALONE = 6, 3
-TOKENS = 2048
+TOKENS = 512
 """Of the rows that are computed, which are as many as fit into it, and two at least."""
 
 
