@@ -37,7 +37,7 @@ resamples = 200
 device = "cpu"
 """
 LEFT = {".lock", "adapter", "baselines.safetensors", "inputs.json", "plan.json", "report"}
-LEFT |= {"steps.jsonl"}
+LEFT |= {"preflight.json", "steps.jsonl"}
 
 
 class Project:

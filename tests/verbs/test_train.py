@@ -28,6 +28,7 @@ LEFT = {
     "baselines.safetensors",
     "inputs.json",
     "plan.json",
+    "preflight.json",
     "report",
     "steps.jsonl",
 }

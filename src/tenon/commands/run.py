@@ -8,16 +8,23 @@ import typer
 
 import tenon
 from tenon.commands.app import app, verb
-from tenon.terminal.options import Base, Given, Json, Lang, Out, Quiet, Resume, Target
+from tenon.terminal.options import Base, Given, Json, Lang, Out, Preflight, Quiet, Resume, Target
 from tenon.terminal.output import bar, emit
 
 
 @app.command()
 def plan(
-    target: Target, settings: Given = None, *, json: Json = False, quiet: Quiet = False
+    target: Target,
+    settings: Given = None,
+    *,
+    find_lr: Annotated[
+        bool, typer.Option("--find-lr", help="Try learning rates on the rows, and suggest one.")
+    ] = False,
+    json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
-    """Show every setting and where it came from, and what would be trained."""
-    _plan(target, settings, json=json, quiet=quiet)
+    """Show every setting and where it came from, what would be trained, and that it will."""
+    _plan(target, settings, find_lr=find_lr, json=json, quiet=quiet)
 
 
 @app.command()
@@ -29,6 +36,10 @@ def train(
     resume: Annotated[
         Resume, typer.Option(help="auto goes on where the run stopped; never starts anew.")
     ] = Resume.auto,
+    preflight: Annotated[
+        Preflight,
+        typer.Option(help="What a check that fails before the first step does; off asks nothing."),
+    ] = Preflight.stop,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the plan and stop before anything is written.")
     ] = False,
@@ -47,7 +58,14 @@ def train(
         first, *others = wanted.plans
         run = verb("train_together") if others else verb("train")
         what = wanted.plans if others else first
-        made = run(what, wanted.out, resume=resume.value, lang=lang, progress=progress)
+        made = run(
+            what,
+            wanted.out,
+            resume=resume.value,
+            preflight=preflight.value,
+            lang=lang,
+            progress=progress,
+        )
     emit(made, json=json, quiet=quiet)
 
 
@@ -95,7 +113,9 @@ def compare(
         print(f"page  {out / 'compare.html'}")
 
 
-def _plan(target: str, settings: list[str] | None, *, json: bool, quiet: bool) -> None:
+def _plan(
+    target: str, settings: list[str] | None, *, json: bool, quiet: bool, find_lr: bool = False
+) -> None:
     with bar(silent=json or quiet) as progress:
-        preview = verb("plan")(target, settings or (), progress=progress)
+        preview = verb("plan")(target, settings or (), find_lr=find_lr, progress=progress)
     emit(preview, json=json, quiet=quiet)

@@ -9,7 +9,7 @@ from peft import PeftModel
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from tenon.adapters.manifest import Manifest
+from tenon.adapters.manifest import Lengths, Manifest
 from tenon.adapters.pack import Adapter
 from tenon.core.errors import AdapterError
 from tenon.model import trunk as trunks
@@ -57,9 +57,33 @@ def renderer_for(
     Args:
         seq2seq: whether an encoder reads the prompt and a decoder writes the answer.
     """
-    text = manifest.text
+    return _made(manifest.task, manifest.labels, manifest.text, tokenizer, seq2seq=seq2seq)
+
+
+def rendered_by(
+    task: str, labels: tuple[str, ...], text: Lengths, base: Base, *, seq2seq: bool
+) -> Renderer:
+    """Give the renderer of an adapter that will say so of itself, from the base's files.
+
+    Args:
+        text: how the adapter writes texts.
+        seq2seq: whether an encoder reads the prompt and a decoder writes the answer.
+    """
+    tokenizer = load_tokenizer(base.folder)
+    speak(tokenizer, text.source_language, text.target_language)
+    return _made(task, labels, text, tokenizer, seq2seq=seq2seq)
+
+
+def _made(
+    task: str,
+    labels: tuple[str, ...],
+    text: Lengths,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    seq2seq: bool,
+) -> Renderer:
     reading = Reading(
-        manifest.labels,
+        labels,
         text.max_tokens,
         text.cut,
         text.units,
@@ -68,7 +92,7 @@ def renderer_for(
         instruction=text.instruction,
         seq2seq=seq2seq,
     )
-    return RENDERINGS.get(manifest.task).make(tokenizer, reading)
+    return RENDERINGS.get(task).make(tokenizer, reading)
 
 
 def put_on(adapter: Adapter, base: Base, settings: ModelSettings) -> tuple[Model, Renderer]:

@@ -51,12 +51,12 @@ class Adapted(nn.Module):
 
 def _quieten(base: nn.Module) -> None:
     """Put the trunk's own modules into evaluation mode, their dropout off; adapters keep theirs."""
-    adapters = _adapter_modules(base)
+    adapters = adapter_modules(base)
     for module in base.modules():
         module.training = module in adapters
 
 
-def _adapter_modules(base: nn.Module) -> set[nn.Module]:
+def adapter_modules(base: nn.Module) -> set[nn.Module]:
     """Give the adapters' own layers and dropout, all inside them, and what wraps the base's."""
     found: set[nn.Module] = set()
     still = {inner for module in base.modules() for inner in _still(module)}

@@ -336,9 +336,11 @@ def _same_logits(trunk: Trunk, asked: Mapping[str, Any], hidden_TD: Tensor) -> b
 
 
 def _other_logits(base: Base, trunk: Trunk) -> PlanError:
+    half = trunk.model.dtype == torch.float16
+    dtype = "set model.dtype to bfloat16 or float32, as float16 may overflow, or " if half else ""
     return PlanError(
         f"base {base.name}: {trunk.model.config.model_type} makes scores of tokens from hidden "
-        "states in a way that is not known here; use another base"
+        f"states in a way that is not known here; {dtype}use another base"
     )
 
 

@@ -19,6 +19,14 @@ class Resume(StrEnum):
     never = "never"
 
 
+class Preflight(StrEnum):
+    """What a check that fails before the first step does to a run."""
+
+    stop = "stop"
+    tell = "tell"
+    off = "off"
+
+
 def complete(incomplete: str) -> list[str]:
     """Offer the settings that begin with what was typed."""
     from tenon.terminal.completion import settings

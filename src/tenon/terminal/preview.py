@@ -12,6 +12,8 @@ from rich.text import Text
 from tenon.plan.plan import Plan, below
 from tenon.plan.task import TOKENS, of_other_tasks
 from tenon.terminal.number import count, share, size
+from tenon.terminal.preflight import preflight_part
+from tenon.terminal.rates import rates_part
 from tenon.terminal.sheet import heading, notes, page, sheet
 from tenon.verbs.plan import Preview
 
@@ -29,6 +31,8 @@ def preview_page(preview: Preview) -> RenderableType:
         _data(preview),
         _sites(preview),
         _cost(preview),
+        preflight_part(preview.preflight) if preview.preflight else None,
+        rates_part(preview.rates) if preview.rates else None,
         settings_table(preview.plan),
     )
 

@@ -13,6 +13,7 @@ from tenon.evaluate.report import Report
 from tenon.terminal.findings import found
 from tenon.terminal.number import count, duration
 from tenon.terminal.place import short
+from tenon.terminal.preflight import preflight_line
 from tenon.terminal.preview import settings_table
 from tenon.terminal.report import (
     COLOURS,
@@ -41,7 +42,7 @@ def run_page(run: Run) -> RenderableType:
         ("report", str(report_file(run.out))),
         ("plan, steps", str(run.out)),
     ]
-    made = report_page(run.report, files)
+    made = page(preflight_line(run.report), report_page(run.report, files))
     if not run.ended_before:
         return made
     told = f"{run.out}: had ended before; nothing was trained now. --resume never trains it anew"

@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 from transformers import PreTrainedTokenizerBase
 
 from tenon.core.errors import DataError, Faults, PlanError
@@ -232,12 +233,15 @@ def last_answer(weights_T: Sequence[float]) -> int:
     return place
 
 
+def runs(weights_T: npt.NDArray[np.float32]) -> list[int]:
+    """Give the length of each answer in a row: of each run of tokens with a weight."""
+    learned_T = np.flatnonzero(weights_T)
+    if not len(learned_T):
+        return []
+    return [len(run) for run in np.split(learned_T, np.flatnonzero(np.diff(learned_T) > 1) + 1)]
+
+
 def answer_tokens(tokens: Tokens) -> int:
     """Give the length that 99 of 100 answers do not exceed, the token that ends one among them."""
-    lengths: list[int] = []
-    for row in range(len(tokens)):
-        learned_T = np.flatnonzero(tokens.targets(row))
-        if len(learned_T):
-            runs = np.split(learned_T, np.flatnonzero(np.diff(learned_T) > 1) + 1)
-            lengths += map(len, runs)
+    lengths = [length for row in range(len(tokens)) for length in runs(tokens.targets(row))]
     return int(np.quantile(lengths, LONG, method="inverted_cdf")) if lengths else 0

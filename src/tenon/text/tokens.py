@@ -103,6 +103,12 @@ class Tokens:
         """Tokens of all rows."""
         return int(self.lengths_R.sum())
 
+    @cached_property
+    def highest(self) -> int:
+        """The highest token id of all rows; -1 without rows."""
+        chunks = (chunk.values.to_numpy() for chunk in self.table["ids"].chunks)
+        return max((int(ids.max()) for ids in chunks if len(ids)), default=-1)
+
     def ids(self, row: int) -> npt.NDArray[np.int32]:
         """Give the token ids of one row, without copying."""
         return self._cells("ids", row)

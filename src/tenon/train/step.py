@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -50,12 +50,7 @@ def step(
             updated, and the gradients are cleared.
     Source: mean over the whole step, not a mean of means (transformers' `num_items_in_batch`).
     """
-    targets = count_targets(model, batches)
-    losses: list[torch.Tensor] = []
-    for batch in batches:
-        loss = model.nats(batch) / targets
-        accelerator.backward(loss)
-        losses.append(loss.detach())
+    targets, losses = gradients(model, batches, accelerator.backward)
     try:
         loss, norm = clipped(losses, model.parameters(), clip)
     except RunError:
@@ -64,6 +59,27 @@ def step(
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return StepResult(loss, targets, sum(batch.tokens for batch in batches), norm)
+
+
+def gradients(
+    model: Model, batches: Sequence[Batch], backward: Callable[[torch.Tensor], None]
+) -> tuple[int, list[torch.Tensor]]:
+    """Add the gradients of one step; give its targets, and the loss of each micro-batch.
+
+    Args:
+        batches: micro-batches of this step; their losses sum to the step's.
+        backward: computes the gradients of a loss.
+
+    Raises:
+        RunError: no row has a label.
+    """
+    targets = count_targets(model, batches)
+    losses: list[torch.Tensor] = []
+    for batch in batches:
+        loss = model.nats(batch) / targets
+        backward(loss)
+        losses.append(loss.detach())
+    return targets, losses
 
 
 def count_targets(model: Model, batches: Sequence[Batch]) -> int:

@@ -22,7 +22,7 @@ LOCK = ".lock"
 WORLD_SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 """How launchers tell a process how many there are. Source: accelerate, `state.py`."""
 LEFT_BY_A_RUN = (
-    *("adapter", "report", "tensorboard", "full", "seeds"),
+    *("adapter", "report", "tensorboard", "full", "seeds", "preflight.json"),
     *(baseline.NAME, start.NAME, steplog.NAME, INPUTS),
 )
 

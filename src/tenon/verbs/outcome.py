@@ -109,13 +109,7 @@ def write_adapter(space: Workspace, model: Model, report: Report, folder: Path) 
         labels=labels,
         base=base,
         pooling=pooling,
-        text=Lengths(
-            max_tokens=plan.text.max_tokens,
-            cut=plan.text.cut,
-            units=space.units,
-            answer_tokens=plan.text.answer_tokens,
-            **_writing(space),
-        ),
+        text=lengths_of(space),
         columns=space.parts.columns.model_dump(exclude_defaults=True),
         plan_digest=plan.digest,
         data_digest=space.parts.digest,
@@ -137,6 +131,18 @@ def write_adapter(space: Workspace, model: Model, report: Report, folder: Path) 
         manifest=manifest,
     )
     pack.write(folder, adapter, card=card(manifest, report))
+
+
+def lengths_of(space: Workspace) -> Lengths:
+    """Give what a manifest says of how texts are written and how long they may be."""
+    text = space.plan.text
+    return Lengths(
+        max_tokens=text.max_tokens,
+        cut=text.cut,
+        units=space.units,
+        answer_tokens=text.answer_tokens,
+        **_writing(space),
+    )
 
 
 def _writing(space: Workspace) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from tenon.core.progress import Progress
@@ -12,8 +12,11 @@ from tenon.plan.budget import Budget, budget
 from tenon.plan.plan import Plan
 from tenon.text.order import Order
 from tenon.text.tokens import Tokens
+from tenon.train.preflight import Preflight
+from tenon.train.rate_test import RateTest
 from tenon.verbs.outcome import token_notes
 from tenon.verbs.target import explained
+from tenon.verbs.tried import tried
 from tenon.verbs.workspace import open_workspace
 
 
@@ -50,6 +53,8 @@ class Preview:
         batches: whether rows are packed or padded, and why.
         steps: of the whole run, unless patience ends it before.
         notes: why what was inferred is so, and what could not be done with the texts as they are.
+        preflight: what would be looked at before the first step.
+        rates: which learning rate suits, where that was asked for.
     """
 
     plan: Plan
@@ -59,6 +64,8 @@ class Preview:
     batches: str
     steps: int
     notes: tuple[str, ...] = ()
+    preflight: Preflight | None = None
+    rates: RateTest | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Give the preview as JSON-able values."""
@@ -75,13 +82,19 @@ class Preview:
             "batches": self.batches,
             "steps": self.steps,
             "budget": budget,
+            "preflight": self.preflight.to_json() if self.preflight else None,
+            "rates": self.rates.to_json() if self.rates else None,
         }
 
 
 def plan(
-    target: str, arguments: Sequence[str] = (), *, progress: Progress | None = None
+    target: str,
+    arguments: Sequence[str] = (),
+    *,
+    find_lr: bool = False,
+    progress: Progress | None = None,
 ) -> Preview | tuple[Preview, ...]:
-    """Resolve a plan, read its data and base, and count what it trains.
+    """Resolve a plan, read its data and base, count what it trains, and prove that it will.
 
     Nothing is written but the tokens, which the run will find in the cache. A plan of several
     adapters has a preview for each.
@@ -89,20 +102,24 @@ def plan(
     Args:
         target: run.toml, or `path[#member]` of labelled rows.
         arguments: `key=value` overrides.
+        find_lr: try learning rates on the rows; it takes as long as some 130 steps of training.
         progress: told of every stage.
 
     Raises:
-        TenonError: whatever would keep the run from starting.
+        TenonError: whatever would keep the run from starting, but for a check of the preflight,
+            which is told; or rates are to be tried, and there are too few rows for it.
     """
     wanted, why = explained(target, arguments)
-    first, *others = [_preview(each, why, progress) for each in wanted]
+    first, *others = [_preview(each, why, progress, find_lr=find_lr) for each in wanted]
     return (first, *others) if others else first
 
 
-def _preview(wanted: Plan, why: Sequence[str], progress: Progress | None) -> Preview:
+def _preview(
+    wanted: Plan, why: Sequence[str], progress: Progress | None, *, find_lr: bool
+) -> Preview:
     space = open_workspace(wanted, progress)
     trunk, holding = space.trunk, space.trunk.holding
-    return Preview(
+    preview = Preview(
         plan=space.plan,
         parts=space.parts,
         amounts={part: _amount(tokens) for part, tokens in space.tokens.items()},
@@ -115,6 +132,8 @@ def _preview(wanted: Plan, why: Sequence[str], progress: Progress | None) -> Pre
             *token_notes(space.tokens),
         ),
     )
+    found, rates = tried(space, progress, find_lr=find_lr)
+    return replace(preview, preflight=found, rates=rates)
 
 
 def _steps(plan: Plan, train: Tokens) -> int:

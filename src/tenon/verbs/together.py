@@ -26,6 +26,7 @@ from tenon.verbs.claim import LOCK, claim, ended, refuse_foreign, refuse_several
 from tenon.verbs.forgetting import refuse_unfit
 from tenon.verbs.full import forget, refuse_untrainable
 from tenon.verbs.heads import from_probe
+from tenon.verbs.preflight import Manner, look
 from tenon.verbs.reported import write_page
 from tenon.verbs.train import (
     Run,
@@ -95,6 +96,7 @@ def train_together(
     out: Path | str,
     *,
     resume: Literal["auto", "never"] = "auto",
+    preflight: Manner = "stop",
     lang: str = "en",
     progress: Progress | None = None,
 ) -> Runs:
@@ -107,6 +109,7 @@ def train_together(
         plans: of one base, with the same settings of it; each adapter has a name of its own.
         out: folder of the runs' folders.
         resume: "never" removes what earlier runs left there and starts anew.
+        preflight: what a check that fails before the first step of one of them does; see `train`.
         lang: language of the reports' pages, "en" or "zh".
         progress: told of every stage.
 
@@ -132,7 +135,7 @@ def train_together(
             claim(folder, spaces[name], anew=resume == "never")
         before = {name: report for name in spaces if (report := ended(folders[name]))}
         left = {name: space for name, space in spaces.items() if name not in before}
-        made = _train(left, folders, progress) if left else {}
+        made = _train(left, folders, preflight, progress) if left else {}
         runs = {
             name: Run(folders[name], before.get(name) or made[name], ended_before=name in before)
             for name in spaces
@@ -189,7 +192,10 @@ def _workspaces(plans: Sequence[Plan], progress: Progress | None) -> dict[str, W
 
 
 def _train(
-    spaces: Mapping[str, Workspace], folders: Mapping[str, Path], progress: Progress | None
+    spaces: Mapping[str, Workspace],
+    folders: Mapping[str, Path],
+    manner: Manner,
+    progress: Progress | None,
 ) -> dict[str, Report]:
     trunk = next(iter(spaces.values())).trunk
     # Baselines read the bare base: all of them are fitted before an adapter is on it.
@@ -197,8 +203,11 @@ def _train(
     rack = Rack(trunk)
     places: dict[str, Place] = {}
     for name, space in spaces.items():
-        places[name] = begin(space, known[name], course_of(space, folders[name], None))
-        rack.keep(name, space.plan.adapter.kind, places[name].attached.peft)
+        place = begin(space, known[name], course_of(space, folders[name], None))
+        if not place.loop.position:
+            look(space, place.model, place.attached, folders[name], manner, progress)
+        rack.keep(name, space.plan.adapter.kind, place.attached.peft)
+        places[name] = place
     loops = {name: place.loop for name, place in places.items()}
     trained = Joint(rack, loops, progress).run()
     return {

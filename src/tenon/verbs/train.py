@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -35,6 +35,7 @@ from tenon.verbs.full import forget, refuse_untrainable, train_full
 from tenon.verbs.heads import from_probe, new_head, start
 from tenon.verbs.names import Names
 from tenon.verbs.outcome import cost_of, judge, write_adapter
+from tenon.verbs.preflight import Manner, failures, found_before, look
 from tenon.verbs.reported import write_page, write_report
 from tenon.verbs.seeds import Concluded, train_seeds
 from tenon.verbs.sitting import sit
@@ -66,6 +67,7 @@ def train(
     out: Path | str,
     *,
     resume: Literal["auto", "never"] = "auto",
+    preflight: Manner = "stop",
     lang: str = "en",
     progress: Progress | None = None,
 ) -> Run:
@@ -75,6 +77,8 @@ def train(
         plan: what is done.
         out: the run's folder; it is made, or it holds a run of the same plan.
         resume: "never" removes what an earlier run left there and starts anew.
+        preflight: what a check that fails before the first step does: "stop" refuses to train,
+            "tell" trains and leaves it to the report; "off" asks nothing.
         lang: language of the report's page, "en" or "zh".
         progress: told of every stage.
 
@@ -95,7 +99,7 @@ def train(
             refuse_unfit(space)
         claim(out, space, anew=resume == "never")
         before = ended(out)
-        report = before or _trained(space, out, progress)
+        report = before or _trained(space, out, preflight, progress)
         forget(out)
         write_page(report, out / "report", lang)
         return Run(out, report, ended_before=before is not None)
@@ -199,17 +203,19 @@ def known_baselines(space: Workspace, out: Path, progress: Progress | None) -> B
     return known
 
 
-def _trained(space: Workspace, out: Path, progress: Progress | None) -> Report:
+def _trained(space: Workspace, out: Path, manner: Manner, progress: Progress | None) -> Report:
     if len(space.plan.training_seeds) > 1:
-        return train_seeds(space, out, _train, progress)
-    return _train(space, out, progress).report
+        return train_seeds(space, out, partial(_train, manner=manner), progress)
+    return _train(space, out, progress, manner=manner).report
 
 
-def _train(space: Workspace, out: Path, progress: Progress | None) -> Concluded:
+def _train(space: Workspace, out: Path, progress: Progress | None, *, manner: Manner) -> Concluded:
     known = known_baselines(space, out, progress)
     model, attached = build(space, known if from_probe(space) else None, out)
     loop = Loop(model, space.tokens["train"], course_of(space, out, progress))
     loop.resume()
+    if not loop.position:
+        look(space, model, attached, out, manner, progress)
     trained = loop.run()
     return conclude(space, model, known, attached, trained, out, progress)
 
@@ -250,6 +256,8 @@ def conclude(
     report = judge(space, known, attached, sat, out, progress, cost=cost, notes=notes)
     write = partial(write_adapter, space, model, report)
     report = forgotten(space, report, attached.peft, write, progress)
+    found = found_before(out, Names.of(space.plan))
+    report = replace(report, preflight=found, notes=[*report.notes, *failures(found)])
     write_adapter(space, model, report, out / "adapter")
     write_report(report, sat.answers[report.part], out / "report")
     return Concluded(report, sat, attached.peft)

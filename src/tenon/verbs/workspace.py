@@ -40,6 +40,7 @@ from tenon.plan.plan import Plan
 from tenon.text.instruction import instruction_of
 from tenon.text.render import Renderer
 from tenon.text.renderers import RENDERINGS, Reading
+from tenon.text.row_checks import ADDED
 from tenon.text.seq2seq import lead, speak
 from tenon.text.text_generation_render import answer_tokens, form_of
 from tenon.text.tokenizer import load_tokenizer, token_limit
@@ -170,6 +171,8 @@ def open_workspace(
     reading = _reading(plan, parts, tokenizer, trunk, script)
     renderer = RENDERINGS.get(plan.data.task).make(tokenizer, reading)
     tokens = {part: _tokens(parts, part, renderer, plan.seed, progress) for part in parts.counts}
+    for part, rows in tokens.items():
+        _refuse_beyond(plan, part, rows, trunk)
     trained = trained_pooling(base.folder, decoder=trunk.decoder)
     measured = measure.Measured(
         pooling=trained.pooling,
@@ -309,6 +312,26 @@ def _tokens(
     if progress:
         progress.start(f"tokens of {part}", parts.counts[part])
     return tokenize(parts.examples(part), renderer, path, progress)
+
+
+def embeddings(trunk: Trunk) -> int:
+    """Give how many tokens the base has embeddings for."""
+    table: Any = trunk.model.get_input_embeddings()
+    return int(table.weight.shape[0])
+
+
+def _refuse_beyond(plan: Plan, part: str, rows: Tokens, trunk: Trunk) -> None:
+    """Refuse rows with a token that was added to the tokenizer, and not to the base.
+
+    Raises:
+        PlanError: there is one.
+    """
+    count = embeddings(trunk)
+    if rows.highest >= count:
+        raise PlanError(
+            f"base {plan.base}: its tokenizer gives token {rows.highest:,} to rows of {part}, and "
+            f"it has embeddings for {count:,}; {ADDED}"
+        )
 
 
 def _digest(tokenizer: PreTrainedTokenizerBase) -> str:
