@@ -26,6 +26,7 @@ from tenon.model.head import Head
 from tenon.model.inputs import FROM_ROWS, begin_from_rows
 from tenon.model.model import Model
 from tenon.model.models import model_for
+from tenon.model.recompute import recompute
 from tenon.plan.plan import Plan
 from tenon.train import start as first_weights
 from tenon.train.loop import Course, Loop, Trained
@@ -104,6 +105,8 @@ def build(
     if known is not None and head is not None:
         start(head, known, space.plan.train.head_scale)
     settings = space.plan.model
+    if space.plan.train.recompute:
+        recompute(space.trunk)
     model = model_for(
         space.plan.data.task,
         space.trunk,
