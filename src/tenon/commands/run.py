@@ -14,10 +14,23 @@ from tenon.terminal.output import bar, emit
 
 @app.command()
 def plan(
-    target: Target, settings: Given = None, *, json: Json = False, quiet: Quiet = False
+    target: Target,
+    settings: Given = None,
+    *,
+    device: Annotated[
+        str,
+        typer.Option(
+            "--device",
+            metavar="NAME",
+            help="Plan for a device that is not here: h100-80gb, l4-24gb …",
+            show_default=False,
+        ),
+    ] = "",
+    json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
-    """Show every setting and where it came from, and what would be trained."""
-    _plan(target, settings, json=json, quiet=quiet)
+    """Show every setting and where it came from, what would be trained, its memory and time."""
+    _plan(target, settings, device, json=json, quiet=quiet)
 
 
 @app.command()
@@ -37,7 +50,7 @@ def train(
 ) -> None:
     """Train an adapter, or go on with a run; ends with its report."""
     if dry_run:
-        _plan(target, settings, json=json, quiet=quiet)
+        _plan(target, settings, "", json=json, quiet=quiet)
         return
     from tenon.verbs.target import order
 
@@ -73,7 +86,7 @@ def evaluate(
         print(f"report  {out / 'report.html'}")
 
 
-def _plan(target: str, settings: list[str] | None, *, json: bool, quiet: bool) -> None:
+def _plan(target: str, settings: list[str] | None, device: str, *, json: bool, quiet: bool) -> None:
     with bar(silent=json or quiet) as progress:
-        preview = verb("plan")(target, settings or (), progress=progress)
+        preview = verb("plan")(target, settings or (), device=device, progress=progress)
     emit(preview, json=json, quiet=quiet)

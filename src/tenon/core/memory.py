@@ -1,4 +1,4 @@
-"""Memory: the most that this process has held."""
+"""Memory: what this process holds, and the most that it has held."""
 
 from __future__ import annotations
 
@@ -23,3 +23,12 @@ def peak_bytes() -> int:
             return int(found[1]) * KIBIBYTE
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * KIBIBYTE
+
+
+def resident_bytes() -> int:
+    """Give the resident memory of this process now, in bytes; its peak where that is not told."""
+    if STATUS.exists():
+        found = re.search(r"VmRSS:\s+(\d+) kB", STATUS.read_text(encoding="ascii"))
+        if found:
+            return int(found[1]) * KIBIBYTE
+    return peak_bytes()

@@ -6,7 +6,8 @@ trains: which states are kept for gradients is not modelled but seen. So are the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from typing import Any, cast
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tenon.core.errors import PlanError
 from tenon.evaluate.predict import by_length
 from tenon.evaluate.settings import BY_TASK
 from tenon.model.model import Model
@@ -118,17 +120,30 @@ def footprint(plan: Plan, form: Form, tokens: dict[str, Tokens], device: str) ->
     Raises:
         PlanError: the kind refuses the base.
     """
-    model = form.model(plan)
     grain = GRAIN if device == "cuda" else 1
-    micro = plan.train.micro_batch_tokens
-    steps = [_step(model, part, device, grain) for part in largest(plan, tokens["train"], micro)]
-    most = max(steps, key=lambda step: step.training)
+    micro, size = plan.train.micro_batch_tokens, plan.evaluate.batch_tokens
     judged = [part for name, part in tokens.items() if name != "train"]
-    read = [*judged] if BY_TASK[plan.data.task].writes else [*judged, tokens["train"]]
-    size = plan.evaluate.batch_tokens
-    judging = max((_judged(model, part, size, device, grain) for part in read), default=0)
-    writing = max((_written(plan, model, part) for part in judged), default=0)
+    read = judged if BY_TASK[plan.data.task].writes else [*judged, tokens["train"]]
+    with _told():
+        model = form.model(plan)
+        parts = largest(plan, tokens["train"], micro)
+        most = max((_step(model, p, device, grain) for p in parts), key=lambda s: s.training)
+        judging = _judged(model, *widest(read, size), device, grain)
+        writing = max((_written(plan, model, part) for part in judged), default=0)
     return Footprint(**{**asdict(most), "judging": judging, "writing": writing})
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Turn what libraries raise that cannot compute without data into a PlanError."""
+    try:
+        yield
+    except (RuntimeError, TypeError, ValueError, AttributeError, IndexError) as error:
+        first = (str(error).strip().splitlines() or [""])[0]
+        raise PlanError(
+            f"memory: cannot be found without computing this kind or base on data "
+            f"({type(error).__name__}: {first}); a run's report has it"
+        ) from error
 
 
 def largest(plan: Plan, train: Tokens, size: int) -> list[Batch]:
@@ -178,9 +193,7 @@ def _step(model: Model, part: Batch, device: str, grain: int) -> Footprint:
         parameter.grad = None
     activations, scores = at_head - before, max(0, after - at_head)
     passing = max(0, peak - before - activations - scores)
-    return Footprint(
-        *parts, gradients, optimizer, activations, scores, passing, 0, 0, part.tokens
-    )
+    return Footprint(*parts, gradients, optimizer, activations, scores, passing, 0, 0, part.tokens)
 
 
 def _updating(trained: Sequence[Tensor], grain: int) -> int:
@@ -218,13 +231,23 @@ def _computing(model: Model, ledger: Ledger, device: str) -> ExitStack:
     return stack
 
 
-def _judged(model: Model, part: Tokens, size: int, device: str, grain: int) -> int:
-    """Give the most that reading a part takes beside the weights."""
-    if not len(part):
-        return 0
-    found = by_length(part, size)
-    areas = [int(len(rows) * part.lengths_R[rows].max()) for rows in found]
-    rows = found[int(np.argmax(areas))]
+def widest(parts: Iterable[Tokens], size: int) -> tuple[Tokens, Rows]:
+    """Give the batch of some parts that is largest with its padding.
+
+    Args:
+        size: tokens computed at once.
+    """
+    found: list[tuple[int, Tokens, Rows]] = [
+        (int(len(rows) * part.lengths_R[rows].max()), part, rows)
+        for part in parts
+        for rows in by_length(part, size)
+    ]
+    _, part, rows = max(found, key=lambda each: each[0])
+    return part, rows
+
+
+def _judged(model: Model, part: Tokens, rows: Rows, device: str, grain: int) -> int:
+    """Give the most that reading a batch takes beside the weights."""
     cast(nn.Module, model).eval()
     ledger = Ledger(grain)
     _lasting(ledger, model, list(model.trainable().values()))
@@ -246,7 +269,8 @@ def _written(plan: Plan, model: Model, part: Tokens) -> int:
     rows = max(1, min(asked, size // (int(np.median(part.lengths_R)) + new)))
     item = model.trunk.model.dtype.itemsize
     heads = getattr(config, "num_key_value_heads", 0) or config.num_attention_heads
-    width = heads * (getattr(config, "head_dim", 0) or config.hidden_size // config.num_attention_heads)
+    channels = getattr(config, "head_dim", 0) or config.hidden_size // config.num_attention_heads
+    width = heads * channels
     layers = int(config.num_hidden_layers)
     kept = 2 * layers * width * item * min(size, rows * (longest + new))
     scores = rows * int(config.vocab_size) * (item + 3 * torch.float32.itemsize)

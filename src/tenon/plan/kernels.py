@@ -114,7 +114,7 @@ def _cpu_kernel(
 
 @contextlib.contextmanager
 def by_borders(device: str, dtype: torch.dtype) -> Iterator[None]:
-    """Let packed rows attend as on a device: on CUDA in halves by the kernel for rows of any length."""
+    """Let packed rows attend as on a device: in halves on CUDA by its kernel for such rows."""
     if device != "cuda" or dtype not in HALVES:
         yield
         return

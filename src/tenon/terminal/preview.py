@@ -11,16 +11,13 @@ from rich.text import Text
 
 from tenon.plan.plan import Plan, below
 from tenon.plan.task import TOKENS, of_other_tasks
+from tenon.terminal.forecast import forecast_page
 from tenon.terminal.number import count, share, size
 from tenon.terminal.sheet import heading, notes, page, sheet
 from tenon.verbs.plan import Preview
 
 COLOURS = {"file": "cyan", "override": "magenta", "measured": "green"}
 SHOWN_CHARACTERS = 56
-UNTOLD = (
-    "how long it takes, and the memory of a batch's activations, which grows with "
-    "train.micro_batch_tokens; a run shows its pace, its report both"
-)
 
 
 def preview_page(preview: Preview) -> RenderableType:
@@ -29,6 +26,7 @@ def preview_page(preview: Preview) -> RenderableType:
         _data(preview),
         _sites(preview),
         _cost(preview),
+        forecast_page(preview.forecast),
         settings_table(preview.plan),
     )
 
@@ -129,12 +127,10 @@ def _cost(preview: Preview) -> RenderableType:
             f" ({budget.model_type})",
         ),
         ("adapter on disk", size(budget.adapter_bytes)),
-        ("gradients, optimizer", size(budget.optimizer_bytes)),
         (
             "steps",
             f"{steps}: {epochs}, {count(train.tokens_per_step)} tokens a step",
         ),
         ("batches", preview.batches),
-        ("not told", UNTOLD),
     ]
     return Group(heading("Cost"), sheet("", "", rows=[(Text(a, style="dim"), b) for a, b in rows]))

@@ -19,8 +19,8 @@ class TrainSettings(Settings):
         epochs: passes over the train part.
         tokens_per_step: real tokens from which one optimizer step is made; 0 lets the data decide.
         micro_batch_tokens: real tokens computed at once; larger steps are made of several.
-        recompute: keep one state a block of the base instead of all that gradients need, and compute
-            the rest again on the way back (activation checkpointing): less memory, the same
+        recompute: keep one state a block of the base instead of all that gradients need, and
+            compute the rest again on the way back (activation checkpointing): less memory, the same
             gradients, about a third more time.
         learning_rate: peak rate of the adapter's weights; 0 takes the kind's default.
         head_learning_rate: peak rate of the head; 0 takes the default.

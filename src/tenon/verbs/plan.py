@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from tenon.plan.budget import Budget, budget
 from tenon.plan.plan import Plan
 from tenon.text.order import Order
 from tenon.text.tokens import Tokens
+from tenon.verbs.forecast import Forecast, forecast
 from tenon.verbs.outcome import token_notes
 from tenon.verbs.target import explained
 from tenon.verbs.workspace import open_workspace
@@ -49,6 +51,7 @@ class Preview:
         budget: parameters and bytes.
         batches: whether rows are packed or padded, and why.
         steps: of the whole run, unless patience ends it before.
+        forecast: memory and time of the run.
         notes: why what was inferred is so, and what could not be done with the texts as they are.
     """
 
@@ -58,6 +61,7 @@ class Preview:
     budget: Budget
     batches: str
     steps: int
+    forecast: Forecast
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -75,39 +79,56 @@ class Preview:
             "batches": self.batches,
             "steps": self.steps,
             "budget": budget,
+            "forecast": self.forecast.to_json(),
         }
 
 
 def plan(
-    target: str, arguments: Sequence[str] = (), *, progress: Progress | None = None
+    target: str,
+    arguments: Sequence[str] = (),
+    *,
+    device: str = "",
+    progress: Progress | None = None,
 ) -> Preview | tuple[Preview, ...]:
     """Resolve a plan, read its data and base, and count what it trains.
 
-    Nothing is written but the tokens, which the run will find in the cache. A plan of several
-    adapters has a preview for each.
+    Some passes are timed, and memory is found on shapes. Nothing is written but the tokens, which
+    the run will find in the cache. A plan of several adapters has a preview for each, as if it
+    were alone.
 
     Args:
         target: run.toml, or `path[#member]` of labelled rows.
         arguments: `key=value` overrides.
+        device: a device that is not here, to be planned for: "h100-80gb"; see
+            `tenon.plan.devices`.
         progress: told of every stage.
 
     Raises:
         TenonError: whatever would keep the run from starting.
     """
     wanted, why = explained(target, arguments)
-    first, *others = [_preview(each, why, progress) for each in wanted]
+    first, *others = [_preview(each, why, device, progress) for each in wanted]
     return (first, *others) if others else first
 
 
-def _preview(wanted: Plan, why: Sequence[str], progress: Progress | None) -> Preview:
+def _preview(wanted: Plan, why: Sequence[str], device: str, progress: Progress | None) -> Preview:
+    begun = time.perf_counter()
     space = open_workspace(wanted, progress)
+    opened = time.perf_counter() - begun
     trunk, holding = space.trunk, space.trunk.holding
+    counted = budget(space.plan, space.base, len(space.classes), holding)
+    if progress:
+        progress.start("memory and time", None)
+    # What is timed carries an adapter on the base: all else is found before.
+    steps = _steps(space.plan, space.tokens["train"])
+    foretold = forecast(space, opened, device)
     return Preview(
         plan=space.plan,
         parts=space.parts,
         amounts={part: _amount(tokens) for part, tokens in space.tokens.items()},
-        budget=budget(space.plan, space.base, len(space.classes), holding),
-        steps=_steps(space.plan, space.tokens["train"]),
+        budget=counted,
+        steps=steps,
+        forecast=foretold,
         batches=f"{'packed' if trunk.packed else 'padded'}: {trunk.why}",
         notes=(
             *(note for note in why if note not in space.parts.notes),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -29,9 +29,11 @@ from tenon.model.models import model_for
 from tenon.model.recompute import recompute
 from tenon.plan.plan import Plan
 from tenon.train import start as first_weights
+from tenon.train import steplog
 from tenon.train.loop import Course, Loop, Trained
 from tenon.verbs.claim import LOCK, claim, ended, refuse_foreign, refuse_several_processes
 from tenon.verbs.outcome import judge, write_adapter, write_report
+from tenon.verbs.planned import Foretold, foretell
 from tenon.verbs.workspace import Workspace, open_workspace
 
 
@@ -200,12 +202,13 @@ def known_baselines(space: Workspace, out: Path, progress: Progress | None) -> B
 
 
 def _train(space: Workspace, out: Path, progress: Progress | None) -> Report:
+    foretold = foretell(space)
     known = known_baselines(space, out, progress)
     model, attached = build(space, known if from_probe(space) else None, out)
     loop = Loop(model, space.tokens["train"], course_of(space, out, progress))
     loop.resume()
     trained = loop.run()
-    return conclude(space, model, known, attached, trained, out, progress)
+    return conclude(space, model, known, attached, trained, out, progress, foretold)
 
 
 def from_probe(space: Workspace) -> bool:
@@ -234,10 +237,13 @@ def conclude(
     trained: Trained,
     out: Path,
     progress: Progress | None,
+    foretold: Foretold | None = None,
 ) -> Report:
     """Judge a run that has come to its end, and write its adapter and report."""
     balance(attached.peft)
     report, answers = judge(space, model, known, attached, trained, out, progress)
+    if foretold is not None:
+        report = replace(report, planned=foretold.beside(report.cost, steplog.read(out)))
     write_adapter(space, model, report, out / "adapter")
     write_report(report, answers, out / "report")
     return report
