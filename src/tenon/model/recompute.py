@@ -5,7 +5,7 @@ thrown away and computed again when they are asked for. It costs a second forwar
 the same gradients, bit for bit.
 
 What a second pass could see otherwise than the first is put back for its time: the attention that
-was chosen, the generator of torch (by torch itself) and, where rows of several adapters go
+was chosen, torch's modes, the generator of torch (by torch itself) and, where rows of several adapters go
 together, the state of each adapter's own generator. The route of such a batch is in place until
 its gradients are computed (`tenon.model.route`).
 """
@@ -60,6 +60,12 @@ def blocks(model: nn.Module) -> list[nn.Module]:
     return found
 
 
+def _function_modes() -> list[Any]:
+    """Give the modes through which torch's functions are called; gradients are computed without."""
+    modes: Any = torch.overrides._get_current_function_mode_stack()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+    return modes
+
+
 class Again:
     """The forward pass of a block, whose states are computed again where gradients are asked for.
 
@@ -78,14 +84,16 @@ class Again:
             return first(self.block, *given, **named)
         attending: str = self.model.config._attn_implementation  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
         states = [(router, dict(router.random)) for router in self._routers()]
-        passes = 0
+        modes, passes = list(_function_modes()), 0
 
         def compute(*given: Any, **named: Any) -> Any:
             nonlocal passes
             passes += 1
             if passes == 1:
                 return first(self.block, *given, **named)
-            with attention(self.model, attending), _drawing(states):
+            with attention(self.model, attending), _drawing(states), contextlib.ExitStack() as stack:
+                for mode in modes[len(_function_modes()) :]:
+                    stack.enter_context(mode)
                 return first(self.block, *given, **named)
 
         return checkpoint(compute, *given, use_reentrant=False, **named)

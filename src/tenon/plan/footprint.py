@@ -185,7 +185,7 @@ def _step(model: Model, part: Batch, device: str, grain: int) -> Footprint:
         loss = model.nats(part)
         at_head = marks.live or ledger.live
         after = ledger.live
-        loss.backward()
+        torch.autograd.backward(loss)
     for handle in marks.handles:
         handle.remove()
     peak = max(ledger.peak, before + _updating(trained, grain))
