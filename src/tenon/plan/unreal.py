@@ -1,7 +1,7 @@
 """Unreal: computing on shapes alone; numbers are on no device, places and masks are real.
 
-Tensors of floats have a shape and no data. Ids, lengths and masks are real, as it depends on them
-which shapes come about. What attends is the kernel that the planned device would take.
+What is computed of weights has a shape and no data. Ids, targets, lengths and masks are real, as it
+depends on them which shapes come about. What attends is the kernel that the planned device would take.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Unreal(TorchFunctionMode):
         named = dict(kwargs or {})
         if func is functional.scaled_dot_product_attention:
             return attend(self.device, *args, **named)
-        if func is Tensor.to and _real(args[0]):
+        if func is Tensor.to and not args[0].is_meta:
             kept = [each for each in args[1:] if not _is_meta(each)]
             named = {name: each for name, each in named.items() if not _is_meta(each)}
             return func(args[0], *kept, **named) if kept or named else args[0]
