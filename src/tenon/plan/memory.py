@@ -21,7 +21,7 @@ LIMIT = Path("/sys/fs/cgroup/memory.max")
 KIBIBYTE = 1024
 SPREAD = {"cpu": 0.1, "cuda": 0.1}
 """By which share a run may differ; benchmarks/plan_accuracy.md has how often it did."""
-FRAGMENTS = 1.15
+FRAGMENTS = 1.1
 """What the C library keeps of memory that was given back, on states that come and go."""
 LATER = 24 << 20
 """Of modules that are imported, and rows that are gathered, once training begins."""
