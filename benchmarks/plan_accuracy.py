@@ -357,8 +357,8 @@ def page(files: Sequence[Path]) -> str:
 
 HEAD = (
     "# What `tenon plan` foretells, beside what was taken\n\n",
-    "Made by `python benchmarks/plan_accuracy.py --page benchmarks/results/plan-*.json`. Memory on\n",
-    "a CPU is the peak of the resident memory of the whole process, on a GPU the most that torch\n",
+    "Made by `python benchmarks/plan_accuracy.py --page benchmarks/results/plan-*.json`. Memory\n",
+    "on a CPU is the peak of the resident memory of the whole process, on a GPU the most that torch\n",
     "had allocated. `training` is the sum of all steps, `total` the whole of `tenon train` after\n",
     "its imports. `off` is foretold ÷ taken − 1.\n",
 )
@@ -375,7 +375,7 @@ def section(held: dict[str, Any]) -> Iterator[str]:
         offs = [abs(off(row, name)) for row in rows.values()]
         inside = statistics.mean(within(row, name) for row in rows.values())
         yield f"| {name} | {statistics.median(offs):.1%} | {max(offs):.1%} | {inside:.0%} |"
-    yield "\n| configuration | memory told | taken | off | training told | taken | off | total off |"
+    yield "\n| configuration | memory told | taken | off | steps told | taken | off | total off |"
     yield "|---|---|---|---|---|---|---|---|"
     for name, row in rows.items():
         memory, took = row["foretold"]["memory"], row["measured"]

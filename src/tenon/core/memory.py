@@ -10,7 +10,7 @@ from pathlib import Path
 
 STATUS = Path("/proc/self/status")
 KIBIBYTE = 1024
-LARGE = 4 << 20
+LARGE = 1 << 20
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
 
@@ -42,7 +42,7 @@ def give_back_large_blocks() -> bool:
 
     glibc keeps what it once gave back, up to 32 MiB a block, to be given out again. The states of
     batches of many lengths leave holes there: a step then holds up to three times what it uses.
-    Blocks of 4 MiB and more get pages of their own instead. It costs 3 % of a step's CPU time.
+    Blocks of 1 MiB and more get pages of their own instead. It costs 3 % of a step's CPU time.
 
     Returns:
         Whether there is such a C library.

@@ -5,7 +5,7 @@ thrown away and computed again when they are asked for. It costs a second forwar
 the same gradients, bit for bit.
 
 What a second pass could see otherwise than the first is put back for its time: the attention that
-was chosen, torch's modes, the generator of torch (by torch itself) and, where rows of several adapters go
+was chosen, torch's modes, its generator (by torch itself) and, where rows of several adapters go
 together, the state of each adapter's own generator. The route of such a batch is in place until
 its gradients are computed (`tenon.model.route`).
 """
@@ -82,7 +82,7 @@ class Again:
         first = type(self.block).forward
         if not torch.is_grad_enabled():
             return first(self.block, *given, **named)
-        attending: str = self.model.config._attn_implementation  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+        attending: Any = self.model.config._attn_implementation  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
         states = [(router, dict(router.random)) for router in self._routers()]
         modes, passes = list(_function_modes()), 0
 
@@ -91,7 +91,11 @@ class Again:
             passes += 1
             if passes == 1:
                 return first(self.block, *given, **named)
-            with attention(self.model, attending), _drawing(states), contextlib.ExitStack() as stack:
+            with (
+                attention(self.model, attending),
+                _drawing(states),
+                contextlib.ExitStack() as stack,
+            ):
                 for mode in modes[len(_function_modes()) :]:
                     stack.enter_context(mode)
                 return first(self.block, *given, **named)

@@ -76,7 +76,7 @@ class Form:
             )
         module = cast(nn.Module, made).to(META)
         if trunk.whole is not None:
-            trunk.whole.to(META)
+            cast(nn.Module, trunk.whole).to(META)
         if plan.train.recompute:
             recompute(trunk)
         return cast(Model, module)

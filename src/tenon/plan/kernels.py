@@ -102,7 +102,7 @@ def _cpu_kernel(
     shared: bool,
 ) -> int:
     """Ask torch which kernel it takes on the CPU; what is asked with is never written to."""
-    choice: Any = torch._fused_sdp_choice  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+    choice: Any = cast(Any, torch)._fused_sdp_choice  # noqa: SLF001
     with _disable_current_modes():
         states = [
             torch.empty(each.shape, dtype=each.dtype).requires_grad_(each.requires_grad)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -76,7 +76,7 @@ class Counting(TorchDispatchMode):
     ) -> Any:
         """Compute, and count what comes out."""
         made = func(*args, **(kwargs or {}))
-        for leaf in cast("list[Any]", tree_leaves(made)):
+        for leaf in tree_leaves(made):
             if isinstance(leaf, Tensor):
                 self.ledger.note(leaf)
         return made

@@ -25,6 +25,11 @@ FRAGMENTS = 1.1
 """What the C library keeps of memory that was given back, on states that come and go."""
 LATER = 24 << 20
 """Of modules that are imported, and rows that are gathered, once training begins."""
+PRIMITIVE = 750_000
+"""Of a matrix product that oneDNN has made code for and keeps, for each shape; on the CPU in
+halves."""
+PRODUCTS, MOST_PRIMITIVES = 24, 1024
+"""How many shapes of products a micro-batch of a new length has, and how many oneDNN keeps."""
 RESERVED = 1.06
 """What torch's allocator holds of CUDA memory beside what tensors take."""
 WORKSPACE = {9: 32 << 20}
@@ -109,11 +114,20 @@ def ground_of(device: Device) -> Ground:
     return Ground("cuda", 0, 0, workspace, device.memory - CONTEXT, f"of {device.name}")
 
 
-def memory_of(found: Footprint, ground: Ground) -> Memory:
-    """Give what a run will have held at most."""
+def memory_of(found: Footprint, ground: Ground, lengths: int = 0) -> Memory:
+    """Give what a run will have held at most.
+
+    Args:
+        found: on shapes.
+        ground: where it takes place.
+        lengths: how many different lengths its micro-batches have, where it computes in halves.
+    """
     spread = SPREAD[ground.type]
     waxing = found.peak - found.lasting
-    fragments = int(waxing * (FRAGMENTS - 1)) + LATER if ground.type == "cpu" else 0
+    fragments = 0
+    if ground.type == "cpu":
+        code = min(MOST_PRIMITIVES, PRODUCTS * lengths) * PRIMITIVE
+        fragments = int(waxing * (FRAGMENTS - 1)) + LATER + code
     besides = ground.process + ground.workspace + fragments
     peak = max(found.peak + besides, ground.reached)
     stage = found.decided_by if peak > ground.reached else "loading the base"

@@ -1,7 +1,7 @@
 """Unreal: computing on shapes alone; numbers are on no device, places and masks are real.
 
 What is computed of weights has a shape and no data. Ids, targets, lengths and masks are real, as it
-depends on them which shapes come about. What attends is the kernel that the planned device would take.
+depends on them which shapes come about. What attends is the kernel that the planned device takes.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class CountingUnreal(Counting):
     ) -> Any:
         """Compute without data what any tensor without data takes part in."""
         named = kwargs or {}
-        leaves = cast("list[Any]", tree_leaves((args, named)))
+        leaves = tree_leaves((args, named))
         unreal = [leaf.is_meta for leaf in leaves if isinstance(leaf, Tensor)]
         if any(unreal):
             if str(func) == "aten._local_scalar_dense.default":

@@ -89,10 +89,13 @@ def forecast(space: Workspace, opened: float, device: str = "") -> Forecast:
     ground = ground_of(device_named(device)) if device else ground_here(space.trunk)
     settled, where = _on(space.plan, device), device or str(space.trunk.device)
     found, memory, why = None, None, ""
+    begun = time.perf_counter()
     try:
         found, memory = foresee(space, settled, ground)
     except PlanError as error:
         why = str(error)
+    # A run looks at its shapes as well, before its first step.
+    opened += time.perf_counter() - begun
     large = memory is not None and not memory.fits
     offers = _offers(space, settled, ground) if large else ()
     work = work_of(settled, space.trunk)

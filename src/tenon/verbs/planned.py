@@ -14,6 +14,7 @@ from tenon.plan.form import Form
 from tenon.plan.memory import Ground, Memory, ground_here, memory_of
 from tenon.plan.pace import LEAST_SPREAD
 from tenon.plan.plan import Plan
+from tenon.plan.work import steps_of
 from tenon.verbs.workspace import Workspace
 
 FIRST = 0.05
@@ -31,7 +32,12 @@ def form_of(space: Workspace) -> Form:
 def foresee(space: Workspace, plan: Plan, ground: Ground) -> tuple[Footprint, Memory]:
     """Give the memory of a plan that may differ from the workspace's in how it is computed."""
     found = footprint(plan, form_of(space), space.tokens, ground.type)
-    return found, memory_of(found, ground)
+    lengths = 0
+    if plan.model.dtype != "float32":
+        train = space.tokens["train"].lengths_R
+        parts = [rows for step in steps_of(plan, space.tokens["train"]) for rows in step]
+        lengths = len({int(train[rows].sum()) for rows in parts})
+    return found, memory_of(found, ground, lengths)
 
 
 @dataclass(frozen=True)
