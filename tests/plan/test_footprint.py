@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import AutoModel, T5EncoderModel
 
 from bases import CONFIGS, VOCAB
 from kinds import SMALL
@@ -21,8 +22,10 @@ from tenon.model.trunk import Trunk, is_decoder
 from tenon.plan.ledger import Counting, Ledger
 from tenon.plan.unreal import META, CountingUnreal, Unreal
 from tenon.text.batch import of_ids
-from transformers import AutoModel, T5EncoderModel
 
+BY_NUMBERS = ("adamss.v1", "shira.v1")
+ROUGH = {"psoft.v1": 0.2}
+"""Without data, PSOFT keeps the whole of the decomposition of which it takes a part."""
 NAMES = [name for name, kind in KINDS if kind.compound is None]
 
 
@@ -57,18 +60,19 @@ def held(arch: str, kind: str, lengths: tuple[int, ...], *, unreal: bool, packed
     return kept, ledger.peak
 
 
-def close(found: tuple[int, int], real: tuple[int, int]) -> bool:
+def close(found: tuple[int, int], real: tuple[int, int], share: float = 0.005) -> bool:
     """Whether both agree but for a few numbers of bookkeeping."""
-    return all(abs(a - b) <= max(512, 0.005 * b) for a, b in zip(found, real, strict=True))
+    return all(abs(a - b) <= max(512, share * b) for a, b in zip(found, real, strict=True))
 
 
 @pytest.mark.parametrize("arch", ["bert", "qwen3"])
 @pytest.mark.parametrize("kind", NAMES)
 def test_every_kind_keeps_on_shapes_what_it_keeps_on_data(kind, arch):
-    if kind in ("adamss.v1", "shira.v1"):
-        pytest.skip("chooses by its weights; see the next test")
+    if kind in BY_NUMBERS:
+        pytest.skip("which of its numbers are trained depends on the weights")
     lengths = (3, 9, 17, 17, 5)
-    assert close(held(arch, kind, lengths, unreal=True), held(arch, kind, lengths, unreal=False))
+    found, real = (held(arch, kind, lengths, unreal=unreal) for unreal in (True, False))
+    assert close(found, real, ROUGH.get(kind, 0.005))
 
 
 @pytest.mark.parametrize("packed", [True, False], ids=["packed", "padded"])
