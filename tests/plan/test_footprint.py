@@ -52,11 +52,11 @@ def held(arch: str, kind: str, lengths: tuple[int, ...], *, unreal: bool, packed
     ledger = Ledger()
     for parameter in made.parameters():
         ledger.note(parameter)
-    with Unreal("cpu") if unreal else contextlib.nullcontext():
-        with (CountingUnreal if unreal else Counting)(ledger):
-            loss = made.nats(batch)
-            kept = ledger.live
-            torch.autograd.backward(loss)
+    counting = CountingUnreal if unreal else Counting
+    with Unreal("cpu") if unreal else contextlib.nullcontext(), counting(ledger):
+        loss = made.nats(batch)
+        kept = ledger.live
+        torch.autograd.backward(loss)
     return kept, ledger.peak
 
 

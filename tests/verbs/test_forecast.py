@@ -86,7 +86,8 @@ def test_recomputing_and_fewer_bits_take_less(space):
 def test_what_is_offered_fits_and_what_was_asked_does_not(space):
     ground = ground_here(space.trunk)
     found, memory = foresee(space, space.plan, ground)
-    tight = replace(ground, process=0, reached=0, available=found.lasting * 13 // 10)
+    free = replace(ground, process=0, reached=0)
+    tight = replace(free, available=memory_of(found, free).peak * 3 // 4)
     assert not memory_of(found, tight).fits
     longest = int(space.tokens["train"].lengths_R.max())
     offers = fits(
