@@ -216,11 +216,13 @@ class TestPlan:
         assert preview.steps == epochs * -(-amount.tokens // 100)
         assert to_json(preview)["steps"] == preview.steps
 
-    def test_what_is_not_known_is_said(self, here):
+    def test_memory_and_time_are_told(self, here):
         preview = plan("mail.csv", ["train.epochs=4", "train.patience=1"])
         text = " ".join(printed(preview, 200).split())
         assert f"steps {preview.steps} at most: 4 epochs" in text
-        assert "not told how long it takes, and the memory of a batch's activations" in text
+        assert "Memory on cpu, found on shapes" in text
+        assert "of this machine: it fits" in text
+        assert "Time some passes were timed here" in text
 
     def test_a_fault_of_a_site_has_the_name_of_the_adapter(self, here):
         arguments = ["adapters.mood.kind=lora.v1", 'adapters.mood.sites=["attention.qery"]']

@@ -20,11 +20,20 @@ def plan(
     find_lr: Annotated[
         bool, typer.Option("--find-lr", help="Try learning rates on the rows, and suggest one.")
     ] = False,
+    device: Annotated[
+        str,
+        typer.Option(
+            "--device",
+            metavar="NAME",
+            help="Plan for a device that is not here: h100-80gb, l4-24gb …",
+            show_default=False,
+        ),
+    ] = "",
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Show every setting and where it came from, what would be trained, and that it will."""
-    _plan(target, settings, find_lr=find_lr, json=json, quiet=quiet)
+    """Show every setting, what would be trained, its memory and time, and that it will train."""
+    _plan(target, settings, find_lr=find_lr, device=device, json=json, quiet=quiet)
 
 
 @app.command()
@@ -114,8 +123,16 @@ def compare(
 
 
 def _plan(
-    target: str, settings: list[str] | None, *, json: bool, quiet: bool, find_lr: bool = False
+    target: str,
+    settings: list[str] | None,
+    *,
+    json: bool,
+    quiet: bool,
+    find_lr: bool = False,
+    device: str = "",
 ) -> None:
     with bar(silent=json or quiet) as progress:
-        preview = verb("plan")(target, settings or (), find_lr=find_lr, progress=progress)
+        preview = verb("plan")(
+            target, settings or (), find_lr=find_lr, device=device, progress=progress
+        )
     emit(preview, json=json, quiet=quiet)

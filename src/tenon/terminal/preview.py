@@ -11,6 +11,7 @@ from rich.text import Text
 
 from tenon.plan.plan import Plan, below
 from tenon.plan.task import TOKENS, of_other_tasks
+from tenon.terminal.forecast import forecast_page
 from tenon.terminal.number import count, share, size
 from tenon.terminal.preflight import preflight_part
 from tenon.terminal.rates import rates_part
@@ -19,10 +20,6 @@ from tenon.verbs.plan import Preview
 
 COLOURS = {"file": "cyan", "override": "magenta", "measured": "green"}
 SHOWN_CHARACTERS = 56
-UNTOLD = (
-    "how long it takes, and the memory of a batch's activations, which grows with "
-    "train.micro_batch_tokens; a run shows its pace, its report both"
-)
 
 
 def preview_page(preview: Preview) -> RenderableType:
@@ -31,6 +28,7 @@ def preview_page(preview: Preview) -> RenderableType:
         _data(preview),
         _sites(preview),
         _cost(preview),
+        forecast_page(preview.forecast),
         preflight_part(preview.preflight) if preview.preflight else None,
         rates_part(preview.rates) if preview.rates else None,
         settings_table(preview.plan),
@@ -133,12 +131,10 @@ def _cost(preview: Preview) -> RenderableType:
             f" ({budget.model_type})",
         ),
         ("adapter on disk", size(budget.adapter_bytes)),
-        ("gradients, optimizer", size(budget.optimizer_bytes)),
         (
             "steps",
             f"{steps}: {epochs}, {count(train.tokens_per_step)} tokens a step",
         ),
         ("batches", preview.batches),
-        ("not told", UNTOLD),
     ]
     return Group(heading("Cost"), sheet("", "", rows=[(Text(a, style="dim"), b) for a, b in rows]))

@@ -19,6 +19,9 @@ class TrainSettings(Settings):
         epochs: passes over the train part.
         tokens_per_step: real tokens from which one optimizer step is made; 0 lets the data decide.
         micro_batch_tokens: real tokens computed at once; larger steps are made of several.
+        recompute: keep one state a block of the base instead of all that gradients need, and
+            compute the rest again on the way back (activation checkpointing): less memory, the same
+            gradients, about a third more time.
         learning_rate: peak rate of the adapter's weights; 0 takes the kind's default.
         head_learning_rate: peak rate of the head; 0 takes the default.
         schedule: form of the learning rate after the warm-up.
@@ -38,6 +41,7 @@ class TrainSettings(Settings):
     epochs: int = Field(default=3, ge=1)
     tokens_per_step: int = Field(default=0, ge=0)
     micro_batch_tokens: int = Field(default=8192, ge=1)
+    recompute: bool = False
     learning_rate: float = Field(default=0.0, ge=0, le=LARGEST)
     head_learning_rate: float = Field(default=0.0, ge=0, le=LARGEST)
     schedule: Literal["cosine", "linear", "constant"] = "cosine"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from tenon.core.progress import Progress
@@ -14,6 +15,7 @@ from tenon.text.order import Order
 from tenon.text.tokens import Tokens
 from tenon.train.preflight import Preflight
 from tenon.train.rate_test import RateTest
+from tenon.verbs.forecast import Forecast, forecast
 from tenon.verbs.outcome import token_notes
 from tenon.verbs.target import explained
 from tenon.verbs.tried import tried
@@ -52,6 +54,7 @@ class Preview:
         budget: parameters and bytes.
         batches: whether rows are packed or padded, and why.
         steps: of the whole run, unless patience ends it before.
+        forecast: memory and time of the run.
         notes: why what was inferred is so, and what could not be done with the texts as they are.
         preflight: what would be looked at before the first step.
         rates: which learning rate suits, where that was asked for.
@@ -63,6 +66,7 @@ class Preview:
     budget: Budget
     batches: str
     steps: int
+    forecast: Forecast
     notes: tuple[str, ...] = ()
     preflight: Preflight | None = None
     rates: RateTest | None = None
@@ -84,6 +88,7 @@ class Preview:
             "budget": budget,
             "preflight": self.preflight.to_json() if self.preflight else None,
             "rates": self.rates.to_json() if self.rates else None,
+            "forecast": self.forecast.to_json(),
         }
 
 
@@ -92,17 +97,21 @@ def plan(
     arguments: Sequence[str] = (),
     *,
     find_lr: bool = False,
+    device: str = "",
     progress: Progress | None = None,
 ) -> Preview | tuple[Preview, ...]:
     """Resolve a plan, read its data and base, count what it trains, and prove that it will.
 
-    Nothing is written but the tokens, which the run will find in the cache. A plan of several
-    adapters has a preview for each.
+    Some passes are timed, and memory is found on shapes. Nothing is written but the tokens, which
+    the run will find in the cache. A plan of several adapters has a preview for each, as if it
+    were alone.
 
     Args:
         target: run.toml, or `path[#member]` of labelled rows.
         arguments: `key=value` overrides.
         find_lr: try learning rates on the rows; it takes as long as some 130 steps of training.
+        device: a device that is not here, to be planned for: "h100-80gb"; see
+            `tenon.plan.devices`.
         progress: told of every stage.
 
     Raises:
@@ -110,30 +119,39 @@ def plan(
             which is told; or rates are to be tried, and there are too few rows for it.
     """
     wanted, why = explained(target, arguments)
-    first, *others = [_preview(each, why, progress, find_lr=find_lr) for each in wanted]
+    how: dict[str, Any] = {"find_lr": find_lr, "device": device, "progress": progress}
+    first, *others = [_preview(each, why, **how) for each in wanted]
     return (first, *others) if others else first
 
 
 def _preview(
-    wanted: Plan, why: Sequence[str], progress: Progress | None, *, find_lr: bool
+    wanted: Plan, why: Sequence[str], *, find_lr: bool, device: str, progress: Progress | None
 ) -> Preview:
+    begun = time.perf_counter()
     space = open_workspace(wanted, progress)
+    opened = time.perf_counter() - begun
     trunk, holding = space.trunk, space.trunk.holding
-    preview = Preview(
+    counted = budget(space.plan, space.base, len(space.classes), holding)
+    if progress:
+        progress.start("memory and time", None)
+    foretold, bare = forecast(space, opened, device)
+    found, rates = tried(bare, progress, find_lr=find_lr)
+    return Preview(
         plan=space.plan,
         parts=space.parts,
         amounts={part: _amount(tokens) for part, tokens in space.tokens.items()},
-        budget=budget(space.plan, space.base, len(space.classes), holding),
+        budget=counted,
         steps=_steps(space.plan, space.tokens["train"]),
+        forecast=foretold,
         batches=f"{'packed' if trunk.packed else 'padded'}: {trunk.why}",
         notes=(
             *(note for note in why if note not in space.parts.notes),
             *((str(holding),) if holding else ()),
             *token_notes(space.tokens),
         ),
+        preflight=found,
+        rates=rates,
     )
-    found, rates = tried(space, progress, find_lr=find_lr)
-    return replace(preview, preflight=found, rates=rates)
 
 
 def _steps(plan: Plan, train: Tokens) -> int:

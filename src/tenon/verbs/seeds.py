@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 from peft import PeftModel
 
 from tenon.adapters import pack
-from tenon.core.errors import PlanError
 from tenon.core.files import locked, sweep
 from tenon.core.progress import Progress
 from tenon.evaluate import baselines as baseline
@@ -24,16 +23,16 @@ from tenon.evaluate.card import card
 from tenon.evaluate.ground import headed
 from tenon.evaluate.report import Report
 from tenon.model.attach import restore
-from tenon.model.rack import Rack
 from tenon.train.chosen import better, chosen
 from tenon.verbs import full
+from tenon.verbs.bared import bared
 from tenon.verbs.cells import cells_of_part
 from tenon.verbs.claim import LOCK, claim, ended
 from tenon.verbs.names import Names
 from tenon.verbs.outcome import command_of
 from tenon.verbs.reported import write_report
 from tenon.verbs.sitting import Sitting, sit
-from tenon.verbs.workspace import Workspace, load_trunk
+from tenon.verbs.workspace import Workspace
 
 FOLDER = "seeds"
 
@@ -87,11 +86,11 @@ def train_seeds(
                 continue
             _share_baselines(folder, list(folders.values()))
             reports[seed], sittings[seed], peft = train_one(mine, folder, told)
-        space = _bared(mine, peft, space)
+        space = bared(mine, peft, space)
     for seed in [seed for seed in folders if seed not in sittings]:
         mine = replace(space, plan=space.plan.of_seed(seed))
         sittings[seed], peft = _again(mine, folders[seed], progress)
-        space = _bared(mine, peft, space)
+        space = bared(mine, peft, space)
     sittings = {seed: sittings[seed] for seed in folders}
     return _concluded(space, out, folders, reports, sittings)
 
@@ -121,16 +120,6 @@ def _share_baselines(folder: Path, others: Sequence[Path]) -> None:
     known = next((found for other in others if (found := baseline.load(other))), None)
     if known is not None and baseline.load(folder) is None:
         known.save(folder)
-
-
-def _bared(mine: Workspace, peft: PeftModel, space: Workspace) -> Workspace:
-    """Take the adapter off the base; where its kind does not come off, load the base again."""
-    adapter = mine.plan.adapter
-    try:
-        Rack(mine.trunk).keep(adapter.name, adapter.kind, peft)
-    except PlanError:
-        return replace(space, trunk=load_trunk([mine.plan], mine.base, mine.trunk.start[1:]))
-    return space
 
 
 def _again(mine: Workspace, folder: Path, progress: Progress | None) -> tuple[Sitting, PeftModel]:

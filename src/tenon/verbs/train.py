@@ -26,8 +26,10 @@ from tenon.model.attach import Attached, attach
 from tenon.model.inputs import FROM_ROWS, begin_from_rows
 from tenon.model.model import Model
 from tenon.model.models import model_for
+from tenon.model.recompute import recompute
 from tenon.plan.plan import Plan
 from tenon.train import start as first_weights
+from tenon.train import steplog
 from tenon.train.loop import Course, Loop, Trained
 from tenon.verbs.claim import LOCK, claim, ended, refuse_foreign, refuse_several_processes
 from tenon.verbs.forgetting import forgotten, refuse_unfit
@@ -35,6 +37,7 @@ from tenon.verbs.full import forget, refuse_untrainable, train_full
 from tenon.verbs.heads import from_probe, new_head, start
 from tenon.verbs.names import Names
 from tenon.verbs.outcome import cost_of, judge, write_adapter
+from tenon.verbs.planned import Foretold, foretell
 from tenon.verbs.preflight import Manner, failures, found_before, look
 from tenon.verbs.reported import write_page, write_report
 from tenon.verbs.seeds import Concluded, train_seeds
@@ -124,6 +127,8 @@ def build(
     if known is not None and head is not None:
         start(head, known, space.plan.train.head_scale)
     settings = space.plan.model
+    if space.plan.train.recompute:
+        recompute(space.trunk)
     model = model_for(
         space.plan.data.task,
         space.trunk,
@@ -210,6 +215,7 @@ def _trained(space: Workspace, out: Path, manner: Manner, progress: Progress | N
 
 
 def _train(space: Workspace, out: Path, progress: Progress | None, *, manner: Manner) -> Concluded:
+    foretold = foretell(space)
     known = known_baselines(space, out, progress)
     model, attached = build(space, known if from_probe(space) else None, out)
     loop = Loop(model, space.tokens["train"], course_of(space, out, progress))
@@ -217,7 +223,7 @@ def _train(space: Workspace, out: Path, progress: Progress | None, *, manner: Ma
     if not loop.position:
         look(space, model, attached, out, manner, progress)
     trained = loop.run()
-    return conclude(space, model, known, attached, trained, out, progress)
+    return conclude(space, model, known, attached, trained, out, progress, foretold)
 
 
 def course_of(space: Workspace, out: Path, progress: Progress | None) -> Course:
@@ -246,6 +252,7 @@ def conclude(
     trained: Trained,
     out: Path,
     progress: Progress | None,
+    foretold: Foretold | None = None,
 ) -> Concluded:
     """Judge a run that has come to its end, and write its adapter and report."""
     balance(attached.peft)
@@ -258,6 +265,8 @@ def conclude(
     report = forgotten(space, report, attached.peft, write, progress)
     found = found_before(out, Names.of(space.plan))
     report = replace(report, preflight=found, notes=[*report.notes, *failures(found)])
+    if foretold is not None:
+        report = replace(report, planned=foretold.beside(report.cost, steplog.read(out)))
     write_adapter(space, model, report, out / "adapter")
     write_report(report, sat.answers[report.part], out / "report")
     return Concluded(report, sat, attached.peft)

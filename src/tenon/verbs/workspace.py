@@ -16,7 +16,7 @@ from tenon.adapters.fingerprint import Fingerprint, fingerprint
 from tenon.adapters.fusion_kind import Part
 from tenon.adapters.fusion_parts import refuse_other_base
 from tenon.adapters.kind import KINDS
-from tenon.core import cache
+from tenon.core import cache, memory
 from tenon.core.errors import FileError, PlanError
 from tenon.core.files import digest_of
 from tenon.core.progress import Progress
@@ -242,6 +242,8 @@ def load_trunk(plans: Sequence[Plan], base: Base, first: Sequence[int] = ()) -> 
     """
     pooler = any(plan.model.pooling == "pooler" for plan in plans)
     writes = any(BY_TASK[plan.data.task].writes for plan in plans)
+    if trunks.pick_device(plans[0].model.device).type == "cpu":
+        memory.give_back_large_blocks()
     return trunks.load(base, plans[0].model, pooler=pooler, writes=writes, lead=first)
 
 

@@ -1,0 +1,122 @@
+"""Recompute: the base's blocks compute their states again on the way back instead of keeping them.
+
+Between blocks one hidden state is kept for each; what a block keeps inside for its gradients is
+thrown away and computed again when they are asked for. It costs a second forward pass and gives
+the same gradients, bit for bit.
+
+What a second pass could see otherwise than the first is put back for its time: the attention that
+was chosen, torch's modes, its generator (by torch itself) and, where rows of several adapters go
+together, the state of each adapter's own generator. The route of such a batch is in place until
+its gradients are computed (`tenon.model.route`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+from transformers import PreTrainedModel
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+from tenon.core.errors import PlanError
+from tenon.model.attending import attention
+from tenon.model.route import Switch
+from tenon.model.trunk import Trunk
+
+
+def recompute(trunk: Trunk) -> int:
+    """Let the blocks of a trunk compute their states again; a second call changes nothing.
+
+    Returns:
+        How many blocks there are.
+
+    Raises:
+        PlanError: the base has none that are known.
+    """
+    found = blocks(trunk.model)
+    if not found:
+        raise PlanError(
+            f"train.recompute = true: {trunk.model.config.model_type} has no blocks that are "
+            "known here; leave it out"
+        )
+    for block in found:
+        if not isinstance(vars(block).get("forward"), Again):
+            vars(block)["forward"] = Again(trunk.model, block)
+    return len(found)
+
+
+def blocks(model: nn.Module) -> list[nn.Module]:
+    """Give the blocks of a model that can be computed again, none of them inside of another."""
+    found: list[nn.Module] = []
+    inside: set[nn.Module] = set()
+    for module in model.modules():
+        if isinstance(module, GradientCheckpointingLayer) and module not in inside:
+            found.append(module)
+            inside.update(module.modules())
+    return found
+
+
+def _function_modes() -> list[Any]:
+    """Give the modes through which torch's functions are called; gradients are computed without."""
+    modes: Any = torch.overrides._get_current_function_mode_stack()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+    return modes
+
+
+class Again:
+    """The forward pass of a block, whose states are computed again where gradients are asked for.
+
+    Args:
+        model: the base that the block is of.
+        block: the block.
+    """
+
+    def __init__(self, model: PreTrainedModel, block: nn.Module) -> None:
+        self.model, self.block = model, block
+
+    def __call__(self, *given: Any, **named: Any) -> Any:
+        """Compute the block."""
+        first = type(self.block).forward
+        if not torch.is_grad_enabled():
+            return first(self.block, *given, **named)
+        attending: Any = self.model.config._attn_implementation  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+        states = [(router, dict(router.random)) for router in self._routers()]
+        modes, passes = list(_function_modes()), 0
+
+        def compute(*given: Any, **named: Any) -> Any:
+            nonlocal passes
+            passes += 1
+            if passes == 1:
+                return first(self.block, *given, **named)
+            with (
+                attention(self.model, attending),
+                _drawing(states),
+                contextlib.ExitStack() as stack,
+            ):
+                for mode in modes[len(_function_modes()) :]:
+                    stack.enter_context(mode)
+                return first(self.block, *given, **named)
+
+        return checkpoint(compute, *given, use_reentrant=False, **named)
+
+    def _routers(self) -> list[Any]:
+        """Give what routes rows inside of the block: one for all of its switches, if any."""
+        found = (m.router for m in self.block.modules() if isinstance(m, Switch))
+        router = next(found, None)
+        return [] if router is None else [router]
+
+
+@contextlib.contextmanager
+def _drawing(states: list[tuple[Any, dict[str, Any]]]) -> Iterator[None]:
+    """Put the generators of adapters back to where they were before the first pass."""
+    now = [router.random for router, _ in states]
+    for router, before in states:
+        router.random = dict(before)
+    try:
+        yield
+    finally:
+        for (router, _), after in zip(states, now, strict=True):
+            router.random = after

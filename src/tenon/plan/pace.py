@@ -1,0 +1,136 @@
+"""Pace: seconds of passes over rows, from some that were taken, and what follows for a run."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from tenon.plan.work import Work
+from tenon.text.order import Rows
+
+LEAST_SPREAD = 0.1
+"""A pace is never told to be surer than this share, whatever a few seconds of it say."""
+MOST = 12
+"""Passes that are timed at most."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """A length of time that is not known exactly.
+
+    Args:
+        seconds: the likeliest.
+        low, high: nine of ten should lie between them.
+    """
+
+    seconds: float
+    low: float
+    high: float
+
+    def __add__(self, other: Span) -> Span:
+        return Span(self.seconds + other.seconds, self.low + other.low, self.high + other.high)
+
+    def times(self, factor: float) -> Span:
+        """Give so many times the length."""
+        return Span(self.seconds * factor, self.low * factor, self.high * factor)
+
+
+NOTHING = Span(0.0, 0.0, 0.0)
+
+
+def about(seconds: float, spread: float) -> Span:
+    """Give a length with a spread, a share of it; what delays is likelier than what hastens."""
+    return Span(seconds, seconds / (1 + spread), seconds * (1 + 1.5 * spread))
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds of a pass: `fixed + slope * operations`.
+
+    Args:
+        fixed: seconds of any pass, however small.
+        slope: seconds of an operation.
+        spread: by which share what was timed differs from this.
+    """
+
+    fixed: float
+    slope: float
+    spread: float
+
+    def of(self, operations: np.ndarray) -> Span:
+        """Give the seconds of passes with so many operations each."""
+        total = self.fixed * len(operations) + self.slope * float(operations.sum())
+        return about(total, self.spread)
+
+
+def timed(
+    parts: Sequence[Rows],
+    lengths_R: Rows,
+    work: Work,
+    take: Callable[[Rows], None],
+    device: torch.device,
+    seconds: float,
+) -> Pace:
+    """Time passes over micro-batches until the seconds are spent; fewer rows where one is large.
+
+    Args:
+        parts: micro-batches as the run has them, in the order in which they are tried.
+        lengths_R: tokens of each row.
+        work: what a pass computes.
+        take: takes the pass over some rows.
+        device: where.
+        seconds: that may be spent.
+    """
+    small = parts[0][:1] if len(parts[0]) > 1 else parts[0]
+    pace, found = 0.0, list[tuple[float, float]]()
+    left = seconds
+    for place in range(MOST + 1):
+        part = parts[(place - 1) % len(parts)] if place else small
+        part = _cut(part, lengths_R, work, pace, max(left / 2, seconds / 8))
+        took = _took(take, part, device)
+        left -= took
+        operations = work.of(lengths_R[part])
+        if place:
+            found.append((operations, took))
+        # The first pass of all is slower than any other: memory is new, kernels are chosen.
+        pace = took / operations if place else 0.5 * took / operations
+        if place > 1 and left <= 0:
+            break
+    return _fitted(found)
+
+
+def _cut(part: Rows, lengths_R: Rows, work: Work, pace: float, seconds: float) -> Rows:
+    """Give as many rows of a micro-batch as take no more than some seconds, at a pace."""
+    while len(part) > 1 and pace * work.of(lengths_R[part]) > seconds:
+        part = part[::2]
+    return part
+
+
+def _took(take: Callable[[Rows], None], part: Rows, device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    begun = time.perf_counter()
+    take(part)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - begun
+
+
+def _fitted(found: Sequence[tuple[float, float]]) -> Pace:
+    """Fit the pace to passes, each weighed by its own length, and neither part below 0."""
+    operations, took = np.array(found).T
+    mean = float(np.exp(np.mean(np.log(took / operations))))
+    fixed, slope = 0.0, mean
+    if len(found) > 2 and operations.max() > 1.2 * operations.min():  # noqa: PLR2004
+        design = np.stack([1 / took, operations / took], 1)
+        fixed, slope = np.linalg.lstsq(design, np.ones(len(took)), rcond=None)[0].tolist()
+    if fixed < 0 or slope < 0:
+        fixed, slope = (0.0, mean) if slope >= 0 else (float(np.median(took)), 0.0)
+    off = np.log((fixed + slope * operations) / took)
+    spread = float(np.sqrt(np.mean(off**2))) / math.sqrt(max(1, len(took) - 1)) * 2
+    return Pace(fixed, slope, max(LEAST_SPREAD, spread))

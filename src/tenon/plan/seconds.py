@@ -1,0 +1,202 @@
+"""Seconds: how long a run takes, stage by stage."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tenon.evaluate.baselines import SAMPLE_ROWS
+from tenon.evaluate.predict import by_length
+from tenon.evaluate.settings import BY_TASK
+from tenon.model.trunk import Trunk
+from tenon.plan.devices import Device
+from tenon.plan.pace import NOTHING, Pace, Span, about
+from tenon.plan.plan import Plan
+from tenon.plan.work import Work, steps_of
+from tenon.text.order import Order, Rows
+from tenon.text.tokens import Tokens
+
+PROBE_SECONDS = 4e-8
+"""Of the linear probe's fit, for each unit, channel and class: its solver's passes, at several
+strengths."""
+REPORT_SECONDS = 3.0
+"""Of what follows the answers: the check of the data, intervals, plots, files."""
+ROUGH = 0.6
+"""Spread of what was not timed here."""
+FOREIGN = 0.7
+"""Spread of times on a device that is not here."""
+EFFICIENCY = 0.35
+"""Share of a device's peak that passes over a base reach. Source: 0.3 to 0.5 are common for large
+models (Chowdhery et al. 2022, arXiv:2204.02311, table 3); adapters and short rows take from it."""
+LAUNCHES = 1.2e-3
+"""Seconds of a layer's kernels being started in one direction of a pass, however small they are."""
+FEW_SHOT = 3.0
+"""How many times longer prompts with examples are."""
+
+
+@dataclass(frozen=True)
+class Paces:
+    """How fast a device is.
+
+    Args:
+        training: forward and backward.
+        judging: forward alone.
+        updating: seconds of an optimizer step.
+        writing: seconds for each new token of a batch, by its rows; None where nothing is written.
+        opening: seconds of reading data and base, which have passed or will again.
+        timed: whether it was timed on this device.
+    """
+
+    training: Pace
+    judging: Pace
+    updating: float
+    writing: Pace | None
+    opening: float
+    timed: bool
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """How long a run takes.
+
+    Args:
+        stages: name to its time; `training` among them, and `total`.
+        tokens_per_second: real tokens, while training.
+        timed: whether it follows from passes that were timed on this device.
+    """
+
+    stages: Mapping[str, Span]
+    tokens_per_second: float
+    timed: bool
+
+    @property
+    def total(self) -> Span:
+        """All of it."""
+        whole = NOTHING
+        for span in self.stages.values():
+            whole = whole + span
+        return whole
+
+    def to_json(self) -> dict[str, Any]:
+        """Give it as JSON-able values."""
+        spans = {**self.stages, "total": self.total}
+        return {
+            "stages": {
+                name: {"seconds": span.seconds, "low": span.low, "high": span.high}
+                for name, span in spans.items()
+            },
+            "tokens_per_second": self.tokens_per_second,
+            "timed": self.timed,
+        }
+
+
+def seconds_of(
+    plan: Plan, tokens: Mapping[str, Tokens], classes: int, trunk: Trunk, work: Work, paces: Paces
+) -> Seconds:
+    """Give how long a run of a plan takes.
+
+    Args:
+        plan: settled.
+        tokens: of each part.
+        classes: of the head; 0 without one.
+        trunk: of the base.
+        work: what passes over it compute.
+        paces: of the device.
+    """
+    train, settings = tokens["train"], plan.train
+    steps = steps_of(plan, train)
+    parts = work.batches([rows for step in steps for rows in step], train.lengths_R)
+    epochs = settings.epochs
+    training = paces.training.of(parts).times(epochs)
+    updates = about(paces.updating * len(steps) * epochs, paces.training.spread)
+    training = training + updates
+    read = {part: _reading(plan, rows, work, paces) for part, rows in tokens.items()}
+    stages = {"opening": about(paces.opening, ROUGH)}
+    writes = BY_TASK[plan.data.task].writes
+    if not writes:
+        stages["baselines"] = _baselines(tokens, classes, trunk.hidden_size, read)
+    stages["training"] = training
+    judgements = _judgements(plan, train)
+    stages["dev"] = read["dev"].times(judgements) if "dev" in read else NOTHING
+    stages["answers"] = _answers(plan, tokens, read, paces)
+    stages["report"] = about(REPORT_SECONDS, ROUGH)
+    pace = train.total * epochs / max(1e-9, training.seconds)
+    return Seconds(stages, pace, paces.timed)
+
+
+def _reading(plan: Plan, part: Tokens, work: Work, paces: Paces) -> Span:
+    batches = by_length(part, plan.evaluate.batch_tokens)
+    return paces.judging.of(work.batches(batches, part.lengths_R))
+
+
+def _baselines(
+    tokens: Mapping[str, Tokens], classes: int, channels: int, read: Mapping[str, Span]
+) -> Span:
+    train = tokens["train"]
+    share = min(1.0, SAMPLE_ROWS / max(1, len(train)))
+    whole = read["train"].times(share)
+    for part, span in read.items():
+        whole = whole if part == "train" else whole + span
+    return whole + about(PROBE_SECONDS * share * len(train) * channels * max(1, classes), ROUGH)
+
+
+def _judgements(plan: Plan, train: Tokens) -> int:
+    settings = plan.train
+    order = Order(train.lengths_R, plan.seed, settings.tokens_per_step)
+    steps = settings.epochs * order.steps_per_epoch
+    return -(-steps // (settings.evaluate_every or order.steps_per_epoch))
+
+
+def _answers(
+    plan: Plan, tokens: Mapping[str, Tokens], read: Mapping[str, Span], paces: Paces
+) -> Span:
+    """Give what answering the parts takes, and on the last one what the base writes as well."""
+    parts = [part for part in ("dev", "test") if part in tokens]
+    whole = NOTHING
+    for part in parts:
+        whole = whole + read[part]
+    if paces.writing is None or not parts:
+        return whole
+    last = tokens[parts[-1]]
+    against = plan.evaluate.against or ()
+    rivals = ("zero_shot" in against) + FEW_SHOT * ("few_shot" in against)
+    whole = whole + read[parts[-1]].times(rivals)
+    writers = 1 + sum(name in against for name in ("zero_shot", "few_shot"))
+    sizes = written_batches(plan, last)
+    once = paces.writing.of(np.array(sizes, float)).times(plan.evaluate.max_new_tokens)
+    # An answer that ends early ends a batch early only where all others have.
+    return whole + Span(once.seconds * 0.8, once.low * 0.3, once.high).times(writers)
+
+
+def written_batches(plan: Plan, part: Tokens) -> list[int]:
+    """Give the rows of each batch of prompts that is answered."""
+    asked = min(len(part), plan.evaluate.written_rows or len(part))
+    each = float(np.mean(part.lengths_R)) + plan.evaluate.max_new_tokens
+    rows = max(1, int(plan.evaluate.batch_tokens // each))
+    full, rest = divmod(asked, rows)
+    return [rows] * full + ([rest] if rest else [])
+
+
+def paces_of(device: Device, plan: Plan, trunk: Trunk, work: Work) -> Paces:
+    """Give how fast a device is taken to be that is not here."""
+    halves = plan.model.dtype != "float32"
+    slope = 1 / (EFFICIENCY * (device.halves if halves else device.singles))
+    layers = int(getattr(trunk.model.config, "num_hidden_layers", 0) or 1)
+    started = layers * LAUNCHES
+    training = Pace(started * work.passes, slope * work.passes, FOREIGN)
+    item = 2 if halves else 4
+    once = work.per_token / 2 * item / device.bandwidth
+    writes = BY_TASK[plan.data.task].writes
+    writing = Pace(max(started, once), 0.0, FOREIGN) if writes else None
+    return Paces(training, Pace(started, slope, FOREIGN), started, writing, 30.0, timed=False)
+
+
+def longest_batches(parts: list[Rows], lengths_R: Rows) -> list[Rows]:
+    """Give micro-batches spread evenly over their sizes, the largest first."""
+    sizes = np.array([int(lengths_R[rows].sum()) for rows in parts])
+    chosen = np.argsort(-sizes, kind="stable")
+    spread = np.unique(np.linspace(0, len(chosen) - 1, min(len(chosen), 6)).astype(int))
+    return [parts[int(chosen[place])] for place in spread]

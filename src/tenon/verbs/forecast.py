@@ -1,0 +1,214 @@
+"""Forecast: what a run will take, in memory and time, before anything is trained."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import nn
+
+from tenon.core.errors import PlanError
+from tenon.evaluate.generate import Writing, clipped, generate, room
+from tenon.evaluate.predict import by_length, inference
+from tenon.model.attach import attach, unchanged_random_state
+from tenon.model.model import Model
+from tenon.model.models import model_for
+from tenon.model.recompute import recompute
+from tenon.plan.devices import device_named
+from tenon.plan.fits import Fit, fits
+from tenon.plan.footprint import Footprint
+from tenon.plan.memory import Ground, Memory, ground_here, ground_of
+from tenon.plan.pace import Pace, timed
+from tenon.plan.plan import Plan
+from tenon.plan.seconds import (
+    Paces,
+    Seconds,
+    longest_batches,
+    paces_of,
+    seconds_of,
+    written_batches,
+)
+from tenon.plan.work import steps_of, work_of
+from tenon.text.batch import batch
+from tenon.text.order import Rows
+from tenon.text.tokens import Tokens
+from tenon.train import optim
+from tenon.verbs.bared import bared
+from tenon.verbs.heads import new_head
+from tenon.verbs.planned import foresee, form_of
+from tenon.verbs.workspace import Workspace
+
+TRAINING, JUDGING = 3.0, 1.0
+"""Seconds that passes are timed for."""
+NEW_TOKENS = 8
+FEW_ROWS = 16
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a run will take.
+
+    Args:
+        device: where.
+        memory: the most that it will have held; None where it could not be found.
+        footprint: what of it is on the device, by component; None with it.
+        seconds: how long it takes.
+        fits: settings with which it fits, where it does not as it is.
+        why: why the memory could not be found.
+    """
+
+    device: str
+    memory: Memory | None
+    footprint: Footprint | None
+    seconds: Seconds
+    fits: tuple[Fit, ...] = ()
+    why: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Give it as JSON-able values."""
+        return {
+            "device": self.device,
+            "memory": None if self.memory is None else self.memory.to_json(),
+            "footprint": None if self.footprint is None else self.footprint.to_json(),
+            "seconds": self.seconds.to_json(),
+            "fits": [fit.to_json() for fit in self.fits],
+            "why": self.why,
+        }
+
+
+def forecast(space: Workspace, opened: float, device: str = "") -> tuple[Forecast, Workspace]:
+    """Foretell a run; random state and adapters are left as they were.
+
+    Args:
+        space: of the run, its base without an adapter.
+        opened: seconds that opening it took.
+        device: a name of `tenon.plan.devices`; empty for the one of the run.
+
+    Returns:
+        The forecast, and the workspace with a base that carries no adapter.
+    """
+    ground = ground_of(device_named(device)) if device else ground_here(space.trunk)
+    settled, where = _on(space.plan, device), device or str(space.trunk.device)
+    found, memory, why = None, None, ""
+    begun = time.perf_counter()
+    try:
+        found, memory = foresee(space, settled, ground)
+    except PlanError as error:
+        why = str(error)
+    # A run looks at its shapes as well, before its first step.
+    opened += time.perf_counter() - begun
+    large = memory is not None and not memory.fits
+    offers = _offers(space, settled, ground) if large else ()
+    work = work_of(settled, space.trunk)
+    if device:
+        paces, bare = paces_of(device_named(device), settled, space.trunk, work), space
+    else:
+        paces, bare = probe(space, opened, small=large)
+    classes = 0 if space.writes else len(space.classes)
+    seconds = seconds_of(settled, space.tokens, classes, space.trunk, work, paces)
+    return Forecast(where, memory, found, seconds, offers, why), bare
+
+
+def _offers(space: Workspace, plan: Plan, ground: Ground) -> tuple[Fit, ...]:
+    longest = max(int(part.lengths_R.max()) for part in space.tokens.values() if len(part))
+    found = fits(plan, form_of(space), longest, lambda other: foresee(space, other, ground)[1])
+    return tuple(found)
+
+
+def _on(plan: Plan, device: str) -> Plan:
+    """Give the plan as it would be settled on another device: on a GPU the base is in halves."""
+    left = plan.origins.get("model.dtype") == "measured"
+    return plan.decided({"model.dtype": "bfloat16"}) if device and left else plan
+
+
+def probe(space: Workspace, opened: float, *, small: bool = False) -> tuple[Paces, Workspace]:
+    """Time some passes of the run that a workspace is of, and take its adapter off the base.
+
+    Args:
+        opened: seconds that opening it took.
+        small: take single rows, as a whole batch finds no room.
+    """
+    plan, train = space.plan, space.tokens["train"]
+    work, device = work_of(plan, space.trunk), space.trunk.device
+    steps = [rows for step in steps_of(plan, train) for rows in step]
+    if small:
+        steps = [rows[:1] for rows in steps]
+    others = [part for name, part in space.tokens.items() if name != "train" and len(part)]
+    judged = max(others, key=len) if others else train
+    read = by_length(judged, plan.evaluate.batch_tokens)
+    read = [rows[:1] for rows in read] if small else read
+    with unchanged_random_state():
+        torch.manual_seed(plan.seed)
+        model = _fresh(space)
+        training = timed(
+            longest_batches(steps, train.lengths_R), train.lengths_R, work,
+            lambda rows: _learn(model, train, rows), device, TRAINING,
+        )  # fmt: skip
+        updating = _updating(model, plan)
+        with inference(model):
+            judging = timed(
+                longest_batches(read, judged.lengths_R), judged.lengths_R, work,
+                lambda rows: _read(model, judged, rows), device, JUDGING,
+            )  # fmt: skip
+        writing = _writing(space, model, judged) if space.writes else None
+    bare = bared(space, cast(Any, model.peft), space)
+    return Paces(training, judging, updating, writing, opened, timed=True), bare
+
+
+def _fresh(space: Workspace) -> Model:
+    plan = space.plan
+    peft = attach(space.trunk, plan.adapter, plan.seed).peft
+    if plan.train.recompute:
+        recompute(space.trunk)
+    model = model_for(
+        plan.data.task, space.trunk, peft, new_head(space), plan.model.pooling,
+        trunk_dropout=plan.model.trunk_dropout,
+    )  # fmt: skip
+    model.train()
+    return model
+
+
+def _learn(model: Model, tokens: Tokens, rows: Rows) -> None:
+    part = batch(tokens, rows)
+    (model.nats(part) / max(1, model.targets(part))).backward()
+
+
+def _read(model: Model, tokens: Tokens, rows: Rows) -> None:
+    model.nats(batch(tokens, rows))
+
+
+def _updating(model: Model, plan: Plan) -> float:
+    """Time an optimizer step, at a rate of 0."""
+    trained = model.trainable()
+    optimizer = optim.adamw(trained, plan.train)
+    optim.set_rate(optimizer, 0.0)
+    took: list[float] = []
+    for _ in range(2):
+        begun = time.perf_counter()
+        nn.utils.clip_grad_norm_(list(trained.values()), plan.train.clip).item()
+        optimizer.step()
+        took.append(time.perf_counter() - begun)
+    for parameter in trained.values():
+        parameter.grad = None
+    return took[-1]
+
+
+def _writing(space: Workspace, model: Model, part: Tokens) -> Pace:
+    """Time some new tokens of a batch of prompts, by rows."""
+    plan, writer = space.plan, cast(Writing, model)
+    rows = min(written_batches(plan, part)[0], len(part), FEW_ROWS)
+    chosen = np.linspace(0, len(part) - 1, rows).astype(int).tolist()
+    most = room(writer, plan.text.max_tokens, plan.evaluate.max_new_tokens)
+    asked = [clipped(part.ids(row).tolist(), min(most, 256), None) for row in chosen]
+    took = {}
+    for new in (1, 1 + NEW_TOKENS):
+        begun = time.perf_counter()
+        generate(writer, asked, stop_ids=[-1], max_new_tokens=new, batch_tokens=1 << 30)
+        took[new] = time.perf_counter() - begun
+    each = max(1e-5, (took[1 + NEW_TOKENS] - took[1]) / NEW_TOKENS)
+    if space.trunk.device.type == "cuda":
+        return Pace(each, 0.0, 0.3)
+    return Pace(each / 2, each / 2 / rows, 0.3)

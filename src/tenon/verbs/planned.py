@@ -1,0 +1,105 @@
+"""Planned: what was foretold of a run's memory and time, beside what it took."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tenon.core.errors import PlanError
+from tenon.plan.footprint import Footprint, footprint
+from tenon.plan.form import Form
+from tenon.plan.memory import Ground, Memory, ground_here, memory_of
+from tenon.plan.pace import LEAST_SPREAD
+from tenon.plan.plan import Plan
+from tenon.plan.work import steps_of
+from tenon.verbs.workspace import Workspace
+
+FIRST = 0.05
+"""Share of the steps from whose pace the rest is foretold."""
+FEWEST, ENOUGH = 3, 10
+"""Steps that this is at least, and at most."""
+
+
+def form_of(space: Workspace) -> Form:
+    """Give what decides the shapes of a workspace's model."""
+    labels = 0 if space.writes else len(space.classes)
+    return Form(space.base, space.trunk, labels, space.normalize)
+
+
+def foresee(space: Workspace, plan: Plan, ground: Ground) -> tuple[Footprint, Memory]:
+    """Give the memory of a plan that may differ from the workspace's in how it is computed."""
+    found = footprint(plan, form_of(space), space.tokens, ground.type)
+    lengths = 0
+    if plan.model.dtype != "float32":
+        train = space.tokens["train"].lengths_R
+        parts = [rows for step in steps_of(plan, space.tokens["train"]) for rows in step]
+        lengths = len({int(train[rows].sum()) for rows in parts})
+    return found, memory_of(found, ground, lengths)
+
+
+@dataclass(frozen=True)
+class Foretold:
+    """What was foretold before the first step.
+
+    Args:
+        memory: of the run; None where it could not be found.
+    """
+
+    memory: Memory | None
+
+    def beside(
+        self, cost: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]
+    ) -> list[dict[str, Any]]:
+        """Give what a report tells: foretold values beside the measured ones.
+
+        Args:
+            cost: of the report.
+            entries: of the run's log of steps.
+        """
+        memory = self.memory
+        took = np.array([entry["seconds"] for entry in entries if "seconds" in entry])
+        if memory is None:
+            return _by_first(took)
+        rows: list[dict[str, Any]] = [
+            {
+                "name": "peak memory",
+                "value": memory.peak,
+                "low": memory.low,
+                "high": memory.high,
+                "measured": cost["peak_bytes"],
+                "unit": "bytes",
+            }
+        ]
+        return [*rows, *_by_first(took)]
+
+
+def foretell(space: Workspace) -> Foretold:
+    """Foretell the memory of a run, on shapes; called before an adapter is on the base."""
+    try:
+        return Foretold(foresee(space, space.plan, ground_here(space.trunk))[1])
+    except PlanError:  # a kind or base that cannot be computed on shapes can still be trained
+        return Foretold(None)
+
+
+def _by_first(took: np.ndarray[Any, Any]) -> list[dict[str, Any]]:
+    """Give what the first steps' pace says of all steps, where there are more than those."""
+    first = min(max(FEWEST, int(FIRST * len(took))), ENOUGH)
+    if len(took) < 2 * first:
+        return []
+    # The very first step is slower than any other.
+    known = took[1 : first + 1]
+    value = float(took[0] + known.mean() * (len(took) - 1))
+    spread = max(LEAST_SPREAD, 2 * float(known.std()) / max(1e-9, float(known.mean())) / first**0.5)
+    return [
+        {
+            "name": f"seconds of training, by steps 2 to {first + 1}",
+            "value": value,
+            "low": value / (1 + spread),
+            "high": value * (1 + spread),
+            "measured": float(took.sum()),
+            "unit": "seconds",
+        }
+    ]
