@@ -48,6 +48,7 @@ FREQUENT = ("label_frequency", "train_mean", "frequent_tag", "always_no_answer")
 """Baselines that know only what is frequent, and are drawn as the majority is."""
 METHODS = {
     "wilson": "Wilson interval",
+    "log": "Student's, on the scale of the logarithm",
     "bca": "bootstrap, bias-corrected and accelerated",
     "inverted": "bootstrap, test inversion",
 }
