@@ -21,7 +21,8 @@ TABLE = HERE / "coverage.md"
 HEAD = """# Coverage
 
 How often 95 % intervals hold the truth, and how often tests at 5 % find a difference that is not
-there, over simulated sets of rows (`make coverage`). Sampling error of a share of 5,000 sets: 0.3 points.
+there, over simulated sets of rows (`make coverage`). The sampling error of a share of 5,000 sets is
+0.3 points.
 
 | rows | score | interval holds | interval of a difference holds | false alarms | sets |
 |---|---|---|---|---|---|

@@ -167,7 +167,7 @@ def likelihoods(rows: int) -> World:
     )
 
 
-def clusters(count: int, *, apart: float = 1.0) -> World:
+def clusters(count: int, *, apart: float = 1.0, told: bool = True) -> World:
     """Give rows in clusters that are hard or easy as a whole."""
 
     def draw(generator, count):
@@ -188,7 +188,7 @@ def clusters(count: int, *, apart: float = 1.0) -> World:
         of_R, systems = draw(generator, count)
         origins = [str(row) for row in range(len(of_R))]
         keys = dict(zip(origins, map(str, of_R.tolist()), strict=True))
-        grouping = Grouping("clusters", keys)
+        grouping = Grouping("clusters", keys if told else {})
         right = [Rows((z > 0)[:, None].astype(float), origins) for z in systems]
         nats = [Rows(np.logaddexp(0, -z)[:, None], origins) for z in systems]
         found = judged(right, [SHARE], truth, how, grouping=grouping)

@@ -74,11 +74,10 @@ def assess(
         notes: what was guessed, cut, dropped before; more are added here.
         seed: of every resampling.
         seen_in_train: ids whose inputs train has too; scores without them are given beside.
-        findings: what a check found in the data, the gravest first; plain values.
-        environment: versions, device, digests.
+        findings, environment: of a check, the gravest first; versions, device, digests.
         title, command: what was evaluated, and what reproduces the run.
         grouping: which rows belong together; as the task has it where left out.
-        cells: column to origin to what it holds, for columns that part the rows into slices.
+        cells: column to origin to what it holds, of columns that part the rows.
 
     Raises:
         DataError: no part has a labelled row.
@@ -92,23 +91,16 @@ def assess(
     unseen = _unseen(known[part], seen_in_train)
     together = grouping or EXAMS.get(task).together(known[part])
     sampled = _Sampled(settings.level, settings.resamples, seed, together)
-    scored = _scores(task, known, part, rivals, unseen, settings, sampled)
-    scored |= _tables(task, known[part], rivals, scored["baselines"], settings.level)
-    scored["slices"] = _slices(task, known[part], cells or {}, settings, sampled)
+    found = _scores(task, known, part, rivals, unseen, settings, sampled)
+    found["slices"] = _slices(task, known[part], cells or {}, settings, sampled)
     told = [*notes, *_notes(predictions, part, unseen, task, settings, rivals)]
-    return Report(
-        task=task,
-        part=part,
-        **scored,
-        learning_curve={name: _thin(points) for name, points in curve.items()},
-        cost=_plain(cost),
-        data=_plain(data),
-        findings=[_plain(finding) for finding in findings],
-        environment=_plain(environment or {}),
-        notes=[*told, *_of_rows(part, scored, settings)],
-        title=title,
-        command=command,
-    )
+    found["notes"] = [*told, *_of_rows(part, found, settings)]
+    found |= _tables(task, known[part], rivals, found["baselines"], settings.level)
+    found |= {name: _plain(value) for name, value in (("cost", cost), ("data", data))}
+    found["environment"] = _plain(environment or {})
+    found["findings"] = [_plain(finding) for finding in findings]
+    found["learning_curve"] = {name: _thin(points) for name, points in curve.items()}
+    return Report(task=task, part=part, **found, title=title, command=command)
 
 
 @dataclass(frozen=True)
