@@ -109,10 +109,10 @@ def _mean(sums_SK: Doubles, _rows: Any) -> Doubles:
 
 SCORERS: dict[Metric, Scorer] = {
     "perplexity": Scorer(
-        "perplexity", "Perplexity", "lower", "plain", "bca", _terms, likelihood.perplexity
+        "perplexity", "Perplexity", "lower", "plain", "log", _terms, likelihood.perplexity
     ),
     "masked_perplexity": Scorer(
-        "masked_perplexity", "Perplexity of masked tokens", "lower", "plain", "bca", _terms,
+        "masked_perplexity", "Perplexity of masked tokens", "lower", "plain", "log", _terms,
         likelihood.perplexity,
     ),
     "vector_cosine": Scorer(
