@@ -182,7 +182,7 @@ def worst(report: Report, words: Language) -> str:
     pair = found.get("difference")
     said = words(
         "worst_slice",
-        by=words.name("slice", str(found["by"])),
+        by=words.name("by", str(found["by"])),
         slice=_slice(found, words),
         scorer=title(lead, words),
         value=amount(lead, found["value"], words),
