@@ -11,7 +11,7 @@ KILLS ?= 500
 TEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := list
-.PHONY: list demo test lint format types floors laws gpu kill bench clean
+.PHONY: list demo test lint format types floors laws gpu kill bench coverage clean
 
 list: ## list these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -48,6 +48,9 @@ kill: .venv/.dev ## kill, interrupt and fill the disk of hundreds of real runs (
 
 bench: .venv/.dev ## measure speed against transformers' Trainer (minutes; use a quiet machine)
 	@$(BIN)/python benchmarks/train_vs_trainer.py
+
+coverage: .venv/.dev ## simulate how often intervals hold the truth (an hour), and write benchmarks/coverage.md
+	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/coverage.py
 
 clean: ## remove .venv, caches and the demo's output
 	@rm -rf .venv tenon-demo build dist .laws.json .hypothesis .import_linter_cache .pytest_cache .ruff_cache

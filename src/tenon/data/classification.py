@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from tenon.core.errors import DataError
 from tenon.data.columns import Profile, known_names, profiles_of
-from tenon.data.example import Example, Row, content_id
+from tenon.data.example import Example, Row, content_id, group_id
 from tenon.data.fields import Problem, Refusal, canonical, missing_column, sound, text_problems
 from tenon.data.gold import Gold
 from tenon.data.label_sets import holds_sets
@@ -69,7 +69,9 @@ def judge(rows: Iterable[Row], columns: Columns, tally: Tally) -> Iterator[Examp
             continue
         assert isinstance(text, str)
         assert pair is None or isinstance(pair, str)
-        yield Example(content_id(text, pair), row.origin, text, pair, canonical(label))
+        group = group_id(row, columns.group) if columns.group else None
+        gold = canonical(label)
+        yield Example(content_id(text, pair), row.origin, text, pair, gold, group=group)
 
 
 def _problems(
@@ -297,7 +299,7 @@ TASKS.add(
     "text-classification",
     Task(
         "text-classification",
-        columns=("text", "pair", "label"),
+        columns=("text", "pair", "label", "group"),
         inputs=(("text", "pair"), ("text",)),
         gold=("label",),
         judge=judge,

@@ -27,6 +27,8 @@ from tenon.data.tables import excerpt
 SAMPLE_LINES = 1_000
 SENTENCE_TOKENS = 100_000
 """The longest sentence: a file without empty lines is one, and it must not fill the memory."""
+DOCUMENT = "document"
+"""The number of a sentence's document, where the file parts documents."""
 _BREAKS = re.compile("[\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 
 
@@ -50,6 +52,7 @@ def conll_rows(lines: Lines, *, token: int = 0, tag: int = 0) -> Iterator[Row]:
 
     Yields:
         For each sentence `{"tokens": [...], "tags": [...]}`, further columns as "column 2" ...,
+        and the number of its "document" where lines part them,
         with the line of the first token as origin; see `token_origin` for that of each token.
     """
     source = iter(lines)
@@ -98,6 +101,7 @@ class _Sentences:
     held: list[list[str]] = field(default_factory=list[list[str]])
     numbers: list[int] = field(default_factory=list[int])
     begun: int = 0
+    document: int = 0
     size: int = 0
     spoiled: bool = False
     sentences: int = 0
@@ -117,7 +121,8 @@ class _Sentences:
                 yield row
             if ends or self._passed_over(line, body):
                 continue
-            self.begun = self.begun or number
+            if not self.begun:
+                self.begun, self.document = number, self.borders
             if line == REFUSED:
                 self.spoiled = True
             else:
@@ -200,6 +205,8 @@ class _Sentences:
                 values[f"column {place + 1}"] = column
         if numbers[-1] - numbers[0] != len(numbers) - 1:
             values["lines"] = numbers
+        if self.document:
+            values[DOCUMENT] = self.document
         return Row(values, f"{self.lines.where}:{numbers[0]}")
 
 

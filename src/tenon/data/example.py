@@ -54,6 +54,17 @@ class Example:
         return self.group or self.id
 
 
+def group_id(row: Row, column: str) -> str | None:
+    """Give the digest of what a row shares with others; None where its cell is empty.
+
+    Args:
+        row: as the file has it.
+        column: whose equal values belong together; "" for none.
+    """
+    held = row.values.get(column) if column else None
+    return None if held is None or not str(held).strip() else content_id(str(held))
+
+
 def content_id(text: str, pair: str | None = None) -> str:
     """Give the digest of an example's inputs: 32 hex digits, the same on every machine."""
     first = text.encode("utf-8", "surrogatepass")

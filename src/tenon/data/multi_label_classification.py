@@ -9,7 +9,7 @@ from tenon.core.errors import DataError
 from tenon.data import classification
 from tenon.data.beside import adapt_beside, guess_beside, names_of, require_named
 from tenon.data.columns import known_names
-from tenon.data.example import Example, Row, content_id
+from tenon.data.example import Example, Row, content_id, group_id
 from tenon.data.fields import Problem, Refusal, canonical, missing_column, text_problems
 from tenon.data.gold import Gold
 from tenon.data.label_sets import (
@@ -69,7 +69,8 @@ def judge(rows: Iterable[Row], columns: Columns, tally: Tally) -> Iterator[Examp
         text = cast(str, row.values[columns.text])
         pair = cast(str, row.values[columns.pair]) if columns.pair else None
         gold = _counted(row, columns, found, tally) if labelled else None
-        yield Example(content_id(text, pair), row.origin, text, pair, gold)
+        group = group_id(row, columns.group)
+        yield Example(content_id(text, pair), row.origin, text, pair, gold, group=group)
 
 
 def _mixed(found: Sequence[object], kind: type, origin: str) -> list[Problem]:
@@ -252,7 +253,7 @@ TASKS.add(
     "multi-label-classification",
     Task(
         "multi-label-classification",
-        columns=("text", "pair", "label", "flags", "separator"),
+        columns=("text", "pair", "label", "flags", "separator", "group"),
         inputs=(("text", "pair"), ("text",)),
         gold=("label", "flags"),
         judge=judge,

@@ -10,7 +10,7 @@ from typing import cast
 from tenon.core.errors import DataError
 from tenon.data.answers import AnswerColumns, Mend, Several, judge_answers, question_problems
 from tenon.data.columns import known_names, profiles_of
-from tenon.data.example import Example, Row, content_id
+from tenon.data.example import Example, Row, content_id, group_id
 from tenon.data.fields import Problem, Refusal, missing_column
 from tenon.data.gold import AnswerSpan, Gold
 from tenon.data.settings import Columns
@@ -101,7 +101,7 @@ def judge(rows: Iterable[Row], columns: Columns, tally: Tally) -> Iterator[Examp
         no_answer = "have no answer in the context"
         tally.enter("question", no_answer, int(gold == ()), row.origin, "unanswerable")
         question, context = str(row.values[places.question]), str(row.values[places.context])
-        group = _group(row, columns.group, context)
+        group = group_id(row, columns.group) or content_id("", context)
         id = content_id(question, context)
         yield Example(id, row.origin, question, context, gold, group=group)
 
@@ -115,12 +115,6 @@ def _gold(
         return None, question_problems(row.values, places), mended
     found = judge_answers(row.values, places, several=several, mended=mended)
     return (None, found, mended) if isinstance(found, list) else (found, [], mended)
-
-
-def _group(row: Row, column: str, context: str) -> str:
-    """Identify what a row shares with those that must not be in another part."""
-    held = row.values.get(column) if column else None
-    return content_id(held) if isinstance(held, str) and held.strip() else content_id("", context)
 
 
 def guess(rows: Sequence[Row], known: Mapping[str, str]) -> Guess:

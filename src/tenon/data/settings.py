@@ -41,8 +41,8 @@ class Columns(Settings):
         impossible: column that says whether the context does not answer.
         several: which place is meant where an answer without a start stands several times;
             "first" takes the first one, "" is an error.
-        group: column whose values keep rows together: no value stands in two parts. Of questions,
-            the context does so where left out.
+        group: column whose values keep rows together: no value stands in two parts, and intervals
+            and tests take its rows as one. Of questions, the context does so where left out.
         turns: column of the list of turns, of a conversation.
         prompt: column of what is asked.
         input: column of what goes on below the prompt, after a blank line, where it is not empty.

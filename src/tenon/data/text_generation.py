@@ -11,7 +11,7 @@ from typing import cast
 from tenon.core.errors import DataError
 from tenon.data.classification import guess_text
 from tenon.data.columns import has
-from tenon.data.example import Example, Row, content_id
+from tenon.data.example import Example, Row, content_id, group_id
 from tenon.data.fields import Refusal, missing_column
 from tenon.data.gold import Gold, Turn
 from tenon.data.settings import Columns
@@ -77,8 +77,7 @@ def judge(rows: Iterable[Row], columns: Columns, tally: Tally) -> Iterator[Examp
             tally.enter("row", unknown, 1, row.origin, "unknown-keys")
         heard = tuple(replace(turn, trained=False) for turn in found)
         example = example_of(heard if asking else found, row.origin)
-        shared = row.values.get(columns.group) if columns.group else None
-        yield example if shared is None else replace(example, group=content_id(str(shared)))
+        yield replace(example, group=group_id(row, columns.group))
 
 
 def example_of(turns: tuple[Turn, ...], origin: str) -> Example:

@@ -9,7 +9,7 @@ from tenon.core.errors import DataError
 from tenon.data import classification
 from tenon.data.beside import adapt_beside, guess_beside, names_of, require_named
 from tenon.data.columns import known_names
-from tenon.data.example import Example, Row, content_id
+from tenon.data.example import Example, Row, content_id, group_id
 from tenon.data.fields import Refusal, missing_column, text_problems
 from tenon.data.gold import Gold
 from tenon.data.names import LABEL_NAMES
@@ -55,7 +55,8 @@ def judge(rows: Iterable[Row], columns: Columns, tally: Tally) -> Iterator[Examp
         text = cast(str, row.values[columns.text])
         pair = cast(str, row.values[columns.pair]) if columns.pair else None
         gold = number_of(row.values[column]) if column else None
-        yield Example(content_id(text, pair), row.origin, text, pair, gold)
+        group = group_id(row, columns.group)
+        yield Example(content_id(text, pair), row.origin, text, pair, gold, group=group)
 
 
 def recognise(rows: Sequence[Row]) -> str:
@@ -138,7 +139,7 @@ TASKS.add(
     "text-regression",
     Task(
         "text-regression",
-        columns=("text", "pair", "label"),
+        columns=("text", "pair", "label", "group"),
         inputs=(("text", "pair"), ("text",)),
         gold=("label",),
         judge=judge,

@@ -15,7 +15,7 @@ from typing import cast
 
 from tenon.core.errors import DataError
 from tenon.data.columns import has, profiles_of
-from tenon.data.example import Example, Row, content_id
+from tenon.data.example import Example, Row, content_id, group_id
 from tenon.data.fields import Problem, Refusal, missing_column, text_problems
 from tenon.data.gold import Gold, Turn
 from tenon.data.settings import Columns
@@ -109,9 +109,7 @@ def judge(
             several = "have several references; the first is learned"
             tally.enter("row", several, 1, row.origin, "several-references")
         text = cast(str, row.values[getattr(columns, asked)])
-        shared = row.values.get(columns.group) if columns.group else None
-        example = example_of(text, texts, row.origin)
-        yield example if shared is None else replace(example, group=content_id(str(shared)))
+        yield replace(example_of(text, texts, row.origin), group=group_id(row, columns.group))
 
 
 def _fields(columns: Columns, sides: Sides) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from typing import cast
 from tenon.core.errors import DataError
 from tenon.data.classification import guess_text
 from tenon.data.columns import has
-from tenon.data.example import Example, Row, content_id
+from tenon.data.example import Example, Row, content_id, group_id
 from tenon.data.fields import Refusal, missing_column
 from tenon.data.gold import Gold, Span
 from tenon.data.settings import Columns
@@ -79,7 +79,10 @@ def judge(rows: Iterable[Row], columns: Columns, tally: Tally) -> Iterator[Examp
         _count(found, row.origin, tally)
         gold = found.spans if labelled else None
         words = found.words or None
-        yield Example(content_id(found.text), row.origin, found.text, None, gold, words)
+        group = group_id(row, columns.group)
+        yield Example(
+            content_id(found.text), row.origin, found.text, None, gold, words, group=group
+        )
 
 
 def _count(found: Tagged, origin: str, tally: Tally) -> None:
@@ -202,7 +205,7 @@ TASKS.add(
     "token-classification",
     Task(
         "token-classification",
-        columns=("tokens", "tags", "text", "spans"),
+        columns=("tokens", "tags", "text", "spans", "group"),
         inputs=(("tokens",), ("text",)),
         gold=("tags", "spans"),
         judge=judge,

@@ -67,11 +67,10 @@ def assess(
         notes: what was guessed, cut, dropped before; more are added here.
         seed: of every resampling.
         seen_in_train: ids whose inputs train has too; scores without them are given beside.
-        findings: what a check found in the data, the gravest first; plain values.
-        environment: versions, device, digests.
+        findings, environment: of a check, the gravest first; versions, device, digests.
         title, command: what was evaluated, and what reproduces the run.
         grouping: which rows belong together; as the task has it where left out.
-        cells: column to origin to what it holds, for columns that part the rows into slices.
+        cells: column to origin to what it holds, of columns that part the rows.
 
     Raises:
         DataError: no part has a labelled row.
@@ -85,28 +84,16 @@ def assess(
     unseen = _unseen(known[part], seen_in_train)
     together = grouping or EXAMS.get(task).together(known[part])
     sampled = _Sampled(settings.level, settings.resamples, seed, together)
-    scored = _scores(task, known, part, rivals, unseen, settings, sampled)
-    sliced = _slices(task, known[part], cells or {}, settings, sampled)
-    return Report(
-        task=task,
-        part=part,
-        **scored,
-        **_tables(task, known[part], rivals, scored["baselines"], settings.level),
-        learning_curve={name: _thin(points) for name, points in curve.items()},
-        cost=_plain(cost),
-        data=_plain(data),
-        findings=[_plain(finding) for finding in findings],
-        environment=_plain(environment or {}),
-        notes=[
-            *notes,
-            *_notes(predictions, part, unseen, task, settings, rivals),
-            *_clustered(part, scored["intervals"]),
-            *_worst(part, sliced, settings),
-        ],
-        title=title,
-        command=command,
-        slices=sliced,
-    )
+    found = _scores(task, known, part, rivals, unseen, settings, sampled)
+    found["slices"] = _slices(task, known[part], cells or {}, settings, sampled)
+    told = [*notes, *_notes(predictions, part, unseen, task, settings, rivals)]
+    found["notes"] = [*told, *_of_rows(part, found, settings)]
+    found |= _tables(task, known[part], rivals, found["baselines"], settings.level)
+    found |= {name: _plain(value) for name, value in (("cost", cost), ("data", data))}
+    found["environment"] = _plain(environment or {})
+    found["findings"] = [_plain(finding) for finding in findings]
+    found["learning_curve"] = {name: _thin(points) for name, points in curve.items()}
+    return Report(task=task, part=part, **found, title=title, command=command)
 
 
 @dataclass(frozen=True)
@@ -138,26 +125,24 @@ def _slices(
     return [_plain(entry) for entry in slices(known, lead, traits, **sampled.given())]
 
 
-def _worst(part: str, sliced: Sequence[Mapping[str, Any]], settings: EvaluateSettings) -> list[str]:
-    """Name the slice on which the adapter is worst, where that is more than noise."""
+def _of_rows(part: str, scored: Mapping[str, Any], settings: EvaluateSettings) -> list[str]:
+    """Say which rows belong together, and on which the adapter is worst, if that is no noise."""
+    notes: list[str] = []
+    if together := scored["intervals"].get("clusters"):
+        count, noun = together["count"], together["by"]
+        few = f", too few for more than rough ones: {FEWEST_CLUSTERS} are needed"
+        notes.append(
+            f"{part}: rows belong together: intervals and tests are clustered by "
+            f"{count:,} {noun}{few if count < FEWEST_CLUSTERS else ''}."
+        )
     lead = SCORERS.get(settings.scorers[0])
-    return [
+    return notes + [
         f"{part}: worst by {entry['by']} on {entry['slice']}: {lead.title} is "
         f"{amount(lead, entry['value'])} on {counted(entry['n'], 'row')}, "
         f"{difference(lead, entry['difference'])} from the others ({probability(entry['p'])})."
-        for entry in sliced
+        for entry in scored["slices"]
         if entry["worst"]
     ]
-
-
-def _clustered(part: str, told: Mapping[str, Any]) -> list[str]:
-    """Say by what intervals and tests are clustered, and where that is by few."""
-    if "clusters" not in told:
-        return []
-    count, noun = told["clusters"]["count"], told["clusters"]["by"]
-    note = f"{part}: rows belong together; intervals and tests are clustered by {count:,} {noun}"
-    few = f", which are few: the intervals are rough below {FEWEST_CLUSTERS}"
-    return [f"{note}{few if count < FEWEST_CLUSTERS else ''}."]
 
 
 def _scores(

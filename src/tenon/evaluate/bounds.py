@@ -52,6 +52,32 @@ def accelerated(
     return quantiles(sample_S, shares[0], shares[1])
 
 
+def on_log_scale(value: float, error: float, design: Design, level: float) -> tuple[float, float]:
+    """Give Student's interval of a positive amount, on the scale of its logarithm.
+
+    A mean of losses has a long upper tail, that of its logarithm hardly any; of few rows this
+    covers better than the bootstrap, which knows no larger loss than it has seen.
+
+    Args:
+        value: the amount.
+        error: its standard error.
+        design: how the units were drawn.
+        level: confidence.
+
+    Source: the delta method; Hesterberg 2015 on transformed t intervals.
+    """
+    if value <= 0:
+        return value, value + student_quantile(level, design.freedom) * error
+    factor = float(np.exp(student_quantile(level, design.freedom) * error / value))
+    return value / factor, value * factor
+
+
+def student(value: float, error: float, design: Design, level: float) -> tuple[float, float]:
+    """Give Student's interval: differences of systems that are alike have no skew."""
+    half = student_quantile(level, design.freedom) * error
+    return value - half, value + half
+
+
 def _acceleration(left_U: Doubles) -> float:
     """Give a sixth of the jackknife's skewness."""
     pull_U = left_U.mean() - left_U

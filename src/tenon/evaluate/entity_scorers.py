@@ -62,7 +62,7 @@ for _scorer in (
         entities.token_accuracy,
     ),
     Scorer(
-        "tag_log_loss", "Log-loss of a tag", "lower", "nats", "bca", loss_terms,
+        "tag_log_loss", "Log-loss of a tag", "lower", "nats", "log", loss_terms,
         entities.token_accuracy,
     ),
 ):  # fmt: skip

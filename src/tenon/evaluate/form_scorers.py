@@ -65,14 +65,14 @@ for _scorer in (
         "ranking_precision", "Label ranking precision", "higher", "percent", "bca", ranking_terms,
         multilabel.ranking_precision,
     ),
-    Scorer("label_log_loss", "Log-loss of labels", "lower", "nats", "bca", loss_terms, mean),
+    Scorer("label_log_loss", "Log-loss of labels", "lower", "nats", "log", loss_terms, mean),
     Scorer("pearson", "Pearson correlation", "higher", "plain", "bca", number_terms,
            regression.pearson),
     Scorer("spearman", "Spearman correlation", "higher", "plain", "bca", rank_terms,
            regression.pearson),
-    Scorer("mae", "Mean absolute error", "lower", "plain", "bca", number_terms,
+    Scorer("mae", "Mean absolute error", "lower", "plain", "log", number_terms,
            regression.mean_absolute_error),
-    Scorer("rmse", "Root mean square error", "lower", "plain", "bca", number_terms,
+    Scorer("rmse", "Root mean square error", "lower", "plain", "log", number_terms,
            regression.root_mean_square_error),
 ):  # fmt: skip
     SCORERS.add(_scorer.name, _scorer)

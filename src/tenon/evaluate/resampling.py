@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -23,12 +24,15 @@ from tenon.evaluate.scorers import Doubles, Scorer
 CHUNK_DRAWS = 4_000_000
 MOST_DRAWS = 400_000_000
 FEWEST_RESAMPLES = 200
+KEPT_DRAWS = 40_000_000
+"""Up to so many, 80 MB of them, draws are kept for the next comparison."""
 DENSE_TERMS = 64
 """Up to so many columns, a dense product is the faster one."""
 JACKKNIFE_UNITS = 20_000
 FEWEST_OF_A_LABEL = 5
 
 Ints = npt.NDArray[np.int64]
+Counts = npt.NDArray[np.uint16]
 
 
 @dataclass(frozen=True)
@@ -142,15 +146,31 @@ def used_resamples(resamples: int, units: int) -> int:
 
 def draw(design: Design, resamples: int, seed: int) -> Iterator[Doubles]:
     """Yield how often each unit occurs in each resample, [S, U], some resamples at a time."""
-    generator, units = np.random.default_rng(seed), design.units
+    units = design.units
     resamples = used_resamples(resamples, units)
+    if design.strata_R is None and units * resamples <= KEPT_DRAWS:
+        blocks = _kept(units, resamples, seed)
+    else:
+        blocks = _blocks(design, resamples, seed)
+    for count_SU in blocks:
+        yield count_SU.astype(np.float64)
+
+
+@lru_cache(maxsize=1)
+def _kept(units: int, resamples: int, seed: int) -> tuple[Counts, ...]:
+    """Keep the draws: every system and every comparison of a report asks for the same ones."""
+    return tuple(_blocks(Design(units), resamples, seed))
+
+
+def _blocks(design: Design, resamples: int, seed: int) -> Iterator[Counts]:
+    generator, units = np.random.default_rng(seed), design.units
     size = max(1, CHUNK_DRAWS // units)
     for start in range(0, resamples, size):
         block = min(size, resamples - start)
         drawn_SU = _drawn(generator, block, design)
         drawn_SU += (np.arange(block) * units)[:, None]
         count_N = np.bincount(drawn_SU.ravel(), minlength=block * units)
-        yield count_N.reshape(block, units).astype(np.float64)
+        yield count_N.reshape(block, units).astype(np.uint16)
 
 
 def _drawn(generator: np.random.Generator, block: int, design: Design) -> Ints:

@@ -36,7 +36,8 @@ class Scorer:
         better: the direction in which the score improves.
         unit: "percent" and "points" are shown times 100; their differences are points.
         interval: how its interval is made; see `tenon.evaluate.statistics`. "wilson" is for a
-            share of rows: one term, 0 or 1; "inverted" for a score of gaps that scales with them.
+            share of rows: one term, 0 or 1; "log" for an amount that is positive and has no upper
+            end; "inverted" for a score of gaps that scales with them.
         terms: predictions, all labelled, to the K terms of each row, sparse [R, K].
         combine: sums of the terms over n rows, [S, K], and n, to the scores, [S]; n is a number,
             or [S] where samples differ in it, as those of whole clusters do.
@@ -47,7 +48,7 @@ class Scorer:
     title: str
     better: Literal["higher", "lower"]
     unit: Literal["percent", "points", "plain", "nats"]
-    interval: Literal["wilson", "bca", "inverted"]
+    interval: Literal["wilson", "bca", "log", "inverted"]
     terms: Callable[[Any], Any]
     combine: Callable[[Doubles, Any], Doubles]
     rows: Callable[[Any], Any] | None = None
@@ -196,7 +197,7 @@ for _scorer in (
     Scorer("accuracy", "Accuracy", "higher", "percent", "wilson", _hit_terms, _mean),
     Scorer("macro_f1", "Macro-F1", "higher", "percent", "bca", _count_terms, _macro_f1),
     Scorer("mcc", "Matthews correlation", "higher", "plain", "bca", _count_terms, _mcc),
-    Scorer("log_loss", "Log-loss", "lower", "nats", "bca", _loss_terms, _mean),
+    Scorer("log_loss", "Log-loss", "lower", "nats", "log", _loss_terms, _mean),
     Scorer(
         "calibration_error",
         "Calibration error",

@@ -120,6 +120,8 @@ class EvaluateSettings(Settings):
         bleu_tokenizer: how sacreBLEU parts answers into words: "13a", "zh" for Chinese, "char" for
             what is written without blanks, "intl", or "none"; "auto" goes by the script of train's
             answers.
+        slices: columns of the rows, by whose values the report parts them and says on which the
+            adapter is worse; besides length, label, language and file.
         extract: what of an answer is compared by exact_match: strip, last_number, regex:PATTERN, or
             module:function.
     """
@@ -133,4 +135,5 @@ class EvaluateSettings(Settings):
     max_new_tokens: int = Field(default=0, ge=0)
     written_rows: int = Field(default=200, ge=0)
     bleu_tokenizer: Literal["auto", "13a", "zh", "char", "intl", "none"] = "auto"
+    slices: tuple[str, ...] = ()
     extract: str = "strip"

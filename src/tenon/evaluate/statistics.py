@@ -1,11 +1,12 @@
 """Statistics: how far a score could be chance; intervals and paired tests.
 
 Accuracy and other shares of rows have closed forms: Wilson's or the exact interval, the exact
-McNemar test and the Bonett-Price interval of a paired difference. Every other score is
-bootstrapped: bias-corrected and accelerated (BCa) for its interval and that of a difference, or
-by inverting a test for the calibration error, which noise alone pushes up; differences are tested
-by randomisation. Where rows belong together, clusters of them are drawn and exchanged, for
-shares too. What each is good for, and how far it covers: docs/statistics.md.
+McNemar test and the Bonett-Price interval of a paired difference. Every other score is a function
+of sums: bounded ones have a bootstrap interval, bias-corrected and accelerated (BCa), losses
+Student's on the scale of their logarithm, and the calibration error, which noise alone pushes up,
+one by inverting a test. Differences are tested by randomisation and have Student's interval.
+Where rows belong together, clusters of them are drawn, left out and exchanged, for shares too.
+What each is good for, and how often it holds the truth: docs/statistics.md.
 
 R rows, U units (rows or clusters), K terms, S resamples.
 """
@@ -124,7 +125,7 @@ def _intervals(
     resamples: int,
     seed: int,
 ) -> dict[str, Interval]:
-    drawn = [scorer for scorer in scorers if scorer.interval == "bca"]
+    drawn = [scorer for scorer in scorers if _resampled(scorer, design)]
     samples = bootstrap([known], drawn, resamples=resamples, seed=seed, design=design)
     found: dict[str, Interval] = {}
     for scorer in scorers:
@@ -134,6 +135,9 @@ def _intervals(
         elif scorer.interval == "bca":
             left_U = _left(scorer, design, known)
             low, high = bounds.accelerated(value, samples[scorer.name][0], left_U, design, level)
+        elif scorer.interval == "log":
+            error = _error(_left(scorer, design, known), samples.get(scorer.name), design)
+            low, high = bounds.on_log_scale(value, error, design, level)
         else:
             terms_UK = design.terms(scorer.terms(known))
             low, high = bounds.inverted(
@@ -141,6 +145,22 @@ def _intervals(
             )
         found[scorer.name] = Interval(value, min(low, value), max(high, value), len(known))
     return found
+
+
+def _resampled(scorer: Scorer, design: Design) -> bool:
+    """Say whether an interval needs resamples: beyond the jackknife's reach, all do."""
+    many = design.units > JACKKNIFE_UNITS
+    return scorer.interval == "bca" or (scorer.interval == "log" and many)
+
+
+def _error(left_U: Doubles | None, sample_MS: Doubles | None, design: Design) -> float:
+    """Give the standard error of a score or a difference, by jackknife, else by bootstrap."""
+    if left_U is not None:
+        return bounds.standard_error(left_U, design.strata)
+    if sample_MS is None:
+        return 0.0  # of a single row
+    sample_S = sample_MS[0] - sample_MS[1] if len(sample_MS) > 1 else sample_MS[0]
+    return float(sample_S.std()) * float(np.sqrt(design.shrink))
 
 
 def _left(scorer: Scorer, design: Design, *systems: Answers) -> Doubles | None:
@@ -223,7 +243,8 @@ class _Comparison:
     seed: int
 
     def of(self, scorers: Sequence[Scorer]) -> dict[str, Paired]:
-        drawn = [scorer for scorer in scorers if not self._closed(scorer)]
+        many = self.design.units > JACKKNIFE_UNITS
+        drawn = [scorer for scorer in scorers if many and not self._closed(scorer)]
         samples = bootstrap(
             [self.first, self.second],
             drawn,
@@ -234,7 +255,7 @@ class _Comparison:
         return {
             scorer.name: self._shares(scorer)
             if self._closed(scorer)
-            else self._drawn(scorer, samples[scorer.name])
+            else self._exchanged(scorer, samples.get(scorer.name))
             for scorer in scorers
         }
 
@@ -252,11 +273,12 @@ class _Comparison:
         able = power.of_shares(won, lost, rows, POINT, self.level)
         return self._paired((won - lost) / rows, both, mcnemar(won, lost), method, able)
 
-    def _drawn(self, scorer: Scorer, sample_MS: Doubles) -> Paired:
-        design, sample_S = self.design, sample_MS[0] - sample_MS[1]
+    def _exchanged(self, scorer: Scorer, sample_MS: Doubles | None) -> Paired:
+        design = self.design
         difference = scorer.score(self.first) - scorer.score(self.second)
         left_U = _left(scorer, design, self.first, self.second)
-        both = bounds.accelerated(difference, sample_S, left_U, design, self.level)
+        error = _error(left_U, sample_MS, design)
+        both = bounds.student(difference, error, design, self.level)
         first_UK, second_UK = (
             design.terms(scorer.terms(answers)) for answers in (self.first, self.second)
         )
@@ -264,13 +286,13 @@ class _Comparison:
             first_UK, second_UK, scorer, design.rows, exchanges=self.resamples, seed=self.seed
         )
         goal = POINT if scorer.unit in ("percent", "points") else abs(difference)
-        error = float(sample_S.std()) * float(np.sqrt(design.shrink))
         able = power.of_error(error, design.rows, goal, self.level)
         kind = "exact" if found.exact else "approximate"
         of = "" if design.clusters is None else " of clusters"
+        how = "bootstrap" if left_U is None else "jackknife"
         method = (
             f"{kind} randomisation{of}, {found.exchanges:,} exchanges; "
-            f"paired bootstrap{of}, BCa, {len(sample_S):,} resamples"
+            f"Student's interval, {how} standard error"
         )
         return self._paired(difference, both, found.p, method, able)
 

@@ -50,15 +50,15 @@ def _mean(sums_SK: Any, _rows: int) -> Any:
 
 for _scorer in (
     Scorer(
-        "bits_per_byte", "Bits per byte", "lower", "plain", "bca", byte_terms,
+        "bits_per_byte", "Bits per byte", "lower", "plain", "log", byte_terms,
         likelihood.bits_per_byte, weighed,
     ),
     Scorer(
-        "perplexity", "Perplexity", "lower", "plain", "bca", token_terms, likelihood.perplexity,
+        "perplexity", "Perplexity", "lower", "plain", "log", token_terms, likelihood.perplexity,
         weighed,
     ),
     Scorer(
-        "token_log_loss", "Log-loss of a token", "lower", "nats", "bca", token_terms, _mean, weighed
+        "token_log_loss", "Log-loss of a token", "lower", "nats", "log", token_terms, _mean, weighed
     ),
     Scorer(
         "exact_match", "Exact match", "higher", "percent", "wilson", exact_terms,

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
-from tenon.data.example import Example
+from tenon.core.errors import Faults
+from tenon.data.example import Example, Row
 from tenon.data.reading import open_reading
 from tenon.data.script import answer_texts, script_of
+from tenon.data.sources import read
 from tenon.evaluate.answerer import Answerer
 from tenon.evaluate.overlap import tokenizer_of
 from tenon.evaluate.settings import BY_TASK, EvaluateSettings
@@ -30,6 +33,7 @@ class Asked:
         notes: what was met, guessed and accepted.
         names: how the report calls the files.
         examples: give the rows themselves.
+        rows: give them as the source has them, and others of it.
         seen: ids of rows whose inputs train has too.
     """
 
@@ -38,6 +42,7 @@ class Asked:
     notes: tuple[str, ...]
     names: Names
     examples: Callable[[], Iterable[Example]]
+    rows: Callable[[], Iterable[Row]]
     seen: frozenset[str] = frozenset()
 
 
@@ -67,4 +72,5 @@ def other_rows(answerer: Answerer, plan: Plan | None, data: str) -> Asked:
         if plan is not None and same_source(data, getattr(plan.data, part)):
             notes.append(f"these are the rows that the adapter {why}, so its scores flatter")
     tokens = collect(reading.examples(), answerer.renderer)
-    return Asked(PART, tokens, tuple(notes), Names({}), reading.examples)
+    rows = partial(read, data, Faults())
+    return Asked(PART, tokens, tuple(notes), Names({}), reading.examples, rows)

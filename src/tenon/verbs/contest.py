@@ -16,6 +16,7 @@ from tenon.evaluate.ensemble import Ensemble, open_ensemble
 from tenon.evaluate.report import Report
 from tenon.evaluate.settings import EvaluateSettings
 from tenon.verbs.asked import Asked, other_rows, settings_of, settled
+from tenon.verbs.cells import cells_of
 from tenon.verbs.compose import folders_of
 from tenon.verbs.home import refuse_own, run_of, same_source
 from tenon.verbs.outcome import sizes, token_notes
@@ -71,6 +72,7 @@ def contest(
     settings = settled(settings_of(task), asked, task)
     answers, rivals, notes = _answers(ensemble, asked, settings, progress)
     manifest = ensemble.manifest(composition)
+    cells = cells_of(asked.rows(), task, str(manifest.columns.get("group", "")), (), asked.names)
     report = assess(
         {asked.part: answers},
         {name: {asked.part: rival} for name, rival in rivals.items()},
@@ -82,9 +84,10 @@ def contest(
         notes=[*notes, *_flattered(folders, ensemble, str(data))],
         title=f"{text(composition)} on {data}",
         command=_command(target, data, out, base, head),
+        grouping=cells.grouping,
     )
     if out is not None:
-        write_report(report, answers, Path(out), lang)
+        write_report(report, answers, Path(out), lang, grouping=cells.grouping)
     return report
 
 

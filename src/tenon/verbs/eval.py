@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tenon.adapters.expression import is_expression
-from tenon.core.errors import DataError, FileError, PlanError, TenonError
+from tenon.core.errors import DataError, Faults, FileError, PlanError, TenonError
 from tenon.core.progress import Progress
 from tenon.data.example import Example
 from tenon.data.load import load as load_data
@@ -24,6 +24,7 @@ from tenon.evaluate.write_rivals import shots_of
 from tenon.plan.plan import Plan
 from tenon.text.tokens import collect
 from tenon.verbs.asked import PART, Asked, other_rows, settings_of, settled
+from tenon.verbs.cells import cells_of
 from tenon.verbs.contest import contest
 from tenon.verbs.home import adapter_folder, refuse_own, run_of
 from tenon.verbs.names import Names
@@ -95,11 +96,13 @@ def _evaluated(
     shots, unasked = _shots(plan, settings)
     exam = answerer.exam(settings, plan.seed if plan else 0, shots)
     answers, rivals = _answers(answerer, exam, known, asked, settings, progress)
+    group = str(answerer.manifest.columns.get("group", ""))
+    cells = cells_of(asked.rows(), task, group, settings.slices, asked.names)
     report = assess(
         {asked.part: answers},
         {name: {asked.part: rival} for name, rival in rivals.items()},
         settings,
-        task=answerer.manifest.task,
+        task=task,
         cost={},
         data=_data(answerer, asked, data),
         curve={},
@@ -108,9 +111,11 @@ def _evaluated(
         seen_in_train=asked.seen,
         title=_title(answerer, data, asked.part),
         command=_command(target, data, out, base),
+        grouping=cells.grouping,
+        cells=cells.slices,
     )
     if out is not None:
-        write_report(report, answers, Path(out), lang)
+        write_report(report, answers, Path(out), lang, grouping=cells.grouping)
     return report
 
 
@@ -159,7 +164,8 @@ def _own(answerer: Answerer, plan: Plan | None, folder: Path) -> Asked:
         notes.append("the data have changed since the adapter was trained")
     seen = parts.shared_ids if plan.data.overlap == "keep" else frozenset[str]()
     tokens = collect(parts.examples(part), answerer.renderer)
-    return Asked(part, tokens, tuple(notes), names, partial(parts.examples, part), seen)
+    rows = partial(parts.route.rows, parts.route.source_of(part), Faults())
+    return Asked(part, tokens, tuple(notes), names, partial(parts.examples, part), rows, seen)
 
 
 def _answers(

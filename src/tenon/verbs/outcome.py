@@ -40,6 +40,7 @@ from tenon.text.text_generation_render import WritingRenderer
 from tenon.text.tokens import Tokens
 from tenon.train import steplog
 from tenon.train.loop import Trained
+from tenon.verbs.cells import cells_of_part
 from tenon.verbs.names import Names, bare
 from tenon.verbs.workspace import Workspace
 
@@ -88,6 +89,7 @@ def judge(
         environment=environment(space),
         title=f"{plan.adapter.name} ({plan.adapter.kind}) on {bare(plan.base, plan.folder)}",
         command=_command(out),
+        **cells_of_part(space.parts, names, plan.evaluate, answers),
     )
     return report, answers[report.part]
 

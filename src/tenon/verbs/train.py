@@ -30,7 +30,9 @@ from tenon.model.models import model_for
 from tenon.plan.plan import Plan
 from tenon.train import start as first_weights
 from tenon.train.loop import Course, Loop, Trained
+from tenon.verbs.cells import cells_of_part
 from tenon.verbs.claim import LOCK, claim, ended, refuse_foreign, refuse_several_processes
+from tenon.verbs.names import Names
 from tenon.verbs.outcome import judge, write_adapter
 from tenon.verbs.reported import write_page, write_report
 from tenon.verbs.workspace import Workspace, open_workspace
@@ -243,5 +245,6 @@ def conclude(
     balance(attached.peft)
     report, answers = judge(space, model, known, attached, trained, out, progress)
     write_adapter(space, model, report, out / "adapter")
-    write_report(report, answers, out / "report")
+    held = cells_of_part(space.parts, Names.of(space.plan), space.plan.evaluate, (report.part,))
+    write_report(report, answers, out / "report", grouping=held["grouping"])
     return report

@@ -43,6 +43,7 @@ from tenon.text.seq2seq import lead, speak
 from tenon.text.text_generation_render import answer_tokens, form_of
 from tenon.text.tokenizer import load_tokenizer, token_limit
 from tenon.text.tokens import SCHEMA, Tokens, open_tokens, tokenize
+from tenon.verbs.cells import require_slices
 
 NORM_ROWS = 64
 SCRIPT_ROWS = 1_000
@@ -130,6 +131,7 @@ def open_workspace(
     if progress:
         progress.start(f"reading {each_path(plan.data.train, basename)}", None)
     parts = load_data(plan.data, plan.seed)
+    require_slices(parts, plan.evaluate.slices)
     if not {"dev", "test"} & set(parts.counts):
         raise PlanError('data.dev = "" and no data.test: nothing to judge on; give one of them')
     writes = BY_TASK[plan.data.task].writes
