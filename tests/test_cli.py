@@ -173,7 +173,7 @@ class TestExit:
             "import sys, types, tenon, tenon.core.errors\n"
             "from tenon.cli import main\n"
             "verb = types.ModuleType('tenon.verbs.show')\n"
-            f"def show(what): raise {raised}\n"
+            f"def show(what, **_): raise {raised}\n"
             "verb.show = show\n"
             "sys.modules['tenon.verbs.show'] = verb\n"
             "main(['show', 'kinds'])\n"

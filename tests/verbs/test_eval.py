@@ -164,6 +164,7 @@ class TestOut:
             "report.json",
             "report.html",
             "predictions.jsonl",
+            "scores.safetensors",
         }
         stored = files.read_json(tmp_path / "deep" / "report" / "report.json")
         assert Report.from_json(stored) == report

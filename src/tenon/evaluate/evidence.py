@@ -149,7 +149,7 @@ def _slices(
     report: Report, lead: Scorer, by: str, entries: Sequence[Mapping[str, Any]], words: Language
 ) -> Any:
     whole = report.metrics[report.part][lead.name]
-    bars = [Bar(words("all_rows"), whole.value, whole.low, whole.high, "other")]
+    bars = [Bar(words("all_rows"), whole.value, whole.low, whole.high, "adapter")]
     bars += [
         Bar(
             f"{_slice(entry, words)} ({entry['n']:,})",
@@ -182,7 +182,7 @@ def worst(report: Report, words: Language) -> str:
     pair = found.get("difference")
     said = words(
         "worst_slice",
-        by=words.name("slice", str(found["by"])),
+        by=words.name("by", str(found["by"])),
         slice=_slice(found, words),
         scorer=title(lead, words),
         value=amount(lead, found["value"], words),

@@ -46,8 +46,7 @@ def contest(
         out: folder for the report's files; nothing is written without it.
         base: where the base is now, if not under the name the adapters were trained on.
         head: the adapter whose head is taken; the mean of those that answer unless given.
-        lang: language of the page, "en" or "zh".
-        progress: told of every stage.
+        lang, progress: language of the page, "en" or "zh"; told of every stage.
 
     Raises:
         PlanError: the composition is refused, or gives no one answer for a row.
@@ -87,7 +86,7 @@ def contest(
         grouping=cells.grouping,
     )
     if out is not None:
-        write_report(report, answers, Path(out), lang)
+        write_report(report, answers, Path(out), lang, grouping=cells.grouping)
     return report
 
 

@@ -120,7 +120,7 @@ def _evaluated(
         cells=cells.slices,
     )
     if out is not None:
-        write_report(report, answers, Path(out), lang)
+        write_report(report, answers, Path(out), lang, grouping=cells.grouping)
     return report
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from tenon.core.errors import RunError
 from tenon.core.files import folder_aside, write_json, write_text
 from tenon.evaluate import kept
+from tenon.evaluate.clusters import Grouping
 from tenon.evaluate.exam import EXAMS
 from tenon.evaluate.page import html
 from tenon.evaluate.prediction import Answers
@@ -17,11 +18,19 @@ from tenon.evaluate.scorers import labelled
 REPORT_FILES = ("report.json", "report.html", "predictions.jsonl", kept.NAME)
 
 
-def write_report(report: Report, answers: Answers, folder: Path, lang: str = "en") -> None:
+def write_report(
+    report: Report,
+    answers: Answers,
+    folder: Path,
+    lang: str = "en",
+    *,
+    grouping: Grouping | None = None,
+) -> None:
     """Write the files of a report, all or none.
 
     Args:
         lang: language of the page, "en" or "zh".
+        grouping: which rows belong together; as the task has it where left out.
 
     Raises:
         RunError: the folder holds something else. Nothing is written.
@@ -32,7 +41,7 @@ def write_report(report: Report, answers: Answers, folder: Path, lang: str = "en
         write_json(beside / "report.json", report.to_json())
         write_text(beside / "report.html", html(report, lang))
         write_entries(beside / "predictions.jsonl", EXAMS.get(report.task).entries(answers))
-        together = EXAMS.get(report.task).together(labelled(answers))
+        together = grouping or EXAMS.get(report.task).together(labelled(answers))
         kept.write(beside / kept.NAME, answers, list(report.metrics[report.part]), together)
 
 

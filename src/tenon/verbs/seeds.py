@@ -161,7 +161,8 @@ def _concluded(
     told: dict[str, Any] = {"plan_digest": space.plan.digest, "report": report.summary()}
     adapter = replace(adapter, manifest=adapter.manifest.model_copy(update=told))
     pack.write(out / "adapter", adapter, card=card(adapter.manifest, report))
-    write_report(report, sittings[kept].answers[report.part], out / "report")
+    answers = sittings[kept].answers[report.part]
+    write_report(report, answers, out / "report", grouping=cells["grouping"])
     for folder in folders.values():
         full.forget(folder)
     return report

@@ -31,6 +31,7 @@ from tenon.plan.plan import Plan
 from tenon.train import start as first_weights
 from tenon.train import steplog
 from tenon.train.loop import Course, Loop, Trained
+from tenon.verbs.cells import cells_of_part
 from tenon.verbs.claim import LOCK, claim, ended, refuse_foreign, refuse_several_processes
 from tenon.verbs.forgetting import forgotten, refuse_unfit
 from tenon.verbs.full import forget, refuse_untrainable, train_full
@@ -268,5 +269,7 @@ def conclude(
     if foretold is not None:
         report = replace(report, planned=foretold.beside(report.cost, steplog.read(out)))
     write_adapter(space, model, report, out / "adapter")
-    write_report(report, sat.answers[report.part], out / "report")
+    held = cells_of_part(space.parts, Names.of(space.plan), space.plan.evaluate, (report.part,))
+    answers = sat.answers[report.part]
+    write_report(report, answers, out / "report", grouping=held["grouping"])
     return Concluded(report, sat, attached.peft)
