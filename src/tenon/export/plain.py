@@ -46,6 +46,7 @@ TARGETS.add(
         name="peft",
         summary="the adapter as PEFT reads it, without Tenon's manifest",
         keeps_format=False,
+        ranked=False,
         write=write,
     ),
 )

@@ -21,12 +21,14 @@ class Order:
         base: where its base lies.
         answerer: the adapter on its base, proved. The writer may change it.
         shard_size: largest file of weights, as "5GB".
+        rank: that a LoRA is cut to; 0 for the least that leaves nothing out.
     """
 
     adapter: Path
     base: Base
     answerer: Answerer
     shard_size: str
+    rank: int = 0
 
 
 @dataclass(frozen=True)
@@ -52,16 +54,20 @@ class Target:
         name: as in `--to`.
         summary: what it is, in a line.
         keeps_format: whether the base is loaded in the number format of its own files.
+        ranked: whether a rank can be wanted.
         write: order and an empty folder to what was written there, read again and compared.
     """
 
     name: str
     summary: str
     keeps_format: bool
+    ranked: bool
     write: Callable[[Order, Path], Written]
 
 
 TARGETS: Registry[Target] = Registry(
-    "target of an export", "tenon.exporters", ("tenon.export.merged", "tenon.export.plain")
+    "target of an export",
+    "tenon.exporters",
+    ("tenon.export.merged", "tenon.export.plain", "tenon.export.lora"),
 )
 """By the name that `--to` takes."""

@@ -11,7 +11,7 @@ from tenon.core.files import folder_aside
 from tenon.core.progress import Progress
 from tenon.evaluate.answerer import Dtype, open_answerer
 from tenon.evaluate.merged import Proof
-from tenon.export.target import TARGETS, Order
+from tenon.export.target import TARGETS, Order, Target
 from tenon.model.base import locate, stored_dtype
 from tenon.verbs.home import adapter_folder, refuse_own
 
@@ -48,6 +48,7 @@ def export(
     base: str = "",
     dtype: Dtype = "auto",
     shard_size: str = SHARD_SIZE,
+    rank: int = 0,
     device: str = "auto",
     progress: Progress | None = None,
 ) -> Exported:
@@ -56,20 +57,22 @@ def export(
     Args:
         adapter: the adapter directory, or a run.
         out: folder to be written, whole or not at all; it must not exist or be empty.
-        to: a target of `tenon.export.target.TARGETS`: "merged" or "peft".
+        to: a target of `tenon.export.target.TARGETS`: "merged", "lora" or "peft".
         base: where the base is now, if not under the name it was trained on.
         dtype: number format of a merged model; "auto" is that of the base's own files.
         shard_size: largest file of a merged model's weights.
+        rank: that a LoRA is cut to; 0 for the least that leaves nothing out.
         device: where scores are computed.
 
     Raises:
-        PlanError: no such target or number format.
+        PlanError: no such target or number format, or a rank without effect.
         AdapterError: the adapter cannot be trusted, or cannot be written in this form.
         FileError: something is not there, or `out` holds files.
     """
     target, folder, place = TARGETS.get(to), adapter_folder(adapter), Path(out)
     if dtype not in DTYPES:
         raise PlanError(f"--dtype {dtype}: is unknown; there are {', '.join(DTYPES)}")
+    _refuse_rank(target, rank)
     _refuse_taken(place)
     if progress:
         progress.start("loading", None)
@@ -80,9 +83,16 @@ def export(
     if progress:
         progress.start("writing and reading again", None)
     with folder_aside(place) as beside:
-        written = target.write(Order(folder, located, answerer, shard_size), beside)
+        written = target.write(Order(folder, located, answerer, shard_size, rank), beside)
         files = {file.name: file.stat().st_size for file in sorted(beside.iterdir())}
     return Exported(place, to, files, written.proof, written.error, written.how)
+
+
+def _refuse_rank(target: Target, rank: int) -> None:
+    if rank < 0:
+        raise PlanError(f"--rank {rank}: expected a number of columns, 1 or more")
+    if rank and not target.ranked:
+        raise PlanError(f"--rank {rank}: has no effect with --to {target.name}; leave it out")
 
 
 def _refuse_taken(out: Path) -> None:
