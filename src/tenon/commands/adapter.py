@@ -66,7 +66,7 @@ def export(
     adapter: Annotated[Path, typer.Argument(metavar="ADAPTER")],
     *,
     out: Annotated[Path, typer.Option("--out", "-o", help="The folder to write.")],
-    to: Annotated[str, typer.Option("--to", help="merged, lora, or peft.")] = "merged",
+    to: Annotated[str, typer.Option("--to", help="merged, lora, onnx, or peft.")] = "merged",
     base: Base = "",
     dtype: Annotated[
         str, typer.Option("--dtype", help="Number format of a merged model; auto: the base's.")
@@ -75,6 +75,9 @@ def export(
     rank: Annotated[
         int, typer.Option("--rank", help="Cut a LoRA to it; 0: the least that loses nothing.")
     ] = 0,
+    data: Annotated[
+        str, typer.Option("--data", help="Rows on which int8 is measured.", show_default=False)
+    ] = "",
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -88,6 +91,7 @@ def export(
             dtype=dtype,
             shard_size=shard_size,
             rank=rank,
+            data=data,
             progress=progress,
         )
     emit(written, json=json, quiet=quiet)

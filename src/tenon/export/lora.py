@@ -138,6 +138,7 @@ TARGETS.add(
         summary="a plain LoRA, of any adapter that is one matrix a module",
         keeps_format=False,
         ranked=True,
+        measures=False,
         write=write,
     ),
 )

@@ -135,6 +135,7 @@ TARGETS.add(
         summary="the adapter folded into its base: a plain model of transformers",
         keeps_format=True,
         ranked=False,
+        measures=False,
         write=write,
     ),
 )

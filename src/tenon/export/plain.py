@@ -47,6 +47,7 @@ TARGETS.add(
         summary="the adapter as PEFT reads it, without Tenon's manifest",
         keeps_format=False,
         ranked=False,
+        measures=False,
         write=write,
     ),
 )

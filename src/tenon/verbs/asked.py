@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
+from tenon.core.errors import DataError, FileError
 from tenon.data.example import Example
+from tenon.data.load import load as load_data
 from tenon.data.reading import open_reading
 from tenon.data.script import answer_texts, script_of
 from tenon.evaluate.answerer import Answerer
@@ -68,3 +72,32 @@ def other_rows(answerer: Answerer, plan: Plan | None, data: str) -> Asked:
             notes.append(f"these are the rows that the adapter {why}, so its scores flatter")
     tokens = collect(reading.examples(), answerer.renderer)
     return Asked(PART, tokens, tuple(notes), Names({}), reading.examples)
+
+
+def own_rows(answerer: Answerer, plan: Plan | None, folder: Path) -> Asked:
+    """Give the test part of the adapter's run, or dev where it has none.
+
+    Args:
+        plan: of the run; None where there is none around the adapter.
+        folder: the adapter directory.
+
+    Raises:
+        DataError: there is no run, or it has neither part.
+        FileError: the rows are not where they were.
+    """
+    if plan is None:
+        raise DataError(f"{folder}: lies in no run; name the rows: tenon eval {folder} DATA")
+    try:
+        parts = load_data(plan.data, plan.seed)
+    except FileError as error:
+        raise FileError(f"{error}\nother rows may be named: tenon eval {folder} DATA") from error
+    part = next((name for name in (PART, "dev") if name in parts.counts), "")
+    if not part:
+        raise DataError(f"{folder}: its run has no test or dev part; name the rows to use")
+    names = Names.of(plan)
+    notes = [names.told(note) for note in parts.notes]
+    if parts.digest != answerer.manifest.data_digest:
+        notes.append("the data have changed since the adapter was trained")
+    seen = parts.shared_ids if plan.data.overlap == "keep" else frozenset[str]()
+    tokens = collect(parts.examples(part), answerer.renderer)
+    return Asked(part, tokens, tuple(notes), names, partial(parts.examples, part), seen)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import shlex
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tenon.adapters.expression import is_expression
-from tenon.core.errors import DataError, FileError, PlanError, TenonError
+from tenon.core.errors import PlanError, TenonError
 from tenon.core.progress import Progress
 from tenon.data.example import Example
 from tenon.data.load import load as load_data
@@ -21,11 +20,9 @@ from tenon.evaluate.report import Report
 from tenon.evaluate.settings import EvaluateSettings
 from tenon.evaluate.write_rivals import shots_of
 from tenon.plan.plan import Plan
-from tenon.text.tokens import collect
-from tenon.verbs.asked import PART, Asked, other_rows, settings_of, settled
+from tenon.verbs.asked import Asked, other_rows, own_rows, settings_of, settled
 from tenon.verbs.contest import contest
 from tenon.verbs.home import adapter_folder, refuse_own, run_of
-from tenon.verbs.names import Names
 from tenon.verbs.outcome import refuse_foreign_report, sizes, token_notes, write_report
 from tenon.verbs.predict import load_adapter
 
@@ -82,7 +79,9 @@ def _evaluated(
     run, plan = found or (None, None)
     if progress:
         progress.start("reading", None)
-    asked = _own(answerer, plan, folder) if data is None else other_rows(answerer, plan, str(data))
+    asked = (
+        own_rows(answerer, plan, folder) if data is None else other_rows(answerer, plan, str(data))
+    )
     known = baseline.load(run) if run else None
     task = answerer.manifest.task
     settings = settled(plan.evaluate if plan else settings_of(task), asked, task)
@@ -134,26 +133,6 @@ def _shots(plan: Plan | None, settings: EvaluateSettings) -> tuple[tuple[Example
     except TenonError:
         return (), lacking
     return (shots_of(parts.examples("train"), parts.seed), []) if parts else ((), lacking)
-
-
-def _own(answerer: Answerer, plan: Plan | None, folder: Path) -> Asked:
-    """Give the test part of the adapter's run, or dev where it has none."""
-    if plan is None:
-        raise DataError(f"{folder}: lies in no run; name the rows: tenon eval {folder} DATA")
-    try:
-        parts = load_data(plan.data, plan.seed)
-    except FileError as error:
-        raise FileError(f"{error}\nother rows may be named: tenon eval {folder} DATA") from error
-    part = next((name for name in (PART, "dev") if name in parts.counts), "")
-    if not part:
-        raise DataError(f"{folder}: its run has no test or dev part; name the rows to use")
-    names = Names.of(plan)
-    notes = [names.told(note) for note in parts.notes]
-    if parts.digest != answerer.manifest.data_digest:
-        notes.append("the data have changed since the adapter was trained")
-    seen = parts.shared_ids if plan.data.overlap == "keep" else frozenset[str]()
-    tokens = collect(parts.examples(part), answerer.renderer)
-    return Asked(part, tokens, tuple(notes), names, partial(parts.examples, part), seen)
 
 
 def _answers(
