@@ -139,6 +139,12 @@ def factored(whole_OI: Tensor, rank: int, pair: tuple[str, str]) -> Cut:
     return _kept(left_OK, values_K, right_KI, rank, pair)
 
 
+def lost(cuts: Sequence[Cut]) -> float:
+    """Give the size of what was cut off, relative to all: 0 where nothing was."""
+    size = math.fsum(held.size for held in cuts)
+    return math.sqrt(math.fsum(held.lost for held in cuts) / size) if size else 0.0
+
+
 def _kept(
     left_OK: Tensor, values_K: Tensor, right_KI: Tensor, rank: int, pair: tuple[str, str]
 ) -> Cut:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
-
-from tenon.adapters import directory
 from tenon.adapters.alike import answer_of, answering, coefficients, longest, refuse_unlike
-from tenon.adapters.blend import METHODS, MOST_RANK, ComposeSettings, Cut, Part, cut, factored
+from tenon.adapters.blend import METHODS, MOST_RANK, ComposeSettings, Cut, Part, cut, factored, lost
 from tenon.adapters.composition import (
     FORMS,
     Average,
@@ -23,14 +19,12 @@ from tenon.adapters.composition import (
     names,
     text,
 )
-from tenon.adapters.delta import Delta, deltas, padded, why_not
-from tenon.adapters.kind import KINDS, NAME
+from tenon.adapters.delta import Delta, deltas, why_not
+from tenon.adapters.kind import NAME
 from tenon.adapters.manifest import Layout, Manifest, Parent, Probes
-from tenon.adapters.pack import PEFT_PREFIX, Adapter
-from tenon.adapters.settings import AdapterSettings
+from tenon.adapters.pack import Adapter
+from tenon.adapters.portable import LORA, as_lora, plain
 from tenon.core.errors import AdapterError, PlanError
-
-LORA = "lora.v1"
 
 
 @dataclass(frozen=True)
@@ -100,8 +94,8 @@ def compose(composition: Composition, parents: Parents, settings: ComposeSetting
     rank = _rank(parts, settings)
     cuts = {module: _blended(held, rank, settings) for module, held in parts.items()}
     made = _adapter(composition, parents, settings, weights, rank, cuts)
-    errors = {_plain(module): _relative([held]) for module, held in cuts.items()}
-    return Made(made, errors, _relative([*cuts.values()]))
+    errors = {plain(module): lost([held]) for module, held in cuts.items()}
+    return Made(made, errors, lost([*cuts.values()]))
 
 
 def refuse_idle(settings: ComposeSettings) -> None:
@@ -195,12 +189,7 @@ def _blended(parts: Sequence[Part], rank: int, settings: ComposeSettings) -> Cut
         found = Cut(made, 0.0, made.square)
     else:
         found = cut(made, rank)
-    return found._replace(delta=padded(found.delta, rank))
-
-
-def _relative(cuts: Sequence[Cut]) -> float:
-    size = math.fsum(held.size for held in cuts)
-    return math.sqrt(math.fsum(held.lost for held in cuts) / size) if size else 0.0
+    return found
 
 
 def _adapter(
@@ -211,37 +200,12 @@ def _adapter(
     rank: int,
     cuts: Mapping[str, Cut],
 ) -> Adapter:
-    told = _told(
-        composition, parents, settings, {"rank": rank, "error": _relative([*cuts.values()])}
-    )
+    told = _told(composition, parents, settings, {"rank": rank, "error": lost([*cuts.values()])})
     manifest = _manifest(composition, parents, settings, weights, LORA, told)
     sites = [site for name in weights for site in parents.adapters[name].settings.sites]
-    kind = KINDS.get(LORA)
-    # alpha / rank is 1: all that scales a delta is in its second matrix.
-    own = kind.settings.model_validate({"rank": rank, "alpha": float(rank), "dropout": 0.0})
-    adapter_settings = AdapterSettings(
-        name=settings.name, kind=LORA, sites=tuple(dict.fromkeys(sites)), own=own.model_dump()
-    )
-    config: Any = directory.expected_config(
-        manifest.model_copy(update={"settings": adapter_settings})
-    )
-    config.target_modules = {_plain(module) for module in cuts}
-    return Adapter(
-        name=settings.name,
-        kind=LORA,
-        settings=adapter_settings,
-        config=config,
-        weights=dict(_tensors(cuts)),
-        head=answer_of(composition, parents.adapters, settings.head).head,
-        manifest=manifest,
-    )
-
-
-def _tensors(cuts: Mapping[str, Cut]) -> Iterator[tuple[str, torch.Tensor]]:
-    for module, held in cuts.items():
-        down, up = held.delta.pair
-        yield f"{module}.{down}", held.delta.down_RI.float().contiguous()
-        yield f"{module}.{up}", held.delta.up_OR.float().contiguous()
+    kept = {module: held.delta for module, held in cuts.items()}
+    head = answer_of(composition, parents.adapters, settings.head).head
+    return as_lora(manifest, tuple(dict.fromkeys(sites)), kept, rank, head)
 
 
 def _manifest(
@@ -314,7 +278,3 @@ def renamed(composition: Composition, labels: Mapping[str, str]) -> Composition:
         case Stack() | Parallel() | Fuse():
             made: Any = FORMS[composition.form]
             return made(*(renamed(part, labels) for part in composition.parts))
-
-
-def _plain(module: str) -> str:
-    return module.removeprefix(PEFT_PREFIX)

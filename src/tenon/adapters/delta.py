@@ -66,9 +66,26 @@ class Delta:
         """The squared size of the whole matrix, which is not made."""
         return float(((self.up_OR.T @ self.up_OR) * (self.down_RI @ self.down_RI.T)).sum())
 
+    def tensors(self) -> tuple[tuple[str, Tensor], tuple[str, Tensor]]:
+        """Give the two matrices under their names behind the module's."""
+        return (self.pair[0], self.down_RI), (self.pair[1], self.up_OR)
+
     def times(self, weight: float) -> Delta:
         """Give the delta multiplied by a number."""
         return Delta(self.down_RI, self.up_OR * weight, self.pair)
+
+
+@dataclass(frozen=True)
+class Whole:
+    """What is added to a module's weight, as one matrix.
+
+    Args:
+        matrix_OI: in float64.
+        pair: names of the two tensors behind the module's, were it a LoRA.
+    """
+
+    matrix_OI: Tensor
+    pair: tuple[str, str]
 
 
 def why_not(adapter: Adapter) -> str:

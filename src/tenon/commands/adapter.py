@@ -66,19 +66,33 @@ def export(
     adapter: Annotated[Path, typer.Argument(metavar="ADAPTER")],
     *,
     out: Annotated[Path, typer.Option("--out", "-o", help="The folder to write.")],
-    to: Annotated[str, typer.Option("--to", help="merged, or peft.")] = "merged",
+    to: Annotated[str, typer.Option("--to", help="merged, lora, onnx, or peft.")] = "merged",
     base: Base = "",
     dtype: Annotated[
         str, typer.Option("--dtype", help="Number format of a merged model; auto: the base's.")
     ] = "auto",
     shard_size: Annotated[str, typer.Option(help="Largest file of a merged model.")] = "5GB",
+    rank: Annotated[
+        int, typer.Option("--rank", help="Cut a LoRA to it; 0: the least that loses nothing.")
+    ] = 0,
+    data: Annotated[
+        str, typer.Option("--data", help="Rows on which int8 is measured.", show_default=False)
+    ] = "",
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Write files that other tools read, verified by their scores before it says done."""
     with bar(silent=json or quiet) as progress:
         written = verb("export")(
-            adapter, out, to=to, base=base, dtype=dtype, shard_size=shard_size, progress=progress
+            adapter,
+            out,
+            to=to,
+            base=base,
+            dtype=dtype,
+            shard_size=shard_size,
+            rank=rank,
+            data=data,
+            progress=progress,
         )
     emit(written, json=json, quiet=quiet)
 

@@ -230,8 +230,7 @@ def contexts_of(answers: Extracts) -> Grouping:
 
 def mean_scores(model: Reader, rows: Rendered) -> Tensor:
     """Give the head's mean scores of each example's tokens, [B, L]."""
-    features_TD = model.features_TD(of_ids(rows.ids, rows.types))
-    logits_TL = model.head.linear(features_TD)
+    logits_TL = model.logits_TL(of_ids(rows.ids, rows.types))
     of_tokens = [place for place, ids in zip(rows.example, rows.ids, strict=True) for _ in ids]
     example_T = torch.tensor(of_tokens, device=logits_TL.device)
     count = max(rows.example) + 1

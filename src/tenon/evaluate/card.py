@@ -85,7 +85,7 @@ def _quantized(manifest: Manifest) -> list[str]:
 
 def use_of(manifest: Manifest) -> list[str]:
     """Say how to load the adapter, with Tenon and without."""
-    return [*_with_tenon(manifest), *_without_tenon(manifest)]
+    return [*_with_tenon(manifest), *without_tenon(manifest)]
 
 
 def labels_of(manifest: Manifest) -> list[str]:
@@ -172,7 +172,8 @@ def _with_tenon(manifest: Manifest) -> list[str]:
     ]
 
 
-def _without_tenon(manifest: Manifest) -> list[str]:
+def without_tenon(manifest: Manifest) -> list[str]:
+    """Say how to load the adapter with PEFT and transformers alone."""
     base = json.dumps(manifest.base.name)
     ours = next((name for name in OURS if manifest.kind.startswith(f"{name}.")), "")
     first = [f"import tenon.adapters.{ours}  # registers the kind with PEFT"] if ours else []
@@ -234,7 +235,7 @@ def _writing_without_tenon(manifest: Manifest, base: str, first: list[str]) -> l
     if text.instruction:
         prompt = f"{json.dumps(text.instruction, ensure_ascii=False)}.replace('{{}}', {prompt})"
     if manifest.head == "seq2seq":
-        return _seq2seq_without_tenon(manifest, base, first, prompt)
+        return _seq2seqwithout_tenon(manifest, base, first, prompt)
     asked = [f"rows = tokenizer({prompt}, return_tensors='pt')"]
     if text.template == "chat":
         asked = [
@@ -263,7 +264,7 @@ def _writing_without_tenon(manifest: Manifest, base: str, first: list[str]) -> l
     ]
 
 
-def _seq2seq_without_tenon(
+def _seq2seqwithout_tenon(
     manifest: Manifest, base: str, first: list[str], prompt: str
 ) -> list[str]:
     text = manifest.text

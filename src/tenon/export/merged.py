@@ -134,6 +134,8 @@ TARGETS.add(
         name="merged",
         summary="the adapter folded into its base: a plain model of transformers",
         keeps_format=True,
+        ranked=False,
+        measures=False,
         write=write,
     ),
 )

@@ -46,6 +46,8 @@ TARGETS.add(
         name="peft",
         summary="the adapter as PEFT reads it, without Tenon's manifest",
         keeps_format=False,
+        ranked=False,
+        measures=False,
         write=write,
     ),
 )

@@ -49,9 +49,13 @@ class Reader(Adapted):
         """Give the hidden state of every token, in float32."""
         return self.head.features(self.trunk.hidden_TD(batch.to(self.trunk.device)).float())
 
+    def logits_TL(self, batch: Batch) -> Tensor:
+        """Give the head's scores of every token, in float32."""
+        return self.head.linear(self.features_TD(batch))
+
     def scores_T2(self, batch: Batch) -> Tensor:
         """Give every token's scores as the answer's first and as its last, in float32."""
-        return place_scores(self.head.linear(self.features_TD(batch)), batch.lengths)
+        return place_scores(self.logits_TL(batch), batch.lengths)
 
     def nats(self, batch: Batch) -> Tensor:
         """Give the summed cross-entropy of the rows whose answer is known: mean of both ends."""

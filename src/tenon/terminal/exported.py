@@ -38,6 +38,7 @@ def exported_page(written: Exported) -> RenderableType:
         heading(f"exported to {written.to}", written.how),
         sheet("", "", rows=rows),
         sheet("file", "size", rows=files, numbers=("size",)),
+        notes(written.notes) if written.notes else None,
         paths([(written.to, str(written.out))]),
     )
 

@@ -79,7 +79,16 @@ def other_rows(answerer: Answerer, plan: Plan | None, data: str) -> Asked:
 
 
 def own_rows(answerer: Answerer, plan: Plan | None, folder: Path) -> Asked:
-    """Give the test part of the adapter's run, or dev where it has none."""
+    """Give the test part of the adapter's run, or dev where it has none.
+
+    Args:
+        plan: of the run; None where there is none around the adapter.
+        folder: the adapter directory.
+
+    Raises:
+        DataError: there is no run, or it has neither part.
+        FileError: the rows are not where they were.
+    """
     if plan is None:
         raise DataError(f"{folder}: lies in no run; name the rows: tenon eval {folder} DATA")
     try:
