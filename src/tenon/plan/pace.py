@@ -89,17 +89,20 @@ def timed(
     small = parts[0][:1] if len(parts[0]) > 1 else parts[0]
     pace, found = 0.0, list[tuple[float, float]]()
     left = seconds
-    for place in range(MOST + 1):
-        part = parts[(place - 1) % len(parts)] if place else small
-        part = _cut(part, lengths_R, work, pace, max(left / 2, seconds / 8))
+    for part in (small, *parts) if device.type == "cuda" else (small,):
+        # The first pass of a size is slower than any other: memory is new, kernels are chosen.
+        part = _cut(part, lengths_R, work, pace, seconds / 4)
+        took = _took(take, part, device)
+        pace = 0.5 * took / work.of(lengths_R[part])
+        left -= took if part is small else 0.0
+    for place in range(MOST):
+        part = _cut(parts[place % len(parts)], lengths_R, work, pace, max(left / 2, seconds / 8))
         took = _took(take, part, device)
         left -= took
         operations = work.of(lengths_R[part])
-        if place:
-            found.append((operations, took))
-        # The first pass of all is slower than any other: memory is new, kernels are chosen.
-        pace = took / operations if place else 0.5 * took / operations
-        if place > 1 and left <= 0:
+        found.append((operations, took))
+        pace = took / operations
+        if place and left <= 0:
             break
     return _fitted(found)
 

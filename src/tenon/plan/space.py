@@ -22,10 +22,12 @@ from tenon.plan.table import suggestion
 ALL = "adapters.*."
 MOST_TRIED = 1_000
 """Choices that are validated before anything runs; beyond, each value of each setting once."""
+SEEDS = "seeds are no setting to be chosen; the best trials are trained with fresh ones"
 FIXED = {
     "data.": "trials would be judged on other rows",
     "evaluate.": "it changes how a trial is judged, not the trial",
-    "seed": "seeds are no setting to be chosen; the best trials are trained with fresh ones",
+    "seed": SEEDS,
+    "seeds": SEEDS,
     "train.metric": "it is what trials are compared by",
     "train.trackers": "it changes nothing that is learned",
     "train.save_every": "it changes nothing that is learned",

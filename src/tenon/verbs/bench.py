@@ -196,7 +196,7 @@ class Bench:
         known = known_baselines(space, home, None)
         own = space
         if trial.seed is not None:
-            own = replace(space, plan=space.plan.decided({"seed": trial.seed}, "override"))
+            own = replace(space, plan=space.plan.of_seed(trial.seed))
         sweep(trial.folder)
         claim(trial.folder, own, anew=False)
         course = course_of(own, trial.folder, progress)

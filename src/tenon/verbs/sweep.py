@@ -128,6 +128,11 @@ def _refuse_undecided(space: Space) -> None:
             'data.dev = "": a sweep compares its trials on dev, and test is for the winner alone; '
             "give data.dev"
         )
+    if len(space.default.training_seeds) > 1:
+        raise PlanError(
+            f"seeds = {len(space.default.training_seeds)}: has no effect on trials, and the best "
+            "of them are trained with fresh seeds by --seeds; leave seeds out"
+        )
 
 
 def _before(study: Study, trials: int) -> Sweep | None:
