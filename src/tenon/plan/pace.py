@@ -17,6 +17,8 @@ LEAST_SPREAD = 0.1
 """A pace is never told to be surer than this share, whatever a few seconds of it say."""
 MOST = 12
 """Passes that are timed at most."""
+GROWTH = 4
+"""By how much a pass grows from one that was tried to the next."""
 
 
 @dataclass(frozen=True)
@@ -86,32 +88,47 @@ def timed(
         device: where.
         seconds: that may be spent.
     """
-    small = parts[0][:1] if len(parts[0]) > 1 else parts[0]
-    pace, found = 0.0, list[tuple[float, float]]()
-    left = seconds
-    for part in (small, *parts) if device.type == "cuda" else (small,):
+    most = _most(parts[0], lengths_R, work, take, device, seconds / 4)
+    cut = [part[:most] for part in parts]
+    if device.type == "cuda":
         # The first pass of a size is slower than any other: memory is new, kernels are chosen.
-        part = _cut(part, lengths_R, work, pace, seconds / 4)
-        took = _took(take, part, device)
-        pace = 0.5 * took / work.of(lengths_R[part])
-        left -= took if part is small else 0.0
+        for part in cut:
+            take(part)
+    best, left = dict[int, float](), seconds
     for place in range(MOST):
-        part = _cut(parts[place % len(parts)], lengths_R, work, pace, max(left / 2, seconds / 8))
-        took = _took(take, part, device)
+        which = place % len(cut)
+        took = _took(take, cut[which], device)
+        # What else the machine does can only make a pass longer.
+        best[which] = min(took, best.get(which, took))
         left -= took
-        operations = work.of(lengths_R[part])
-        found.append((operations, took))
-        pace = took / operations
         if place and left <= 0:
             break
-    return _fitted(found)
+    return _fitted([(work.of(lengths_R[cut[which]]), took) for which, took in best.items()])
 
 
-def _cut(part: Rows, lengths_R: Rows, work: Work, pace: float, seconds: float) -> Rows:
-    """Give as many rows of a micro-batch as take no more than some seconds, at a pace."""
-    while len(part) > 1 and pace * work.of(lengths_R[part]) > seconds:
-        part = part[::2]
-    return part
+def _most(
+    part: Rows,
+    lengths_R: Rows,
+    work: Work,
+    take: Callable[[Rows], None],
+    device: torch.device,
+    seconds: float,
+) -> int:
+    """Give how many rows of a micro-batch take no more than some seconds.
+
+    A pass over more rows is never slower than in proportion, and where a GPU waits for its
+    kernels to be started it is hardly slower at all: so the number grows as far as it was tried.
+    """
+    rows = 1
+    take(part[:rows])
+    while rows < len(part):
+        took = _took(take, part[:rows], device)
+        more = min(len(part), GROWTH * rows)
+        if took * work.of(lengths_R[part[:more]]) / work.of(lengths_R[part[:rows]]) > seconds:
+            break
+        rows = more
+        take(part[:rows])
+    return rows
 
 
 def _took(take: Callable[[Rows], None], part: Rows, device: torch.device) -> float:
@@ -130,8 +147,11 @@ def _fitted(found: Sequence[tuple[float, float]]) -> Pace:
     mean = float(np.exp(np.mean(np.log(took / operations))))
     fixed, slope = 0.0, mean
     if len(found) > 2 and operations.max() > 1.2 * operations.min():  # noqa: PLR2004
-        design = np.stack([1 / took, operations / took], 1)
+        # In units of the largest pass: operations are so many that a solver would see them alone.
+        largest = operations.max()
+        design = np.stack([1 / took, operations / largest / took], 1)
         fixed, slope = np.linalg.lstsq(design, np.ones(len(took)), rcond=None)[0].tolist()
+        slope /= largest
     if fixed < 0 or slope < 0:
         fixed, slope = (0.0, mean) if slope >= 0 else (float(np.median(took)), 0.0)
     off = np.log((fixed + slope * operations) / took)
