@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -17,6 +17,11 @@ LEAST_SPREAD = 0.1
 """A pace is never told to be surer than this share, whatever a few seconds of it say."""
 MOST = 12
 """Passes that are timed at most."""
+COLD = 12
+"""Passes of a run, each of a size that it has not had, in which a GPU finds memory and kernels."""
+PATIENCE = {"cuda": 2.0, "cpu": 0.25}
+"""How much longer than what is spent in all a pass may threaten to take. A GPU threatens more than
+it does, as it waits for small passes to be started."""
 GROWTH = 4
 """By how much a pass grows from one that was tried to the next."""
 
@@ -58,15 +63,18 @@ class Pace:
         fixed: seconds of any pass, however small.
         slope: seconds of an operation.
         spread: by which share what was timed differs from this.
+        cold: seconds that each of the first passes takes longer.
     """
 
     fixed: float
     slope: float
     spread: float
+    cold: float = 0.0
 
     def of(self, operations: np.ndarray) -> Span:
         """Give the seconds of passes with so many operations each."""
         total = self.fixed * len(operations) + self.slope * float(operations.sum())
+        total += self.cold * min(len(operations), COLD)
         return about(total, self.spread)
 
 
@@ -88,12 +96,11 @@ def timed(
         device: where.
         seconds: that may be spent.
     """
-    most = _most(parts[0], lengths_R, work, take, device, seconds / 4)
+    patience = PATIENCE.get(device.type, PATIENCE["cpu"])
+    most = _most(parts[0], lengths_R, work, take, device, patience * seconds)
     cut = [part[:most] for part in parts]
-    if device.type == "cuda":
-        # The first pass of a size is slower than any other: memory is new, kernels are chosen.
-        for part in cut:
-            take(part)
+    # The first pass of a size is slower than any other on a GPU: memory is new, kernels are chosen.
+    first = [_took(take, part, device) for part in cut] if device.type == "cuda" else []
     best, left = dict[int, float](), seconds
     for place in range(MOST):
         which = place % len(cut)
@@ -103,7 +110,9 @@ def timed(
         left -= took
         if place and left <= 0:
             break
-    return _fitted([(work.of(lengths_R[cut[which]]), took) for which, took in best.items()])
+    pace = _fitted([(work.of(lengths_R[cut[which]]), took) for which, took in best.items()])
+    cold = [max(0.0, first[which] - took) for which, took in best.items()] if first else [0.0]
+    return replace(pace, cold=float(np.mean(cold)))
 
 
 def _most(
