@@ -16,6 +16,7 @@ from formed import LABELS, NUMBER, SEVERAL, formed, renderer_of, rows_of, tokens
 from tenon.evaluate.exam import EXAMS
 from tenon.evaluate.label_exam import entries, link, list_labels, replies, thresholds, tune
 from tenon.evaluate.labelled import Labelled
+from tenon.evaluate.language import language
 from tenon.evaluate.number_exam import list_numbers
 from tenon.evaluate.numbered import Numbered
 from tenon.evaluate.scatter import scatter
@@ -201,7 +202,7 @@ def test_the_largest_errors_come_first():
     "points", [[[1.0, 2.0]], [[0.0, 0.0]], [[1e30, -1e30], [0, 0]], [[3, 3], [3, 3.0001]]]
 )
 def test_a_scatter_plot_stays_within_its_frame(points):
-    drawn = scatter({"points": points, "rows": len(points)}, title='a "plot"')
+    drawn = scatter({"points": points, "rows": len(points)}, title='a "plot"', words=language("en"))
     assert 'aria-label="a &#34;plot&#34;"' in drawn
     assert drawn.count("<circle") == len(points) and "nan" not in drawn
     for circle in drawn.split("<circle")[1:]:

@@ -67,8 +67,8 @@ def test_runs_that_agree_owe_nothing_to_the_seed():
     alone = intervals(system, SCORERS_HERE, **QUICK)
     for name, entry in found.items():
         assert entry["sd_seed"] == entry["share_seed"] == 0
-        assert entry["low"] == pytest.approx(alone[name].low, abs=0.02)
-        assert entry["high"] == pytest.approx(alone[name].high, abs=0.02)
+        assert entry["low"] == pytest.approx(alone[name].low, abs=0.03)
+        assert entry["high"] == pytest.approx(alone[name].high, abs=0.03)
 
 
 def test_the_seeds_share_of_the_variance_is_found():

@@ -172,7 +172,9 @@ def test_a_run_goes_on_where_it_stopped_and_is_claimed(project, capsys):
 
 def test_plan_and_check_know_the_task(project, capsys):
     told = run(capsys, "plan", project / "train.jsonl", f"base={project / 'llama-plain'}")
-    assert "text-generation" in told and "evaluate.max_new_tokens" in told and "head" not in told
+    assert (
+        "text-generation" in told and "evaluate.max_new_tokens" in told and "head_start" not in told
+    )
     checked = run(capsys, "check", project / "train.jsonl")
     assert "0 errors" in checked
 

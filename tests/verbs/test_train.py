@@ -75,7 +75,9 @@ class TestTheRun:
         steps = {path.name for path in run.out.glob("step-*")}
         assert names(run.out) == LEFT | steps
         assert len(steps) in (2, 3)
-        assert names(run.out / "report") == {"report.json", "report.html", "predictions.jsonl"}
+        assert names(run.out / "report") == {
+            "predictions.jsonl", "report.html", "report.json", "scores.safetensors",
+        }  # fmt: skip
         assert run.adapter == run.out / "adapter"
 
     def test_the_report_is_the_file(self, made):

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from tenon.core.errors import PlanError
+from tenon.evaluate.exam import EXAMS
 from tenon.evaluate.predict import by_length
 from tenon.evaluate.settings import BY_TASK
 from tenon.model.model import Model
@@ -126,6 +127,8 @@ def footprint(plan: Plan, form: Form, tokens: dict[str, Tokens], device: str) ->
     read = judged if BY_TASK[plan.data.task].writes else [*judged, tokens["train"]]
     with _told():
         model = form.model(plan)
+        if model.head is not None:
+            model.head.constants = dict(EXAMS.get(plan.data.task).constants(tokens["train"]))
         parts = largest(plan, tokens["train"], micro)
         most = max((_step(model, p, device, grain) for p in parts), key=lambda s: s.training)
         judging = _judged(model, *widest(read, size), device, grain)

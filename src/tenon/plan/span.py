@@ -83,7 +83,8 @@ class Span:
             return round(value)
         if self.step:
             places = round((value - self.low) / self.step)
-            return float(f"{min(self.high, self.low + places * self.step):.12g}")
+            value = float(f"{self.low + places * self.step:.12g}")
+            return min(self.high, max(self.low, value))
         return min(self.high, max(self.low, float(f"{value:.{DIGITS}g}")))
 
     def argument(self, value: Any) -> str:

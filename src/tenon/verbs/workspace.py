@@ -174,20 +174,7 @@ def open_workspace(
     for part, rows in tokens.items():
         _refuse_beyond(plan, part, rows, trunk)
     trained = trained_pooling(base.folder, decoder=trunk.decoder)
-    measured = measure.Measured(
-        pooling=trained.pooling,
-        dtype=str(trunk.model.dtype).removeprefix("torch."),
-        limit=reading.limit,
-        rows=len(tokens["train"]),
-        tokens=tokens["train"].total,
-        feature_norm=None if writes else _feature_norm(plan, trunk, trained, tokens["train"]),
-        template=str(getattr(renderer, "form", "")),
-        answer_tokens=answer_tokens(tokens["train"]) if writes else 0,
-        found_tokens=reading.answer_tokens,
-        instruction=reading.instruction,
-        bleu_tokenizer=tokenizer_of(script),
-        sort="encoder-decoder" if trunk.seq2seq else "decoder" if trunk.decoder else "encoder",
-    )
+    measured = _measured(plan, trunk, trained, tokens["train"], renderer, reading, script)
     if writes:
         for rows in tokens.values():
             refuse_unextractable(rows, plan.evaluate.extract)
@@ -198,6 +185,33 @@ def open_workspace(
     )
     refuse_foreign_parts(made)
     return made
+
+
+def _measured(
+    plan: Plan,
+    trunk: Trunk,
+    trained: Trained,
+    train: Tokens,
+    renderer: Renderer,
+    reading: Reading,
+    script: Script,
+) -> measure.Measured:
+    """Give what data and base decide of the settings that were left out."""
+    writes = BY_TASK[plan.data.task].writes
+    return measure.Measured(
+        pooling=trained.pooling,
+        dtype=str(trunk.model.dtype).removeprefix("torch."),
+        limit=reading.limit,
+        rows=len(train),
+        tokens=train.total,
+        feature_norm=None if writes else _feature_norm(plan, trunk, trained, train),
+        template=str(getattr(renderer, "form", "")),
+        answer_tokens=answer_tokens(train) if writes else 0,
+        found_tokens=reading.answer_tokens,
+        instruction=reading.instruction,
+        bleu_tokenizer=tokenizer_of(script),
+        sort="encoder-decoder" if trunk.seq2seq else "decoder" if trunk.decoder else "encoder",
+    )
 
 
 def refuse_foreign_parts(space: Workspace) -> None:
