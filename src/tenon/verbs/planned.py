@@ -65,7 +65,7 @@ class Foretold:
             return _by_first(took)
         rows: list[dict[str, Any]] = [
             {
-                "name": "peak memory",
+                "name": "peak_bytes",
                 "value": memory.peak,
                 "low": memory.low,
                 "high": memory.high,
@@ -95,7 +95,7 @@ def _by_first(took: np.ndarray[Any, Any]) -> list[dict[str, Any]]:
     spread = max(LEAST_SPREAD, 2 * float(known.std()) / max(1e-9, float(known.mean())) / first**0.5)
     return [
         {
-            "name": f"seconds of training, by steps 2 to {first + 1}",
+            "name": "training_seconds",
             "value": value,
             "low": value / (1 + spread),
             "high": value * (1 + spread),
