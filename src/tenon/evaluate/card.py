@@ -52,7 +52,7 @@ def card(manifest: Manifest, report: Report | None) -> str:
     """
     return "\n".join(
         [
-            _front(manifest, report),
+            *_front(manifest, report),
             f"# {manifest.name}",
             "",
             f"An adapter of kind `{manifest.kind}` for {manifest.task} over `{manifest.base.name}`"
@@ -139,18 +139,29 @@ def _composed(manifest: Manifest) -> list[str]:
     ]
 
 
-def _front(manifest: Manifest, report: Report | None) -> str:
-    task = HUB_NAMES.get(manifest.task, manifest.task)
-    judgement = {} if report is None else _index(manifest.name, task, report)
+def front(manifest: Manifest, library: str, *tags: str, **more: Any) -> list[str]:
+    """Give what stands before a card for hubs to read.
+
+    Args:
+        library: that reads the files, as hubs name it.
+        tags: beside Tenon's own.
+        more: further fields.
+    """
     fields = {
         "base_model": manifest.base.name,
-        "library_name": "peft",
-        "pipeline_tag": task,
-        "tags": ["tenon", manifest.kind.split(".")[0], "adapter"],
-        **judgement,
+        "library_name": library,
+        "pipeline_tag": HUB_NAMES.get(manifest.task, manifest.task),
+        "tags": ["tenon", *tags],
+        **more,
     }
     lines = [f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in fields.items()]
-    return "\n".join(["---", *lines, "---", ""])
+    return ["---", *lines, "---", ""]
+
+
+def _front(manifest: Manifest, report: Report | None) -> list[str]:
+    task = HUB_NAMES.get(manifest.task, manifest.task)
+    judgement = {} if report is None else _index(manifest.name, task, report)
+    return front(manifest, "peft", manifest.kind.split(".")[0], "adapter", **judgement)
 
 
 def _index(name: str, task: str, report: Report) -> dict[str, Any]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 from tenon.adapters.manifest import Manifest
-from tenon.evaluate.card import HUB_NAMES, from_scores, labels_of, use_of
+from tenon.evaluate.card import from_scores, front, labels_of, use_of
 
 LIBRARIES = {"peft": "PEFT", "adapterhub": "AdapterHub's `adapters`"}
 
@@ -15,7 +14,7 @@ def imported_card(manifest: Manifest, notes: Sequence[str]) -> str:
     """Give the card: what was imported, what is not known of it, and how to load it."""
     return "\n".join(
         [
-            *_front(manifest),
+            *front(manifest, "peft", manifest.kind.split(".")[0], "adapter", "imported"),
             f"# {manifest.name}",
             "",
             f"An adapter of kind `{manifest.kind}` for {manifest.task} over `{manifest.base.name}`"
@@ -35,14 +34,3 @@ def imported_card(manifest: Manifest, notes: Sequence[str]) -> str:
             *labels_of(manifest),
         ]
     )
-
-
-def _front(manifest: Manifest) -> list[str]:
-    fields = {
-        "base_model": manifest.base.name,
-        "library_name": "peft",
-        "pipeline_tag": HUB_NAMES.get(manifest.task, manifest.task),
-        "tags": ["tenon", manifest.kind.split(".")[0], "adapter", "imported"],
-    }
-    lines = [f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in fields.items()]
-    return ["---", *lines, "---", ""]

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
 from tenon.adapters.manifest import Manifest
 from tenon.adapters.portable import Portable
-from tenon.evaluate.card import HUB_NAMES, from_scores, labels_of, without_tenon
+from tenon.evaluate.card import from_scores, front, labels_of, without_tenon
 from tenon.evaluate.merged import Proof
 
 
@@ -22,7 +20,7 @@ def lora_card(manifest: Manifest, made: Portable, proof: Proof, error: float) ->
     written = made.adapter.manifest
     return "\n".join(
         [
-            *_front(manifest),
+            *front(manifest, "peft", "lora", "adapter"),
             f"# {manifest.name}, as a LoRA",
             "",
             f"The adapter `{manifest.name}` of kind `{manifest.kind}` for {manifest.task} over "
@@ -51,14 +49,3 @@ def _cut(made: Portable) -> str:
         f" Rank {made.exact} would leave nothing out; at {made.rank}, up to "
         f"{100 * worst:.2g} % of a module's matrix is lost."
     )
-
-
-def _front(manifest: Manifest) -> list[str]:
-    fields = {
-        "base_model": manifest.base.name,
-        "library_name": "peft",
-        "pipeline_tag": HUB_NAMES.get(manifest.task, manifest.task),
-        "tags": ["tenon", "lora", "adapter"],
-    }
-    lines = [f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in fields.items()]
-    return ["---", *lines, "---", ""]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-
 from tenon.adapters.manifest import Manifest
-from tenon.evaluate.card import HUB_NAMES, POOLED, changes, from_scores, labels_of
+from tenon.evaluate.card import POOLED, changes, from_scores, front, labels_of
 from tenon.evaluate.merged import Proof
 
 
@@ -17,7 +15,7 @@ def merged_card(manifest: Manifest, proof: Proof, factory: str) -> str:
     """
     return "\n".join(
         [
-            *_front(manifest),
+            *front(manifest, "transformers", "merged"),
             f"# {manifest.name}, merged",
             "",
             f"`{manifest.base.name}` ({manifest.base.digest[:12]}) with the adapter "
@@ -48,17 +46,6 @@ def _dequantized(proof: Proof) -> list[str]:
         "not quantised, and not those that the base was published with.",
         "",
     ]
-
-
-def _front(manifest: Manifest) -> list[str]:
-    fields = {
-        "base_model": manifest.base.name,
-        "library_name": "transformers",
-        "pipeline_tag": HUB_NAMES.get(manifest.task, manifest.task),
-        "tags": ["tenon", "merged"],
-    }
-    lines = [f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in fields.items()]
-    return ["---", *lines, "---", ""]
 
 
 def _use(manifest: Manifest, factory: str) -> list[str]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 from tenon.adapters.manifest import Manifest
-from tenon.evaluate.card import HUB_NAMES, from_scores, labels_of
+from tenon.evaluate.card import from_scores, front, labels_of
 from tenon.evaluate.merged import Proof
 
 VALUES = {
@@ -30,7 +29,7 @@ def onnx_card(
     """
     return "\n".join(
         [
-            *_front(manifest),
+            *front(manifest, "onnx", "onnx"),
             f"# {manifest.name}, as a graph",
             "",
             f"`{manifest.base.name}` ({manifest.base.digest[:12]}) with the adapter "
@@ -50,17 +49,6 @@ def onnx_card(
             *labels_of(manifest),
         ]
     )
-
-
-def _front(manifest: Manifest) -> list[str]:
-    fields = {
-        "base_model": manifest.base.name,
-        "library_name": "onnx",
-        "pipeline_tag": HUB_NAMES.get(manifest.task, manifest.task),
-        "tags": ["tenon", "onnx"],
-    }
-    lines = [f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in fields.items()]
-    return ["---", *lines, "---", ""]
 
 
 def _use(manifest: Manifest, inputs: Sequence[str]) -> list[str]:

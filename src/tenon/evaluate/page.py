@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from tenon.core.errors import DataError
 from tenon.evaluate import board, evidence, plots, quantity, sentence
 from tenon.evaluate.differing import differing
+from tenon.evaluate.environment import environment
 from tenon.evaluate.language import Language, language
 from tenon.evaluate.marks import hues, marked
 from tenon.evaluate.report import Report
@@ -118,13 +118,7 @@ def render(template: str, words: Language, caps: Caps, **values: Any) -> str:
     Args:
         values: what it shows; `marked` marks spans in a text.
     """
-    environment = Environment(
-        loader=PackageLoader("tenon.evaluate", "templates"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
+    made = environment()
     filters: dict[str, Any] = {
         "amount": lambda value, scorer: quantity.amount(scorer, value, words),
         "clip": clip,
@@ -133,9 +127,9 @@ def render(template: str, words: Language, caps: Caps, **values: Any) -> str:
         "visible": visible,
         "words": lambda key: str(key).replace("_", " "),
     }
-    environment.filters.update(filters)
+    made.filters.update(filters)
     shared = {"t": words, "caps": caps, "differing": differing, "share": plots.share}
-    return environment.get_template(template).render({**shared, **values})
+    return made.get_template(template).render({**shared, **values})
 
 
 def _has(report: Report, section: str) -> bool:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from tenon.evaluate import sweep_plots
+from tenon.evaluate.environment import environment
 from tenon.evaluate.language import language
 from tenon.evaluate.quantity import duration, plain
 from tenon.evaluate.report import Report
@@ -32,19 +31,13 @@ def html(swept: Swept, report: Report) -> str:
         swept: as found, or as read from `sweep.json`.
         report: of the winner's run.
     """
-    environment = Environment(
-        loader=PackageLoader("tenon.evaluate", "templates"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
+    made = environment()
     words = language("en")
-    environment.filters["plain"] = partial(plain, key="", words=words)
-    environment.filters["shown"] = shown
-    environment.filters["duration"] = partial(duration, words=words)
+    made.filters["plain"] = partial(plain, key="", words=words)
+    made.filters["shown"] = shown
+    made.filters["duration"] = partial(duration, words=words)
     scorer = swept.scorer
-    return environment.get_template("sweep.html").render(
+    return made.get_template("sweep.html").render(
         swept=swept,
         report=report,
         headline=HEADLINES[swept.outcome],

@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from tenon.adapters import pack
+from tenon.adapters.blend import MOST_RANK
 from tenon.adapters.delta import Whole
 from tenon.adapters.directory import CARD, MANIFEST
 from tenon.adapters.kind import KINDS
@@ -21,15 +22,13 @@ from tenon.adapters.portable import Portable, portable
 from tenon.core.errors import AdapterError, PlanError
 from tenon.evaluate.answerer import Answerer
 from tenon.evaluate.lora_card import lora_card
-from tenon.evaluate.merged import LOST, Proof, proof_texts
-from tenon.evaluate.probes import scores
+from tenon.evaluate.merged import LOST, Proof
 from tenon.export.again import scores_again
+from tenon.export.kept import kept
 from tenon.export.target import TARGETS, Order, Target, Written
 from tenon.model.changes import changes
 from tenon.model.merge import TOLERANCE, Folded, relative
 from tenon.model.settings import ModelSettings
-
-MOST_RANK = 1024
 
 
 def write(order: Order, folder: Path) -> Written:
@@ -44,7 +43,7 @@ def write(order: Order, folder: Path) -> Written:
     manifest, trunk = answerer.manifest, answerer.model.trunk
     named: Any = str(trunk.model.dtype).removeprefix("torch.")
     settings = ModelSettings(device=str(trunk.device), dtype=named, quantize=manifest.base.quantize)
-    expected_BL, change = _now(answerer)
+    expected_BL, change = kept(answerer)
     wholes = partial(_wholes, adapter, answerer)
     made = portable(adapter, wholes, partial(_rank, adapter.name, order.rank))
     tolerance = TOLERANCE[trunk.model.dtype] if made.rank >= made.exact else LOST * change
@@ -61,18 +60,6 @@ def write(order: Order, folder: Path) -> Written:
 
 def _size(folded: Folded) -> float:
     return -folded.error
-
-
-def _now(answerer: Answerer) -> tuple[Tensor, float]:
-    """Give the scores of the proof's texts, [B, L], and how much of them the adapter changes."""
-    manifest, model, renderer = answerer.manifest, answerer.model, answerer.renderer
-    texts, pairs = proof_texts(manifest, renderer)
-    score = partial(scores, manifest.task, model, renderer, texts, pairs)
-    expected_BL = score()
-    if model.peft is None:
-        raise AdapterError(f"adapter {manifest.name}: is not on its base; load it again")
-    with model.peft.disable_adapter():
-        return expected_BL, relative(expected_BL, score())
 
 
 def _wholes(adapter: Adapter, answerer: Answerer) -> dict[str, Whole]:

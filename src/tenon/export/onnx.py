@@ -17,16 +17,15 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from torch import Tensor
 
 from tenon.adapters.directory import CARD
 from tenon.adapters.fingerprint import SLOW_TOKENIZERS
 from tenon.adapters.kind import KINDS
 from tenon.core.errors import AdapterError, MissingExtra
 from tenon.evaluate.answerer import Answerer
-from tenon.evaluate.merged import Proof, proof_texts, same_scores
+from tenon.evaluate.merged import Proof, same_scores
 from tenon.evaluate.onnx_card import onnx_card
-from tenon.evaluate.probes import scores
+from tenon.export.kept import kept, scores_of
 from tenon.export.runtime import Runtime
 from tenon.export.shrunk import Shrunk, shrunk
 from tenon.export.target import TARGETS, Order, Target, Written
@@ -34,7 +33,7 @@ from tenon.model.adapted import Adapted
 from tenon.model.attending import attention
 from tenon.model.graph import Graph, example
 from tenon.model.head import Head
-from tenon.model.merge import TOLERANCE, relative
+from tenon.model.merge import TOLERANCE
 
 GRAPH, SMALL, ABOUT = "model.onnx", "model_int8.onnx", "tenon_onnx.json"
 MOST_ROWS = 4096
@@ -58,9 +57,8 @@ def write(order: Order, folder: Path) -> Written:
             f"adapter {manifest.name}: its base writes answers, which takes more than one pass; "
             "--to onnx is for tasks with a head. Export it with --to merged"
         )
-    score = partial(_scores, answerer)
-    expected_BL = score(answerer.model)
-    change = _change(answerer, expected_BL)
+    score = partial(scores_of, answerer)
+    expected_BL, change = kept(answerer)
     if KINDS.get(manifest.kind).mergeable:
         answerer = answerer.merge()
     model, head = cast(Adapted, answerer.model), cast(Head, answerer.model.head)
@@ -83,21 +81,6 @@ def _refuse_without_packages() -> None:
     for name in PACKAGES:
         if importlib.util.find_spec(name) is None:
             raise MissingExtra("--to onnx", name, "onnx")
-
-
-def _scores(answerer: Answerer, model: Any) -> Tensor:
-    """Give a model's scores of the proof's texts, [B, L]."""
-    manifest = answerer.manifest
-    texts, pairs = proof_texts(manifest, answerer.renderer)
-    return scores(manifest.task, model, answerer.renderer, texts, pairs)
-
-
-def _change(answerer: Answerer, expected_BL: Tensor) -> float:
-    peft = answerer.model.peft
-    if peft is None:
-        raise AdapterError(f"adapter {answerer.manifest.name}: is not on its base; load it again")
-    with peft.disable_adapter():
-        return relative(expected_BL, _scores(answerer, answerer.model))
 
 
 def _traced(name: str, graph: Graph, path: Path) -> None:

@@ -17,8 +17,11 @@ from transformers.pytorch_utils import Conv1D
 from tenon.adapters.delta import PAIRS, Whole
 from tenon.adapters.wrapped import adapted
 from tenon.core.errors import AdapterError
+from tenon.model.merge import merge_layer
 from tenon.model.quantized import dequantize
 from tenon.model.trunk import Trunk
+
+NO_SUM = ", so that it is no sum of two weights; export it with --to peft"
 
 
 def changes(name: str, trunk: Trunk, peft: PeftModel) -> dict[str, Whole]:
@@ -49,14 +52,7 @@ def _change(name: str, path: str, layer: BaseTunerLayer) -> Whole:
     vars(layer).pop("merge", None)
     cast(nn.Module, layer).double()
     before = _parameters(layer.get_base_layer())
-    try:
-        layer.merge(safe_merge=True)
-    except (ValueError, TypeError, RuntimeError, NotImplementedError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise AdapterError(
-            f"adapter {name}: {path} cannot be merged ({first}), so that it is no sum of two "
-            "weights; export it with --to peft"
-        ) from error
+    merge_layer(name, path, layer, NO_SUM)
     base = layer.get_base_layer()
     after = _parameters(base)
     others = [key for key in before if key != "weight" and not _same(before[key], after.get(key))]

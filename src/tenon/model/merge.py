@@ -97,6 +97,26 @@ def merge_modules(name: str, trunk: Trunk, peft: PeftModel, rows: Rows) -> tuple
     return tuple(sorted(found, key=lambda folded: -folded.error))
 
 
+def merge_layer(name: str, path: str, layer: BaseTunerLayer, otherwise: str) -> None:
+    """Let PEFT merge one module.
+
+    Args:
+        name: of the adapter.
+        path: of the module.
+        otherwise: what follows where it cannot be, for the message.
+
+    Raises:
+        AdapterError: PEFT cannot merge it.
+    """
+    try:
+        layer.merge(safe_merge=True)
+    except (ValueError, TypeError, RuntimeError, NotImplementedError) as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise AdapterError(
+            f"adapter {name}: {path} cannot be merged ({first}){otherwise}"
+        ) from error
+
+
 def guard(model: nn.Module) -> None:
     """Let PEFT refuse to merge into layers in few bits, as it would change a copy and lose all."""
 
@@ -167,13 +187,7 @@ def _fold(name: str, path: str, layer: BaseTunerLayer, call: Call | None) -> Fol
         )
     dtype = next(base.parameters()).dtype
     base.float()
-    try:
-        layer.merge(safe_merge=True)
-    except (ValueError, TypeError, RuntimeError, NotImplementedError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise AdapterError(
-            f"adapter {name}: {path} cannot be merged ({first}); keep it as an adapter"
-        ) from error
+    merge_layer(name, path, layer, "; keep it as an adapter")
     base = layer.get_base_layer()  # some kinds put another module in its place
     base.to(dtype)
     if any(not torch.isfinite(parameter).all() for parameter in base.parameters()):

@@ -31,8 +31,15 @@ from tenon.train import steplog
 from tenon.train.joint import Joint
 from tenon.train.loop import Trained
 from tenon.verbs.claim import LOCK, PLAN, claim
-from tenon.verbs.together import Place, begin
-from tenon.verbs.train import course_of, dev_answers, dev_score, known_baselines, train
+from tenon.verbs.train import (
+    Place,
+    begin,
+    course_of,
+    dev_answers,
+    dev_score,
+    known_baselines,
+    train,
+)
 from tenon.verbs.trial import ENDED, Result, State, Trial
 from tenon.verbs.workspace import Workspace, foundation, open_workspace
 

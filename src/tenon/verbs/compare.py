@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tenon.adapters.directory import MANIFEST
-from tenon.core.errors import DataError, FileError, PlanError, RunError
+from tenon.core.errors import DataError, FileError, PlanError
 from tenon.core.files import folder_aside, read_json, write_json, write_text
 from tenon.core.progress import Progress
 from tenon.evaluate.comparison import Comparison
@@ -18,6 +18,7 @@ from tenon.evaluate.kept import Kept, matched, read
 from tenon.evaluate.language import language
 from tenon.evaluate.report import Report
 from tenon.verbs.home import adapter_folder, refuse_own, run_of
+from tenon.verbs.reported import refuse_others
 
 FILES = ("compare.json", "compare.html")
 REPORT = "report.json"
@@ -53,7 +54,7 @@ def compare(
         raise PlanError("compare: needs two or more runs, adapters or folders of reports")
     if out is not None:
         refuse_own(Path(out))
-        _refuse_foreign(Path(out))
+        refuse_others(Path(out), FILES, "a comparison")
     folders = [report_folder(target) for target in targets]
     _refuse_twice(folders)
     if progress:
@@ -159,13 +160,3 @@ def _refuse_unlike(names: Sequence[str], reports: Sequence[Report]) -> None:
         ]
         if others:
             raise DataError("\n".join([*others, "compare reports of one task on the same rows"]))
-
-
-def _refuse_foreign(out: Path) -> None:
-    if out.exists() and not out.is_dir():
-        raise RunError(f"{out}: is a file; choose another --out")
-    others = sorted(path.name for path in out.glob("*") if path.name not in FILES)
-    if others:
-        raise RunError(
-            f"{out}: holds {others[0]}, which is no part of a comparison; choose another --out"
-        )

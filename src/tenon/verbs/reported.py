@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 from tenon.core.errors import RunError
@@ -59,10 +60,23 @@ def refuse_foreign_report(folder: Path) -> None:
     Raises:
         RunError: it is a file, or holds other files.
     """
+    refuse_others(folder, REPORT_FILES, "a report")
+
+
+def refuse_others(folder: Path, files: Collection[str], what: str) -> None:
+    """Refuse a place that holds anything but the files that will be replaced.
+
+    Args:
+        files: names of these.
+        what: they are parts of.
+
+    Raises:
+        RunError: it is a file, or holds other files.
+    """
     if folder.exists() and not folder.is_dir():
         raise RunError(f"{folder}: is a file; choose another --out")
-    others = sorted(path.name for path in folder.glob("*") if path.name not in REPORT_FILES)
+    others = sorted(path.name for path in folder.glob("*") if path.name not in files)
     if others:
         raise RunError(
-            f"{folder}: holds {others[0]}, which is no part of a report; choose another --out"
+            f"{folder}: holds {others[0]}, which is no part of {what}; choose another --out"
         )

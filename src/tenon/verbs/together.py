@@ -11,26 +11,23 @@ from typing import Literal
 from tenon.core.errors import PlanError
 from tenon.core.files import locked, sweep
 from tenon.core.progress import Progress
-from tenon.evaluate.baselines import Baselines
 from tenon.evaluate.language import language
 from tenon.evaluate.report import Report
-from tenon.model.attach import Attached
 from tenon.model.base import locate
-from tenon.model.model import Model
 from tenon.model.rack import Rack, refuse_unroutable
 from tenon.model.seq2seq import SEPARATE
 from tenon.plan.plan import Plan
 from tenon.train.joint import Joint
-from tenon.train.loop import Course, Loop, Trained
+from tenon.train.loop import Trained
 from tenon.verbs.claim import LOCK, claim, ended, refuse_foreign, refuse_several_processes
 from tenon.verbs.forgetting import refuse_unfit
 from tenon.verbs.full import forget, refuse_untrainable
-from tenon.verbs.heads import from_probe
 from tenon.verbs.preflight import Manner, look
 from tenon.verbs.reported import write_page
 from tenon.verbs.train import (
+    Place,
     Run,
-    build,
+    begin,
     conclude,
     course_of,
     known_baselines,
@@ -47,48 +44,6 @@ class Runs:
     """
 
     runs: Mapping[str, Run]
-
-
-@dataclass(frozen=True)
-class Place:
-    """One of the adapters, ready to be trained.
-
-    Args:
-        space: its workspace.
-        known: its baselines.
-        model: over the shared trunk.
-        attached: its adapter.
-        loop: its run.
-    """
-
-    space: Workspace
-    known: Baselines | None
-    model: Model
-    attached: Attached
-    loop: Loop
-
-    @property
-    def out(self) -> Path:
-        """Its run's folder."""
-        return self.loop.course.run
-
-
-def begin(space: Workspace, known: Baselines | None, course: Course) -> Place:
-    """Put a run's adapter on the trunk, at its newest checkpoint if it has one.
-
-    Args:
-        space: its workspace; the trunk is changed in place.
-        known: its baselines.
-        course: its folder, and how it is trained.
-
-    Raises:
-        PlanError: a site matches nothing, or the kind refuses the base.
-        RunError: what the folder holds is not of this run.
-    """
-    model, attached = build(space, known if from_probe(space) else None, course.run)
-    loop = Loop(model, space.tokens["train"], course)
-    loop.resume()
-    return Place(space, known, model, attached, loop)
 
 
 def train_together(

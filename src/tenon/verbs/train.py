@@ -109,6 +109,48 @@ def train(
         return Run(out, report, ended_before=before is not None)
 
 
+@dataclass(frozen=True)
+class Place:
+    """One of the adapters, ready to be trained.
+
+    Args:
+        space: its workspace.
+        known: its baselines.
+        model: over the shared trunk.
+        attached: its adapter.
+        loop: its run.
+    """
+
+    space: Workspace
+    known: Baselines | None
+    model: Model
+    attached: Attached
+    loop: Loop
+
+    @property
+    def out(self) -> Path:
+        """Its run's folder."""
+        return self.loop.course.run
+
+
+def begin(space: Workspace, known: Baselines | None, course: Course) -> Place:
+    """Put a run's adapter on the trunk, at its newest checkpoint if it has one.
+
+    Args:
+        space: its workspace; the trunk is changed in place.
+        known: its baselines.
+        course: its folder, and how it is trained.
+
+    Raises:
+        PlanError: a site matches nothing, or the kind refuses the base.
+        RunError: what the folder holds is not of this run.
+    """
+    model, attached = build(space, known if from_probe(space) else None, course.run)
+    loop = Loop(model, space.tokens["train"], course)
+    loop.resume()
+    return Place(space, known, model, attached, loop)
+
+
 def build(
     space: Workspace, known: Baselines | None, out: Path | None = None
 ) -> tuple[Model, Attached]:
@@ -218,12 +260,11 @@ def _trained(space: Workspace, out: Path, manner: Manner, progress: Progress | N
 def _train(space: Workspace, out: Path, progress: Progress | None, *, manner: Manner) -> Concluded:
     foretold = foretell(space)
     known = known_baselines(space, out, progress)
-    model, attached = build(space, known if from_probe(space) else None, out)
-    loop = Loop(model, space.tokens["train"], course_of(space, out, progress))
-    loop.resume()
-    if not loop.position:
+    place = begin(space, known, course_of(space, out, progress))
+    model, attached = place.model, place.attached
+    if not place.loop.position:
         look(space, model, attached, out, manner, progress)
-    trained = loop.run()
+    trained = place.loop.run()
     return conclude(space, model, known, attached, trained, out, progress, foretold)
 
 
