@@ -1,0 +1,1 @@
+"""Serve: adapters in memory, ready to answer; many over one base."""
