@@ -19,9 +19,11 @@ MOST = 12
 """Passes that are timed at most."""
 COLD = 12
 """Passes of a run, each of a size that it has not had, in which a GPU finds memory and kernels."""
-PATIENCE = {"cuda": 2.0, "cpu": 0.25}
+PATIENCE = {"cuda": 2.0, "cpu": 0.5}
 """How much longer than what is spent in all a pass may threaten to take. A GPU threatens more than
 it does, as it waits for small passes to be started."""
+LEVER = 2
+"""How many times larger than the smallest pass the largest must be for both parts to be known."""
 GROWTH = 4
 """By how much a pass grows from one that was tried to the next."""
 
@@ -96,48 +98,67 @@ def timed(
         device: where.
         seconds: that may be spent.
     """
-    patience = PATIENCE.get(device.type, PATIENCE["cpu"])
-    most = _most(parts[0], lengths_R, work, take, device, patience * seconds)
-    cut = [part[:most] for part in parts]
-    # The first pass of a size is slower than any other on a GPU: memory is new, kernels are chosen.
-    first = [_took(take, part, device) for part in cut] if device.type == "cuda" else []
-    best, left = dict[int, float](), seconds
-    for place in range(MOST):
-        which = place % len(cut)
+    gpu, patience = device.type == "cuda", PATIENCE.get(device.type, PATIENCE["cpu"])
+    tried = _tried(parts[0], lengths_R, work, take, device, patience * seconds)
+    cut = [part[: max(tried)] for part in parts]
+    first, again = _passes(cut, take, device, seconds)
+    found = [(work.of(lengths_R[cut[which]]), took) for which, took in again]
+    if not gpu:
+        # A GPU's small passes take as long as their kernels are being started, and tell no more.
+        found += [(work.of(lengths_R[cut[0][:rows]]), took) for rows, (_, took) in tried.items()]
+    cold = [max(0.0, first[which] - took) for which, took in again]
+    return replace(_fitted(found), cold=float(np.mean(cold)) if gpu else 0.0)
+
+
+def _passes(
+    cut: Sequence[Rows], take: Callable[[Rows], None], device: torch.device, seconds: float
+) -> tuple[dict[int, float], list[tuple[int, float]]]:
+    """Time passes, those of a micro-batch right behind each other, until the seconds are spent.
+
+    Returns:
+        Of each micro-batch that was taken its first pass, in which memory is new and kernels are
+        chosen; and the others, each with its micro-batch.
+    """
+    first, again, left = dict[int, float](), list[tuple[int, float]](), seconds
+    for place in range(2 * max(MOST // 2, len(cut))):
+        which = place // 2 % len(cut)
         took = _took(take, cut[which], device)
-        # What else the machine does can only make a pass longer.
-        best[which] = min(took, best.get(which, took))
-        left -= took
-        if place and left <= 0:
+        if which in first:
+            again.append((which, took))
+        else:
+            first[which] = took
+        # A GPU's first passes may take seconds, and the others hardly any.
+        left -= took if device.type != "cuda" or which in dict(again) else 0
+        if again and left <= 0:
             break
-    pace = _fitted([(work.of(lengths_R[cut[which]]), took) for which, took in best.items()])
-    cold = [max(0.0, first[which] - took) for which, took in best.items()] if first else [0.0]
-    return replace(pace, cold=float(np.mean(cold)))
+    return first, again
 
 
-def _most(
+def _tried(
     part: Rows,
     lengths_R: Rows,
     work: Work,
     take: Callable[[Rows], None],
     device: torch.device,
     seconds: float,
-) -> int:
-    """Give how many rows of a micro-batch take no more than some seconds.
+) -> dict[int, tuple[float, float]]:
+    """Time the first rows of a micro-batch, ever more of them while a pass takes some seconds.
 
     A pass over more rows is never slower than in proportion, and where a GPU waits for its
     kernels to be started it is hardly slower at all: so the number grows as far as it was tried.
+
+    Returns:
+        Rows to the seconds of the first pass over them and of another one; the largest number is
+        the most that may be taken.
     """
-    rows = 1
-    take(part[:rows])
-    while rows < len(part):
-        took = _took(take, part[:rows], device)
+    found, rows = dict[int, tuple[float, float]](), 1
+    while True:
+        found[rows] = _took(take, part[:rows], device), _took(take, part[:rows], device)
         more = min(len(part), GROWTH * rows)
-        if took * work.of(lengths_R[part[:more]]) / work.of(lengths_R[part[:rows]]) > seconds:
-            break
+        grown = work.of(lengths_R[part[:more]]) / work.of(lengths_R[part[:rows]])
+        if more == rows or found[rows][1] * grown > seconds:
+            return found
         rows = more
-        take(part[:rows])
-    return rows
 
 
 def _took(take: Callable[[Rows], None], part: Rows, device: torch.device) -> float:
@@ -155,7 +176,7 @@ def _fitted(found: Sequence[tuple[float, float]]) -> Pace:
     operations, took = np.array(found).T
     mean = float(np.exp(np.mean(np.log(took / operations))))
     fixed, slope = 0.0, mean
-    if len(found) > 2 and operations.max() > 1.2 * operations.min():  # noqa: PLR2004
+    if len(found) > 2 and operations.max() > LEVER * operations.min():  # noqa: PLR2004
         # In units of the largest pass: operations are so many that a solver would see them alone.
         largest = operations.max()
         design = np.stack([1 / took, operations / largest / took], 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,8 +22,12 @@ from tenon.text.tokens import Tokens
 PROBE_SECONDS = 4e-8
 """Of the linear probe's fit, for each unit, channel and class: its solver's passes, at several
 strengths."""
-REPORT_SECONDS = 3.0
-"""Of what follows the answers: the check of the data, intervals, plots, files."""
+STARTING_SECONDS = 6.0
+"""Of the program and the libraries it stands on, torch and transformers above all."""
+REPORT_SECONDS = 1.5
+"""Of what follows the answers, however few rows there are: intervals, plots, files."""
+CHECK_SECONDS = 1.1e-4
+"""Of checking a row of the data; a million take two minutes (benchmarks/doctor.md)."""
 ROUGH = 0.6
 """Spread of what was not timed here."""
 FOREIGN = 0.7
@@ -80,6 +84,10 @@ class Seconds:
             whole = whole + span
         return whole
 
+    def preceded(self, seconds: float) -> Seconds:
+        """Give the time with a preflight before it, which takes so long."""
+        return replace(self, stages={**self.stages, "preflight": about(seconds, ROUGH)})
+
     def to_json(self) -> dict[str, Any]:
         """Give it as JSON-able values."""
         spans = {**self.stages, "total": self.total}
@@ -114,7 +122,10 @@ def seconds_of(
     updates = about(paces.updating * len(steps) * epochs, paces.training.spread)
     training = training + updates
     read = {part: _reading(plan, rows, work, paces) for part, rows in tokens.items()}
-    stages = {"opening": about(paces.opening, ROUGH)}
+    stages = {
+        "starting": about(STARTING_SECONDS, ROUGH),
+        "opening": about(paces.opening, ROUGH),
+    }
     writes = BY_TASK[plan.data.task].writes
     if not writes:
         stages["baselines"] = _baselines(tokens, classes, trunk.hidden_size, read)
@@ -122,7 +133,8 @@ def seconds_of(
     judgements = _judgements(plan, train)
     stages["dev"] = read["dev"].times(judgements) if "dev" in read else NOTHING
     stages["answers"] = _answers(plan, tokens, read, paces)
-    stages["report"] = about(REPORT_SECONDS, ROUGH)
+    rows = sum(len(part) for part in tokens.values())
+    stages["report"] = about(REPORT_SECONDS + CHECK_SECONDS * rows, ROUGH)
     pace = train.total * epochs / max(1e-9, training.seconds)
     return Seconds(stages, pace, paces.timed)
 

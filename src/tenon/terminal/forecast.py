@@ -27,12 +27,14 @@ SAID = {
     "answering": "while rows are answered, in place of the four above",
 }
 STAGES = {
+    "starting": "the program and its libraries",
     "opening": "reading data and base",
     "baselines": "features of the bare base, linear probe",
     "training": "{pace} tokens a second",
     "dev": "evaluations while training",
     "answers": "of dev and test, baselines with them",
     "report": "check of the data, intervals, files",
+    "preflight": "the proof that it will train",
 }
 METER = "█"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from tenon.core.progress import Progress
@@ -142,7 +142,7 @@ def _preview(
         amounts={part: _amount(tokens) for part, tokens in space.tokens.items()},
         budget=counted,
         steps=_steps(space.plan, space.tokens["train"]),
-        forecast=foretold,
+        forecast=replace(foretold, seconds=foretold.seconds.preceded(found.seconds)),
         batches=f"{'packed' if trunk.packed else 'padded'}: {trunk.why}",
         notes=(
             *(note for note in why if note not in space.parts.notes),
