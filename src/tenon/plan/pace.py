@@ -19,7 +19,7 @@ MOST = 12
 """Passes that are timed at most."""
 COLD = 12
 """Passes of a run, each of a size that it has not had, in which a GPU finds memory and kernels."""
-PATIENCE = {"cuda": 2.0, "cpu": 0.5}
+PATIENCE = {"cuda": 2.0, "cpu": 1.0}
 """How much longer than what is spent in all a pass may threaten to take. A GPU threatens more than
 it does, as it waits for small passes to be started."""
 LEVER = 2
@@ -156,7 +156,9 @@ def _tried(
         found[rows] = _took(take, part[:rows], device), _took(take, part[:rows], device)
         more = min(len(part), GROWTH * rows)
         grown = work.of(lengths_R[part[:more]]) / work.of(lengths_R[part[:rows]])
-        if more == rows or found[rows][1] * grown > seconds:
+        # One size alone does not tell what any pass takes, however small it is.
+        bearable = seconds if len(found) > 1 else GROWTH * seconds
+        if more == rows or found[rows][1] * grown > bearable:
             return found
         rows = more
 

@@ -23,7 +23,8 @@ PROBE_SECONDS = 4e-8
 """Of the linear probe's fit, for each unit, channel and class: its solver's passes, at several
 strengths."""
 STARTING_SECONDS = 6.0
-"""Of the program and the libraries it stands on, torch and transformers above all."""
+"""Of the program and the libraries it stands on, torch and transformers above all, on a machine
+that is not here."""
 REPORT_SECONDS = 1.5
 """Of what follows the answers, however few rows there are: intervals, plots, files."""
 CHECK_SECONDS = 1.1e-4
@@ -50,6 +51,7 @@ class Paces:
         judging: forward alone.
         updating: seconds of an optimizer step.
         writing: seconds for each new token of a batch, by its rows; None where nothing is written.
+        starting: seconds of the program's start.
         opening: seconds of reading data and base, which have passed or will again.
         timed: whether it was timed on this device.
     """
@@ -58,6 +60,7 @@ class Paces:
     judging: Pace
     updating: float
     writing: Pace | None
+    starting: float
     opening: float
     timed: bool
 
@@ -123,7 +126,7 @@ def seconds_of(
     training = training + updates
     read = {part: _reading(plan, rows, work, paces) for part, rows in tokens.items()}
     stages = {
-        "starting": about(STARTING_SECONDS, ROUGH),
+        "starting": about(paces.starting, ROUGH),
         "opening": about(paces.opening, ROUGH),
     }
     writes = BY_TASK[plan.data.task].writes
@@ -203,7 +206,10 @@ def paces_of(device: Device, plan: Plan, trunk: Trunk, work: Work) -> Paces:
     once = work.per_token / 2 * item / device.bandwidth
     writes = BY_TASK[plan.data.task].writes
     writing = Pace(max(started, once), 0.0, FOREIGN) if writes else None
-    return Paces(training, Pace(started, slope, FOREIGN), started, writing, 30.0, timed=False)
+    return Paces(
+        training, Pace(started, slope, FOREIGN), started, writing, STARTING_SECONDS, 30.0,
+        timed=False,
+    )  # fmt: skip
 
 
 def longest_batches(parts: list[Rows], lengths_R: Rows) -> list[Rows]:

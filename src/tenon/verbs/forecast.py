@@ -43,6 +43,9 @@ from tenon.verbs.workspace import Workspace
 
 TRAINING, JUDGING = 3.0, 1.0
 """Seconds that passes are timed for."""
+LOADED = time.process_time()
+"""Seconds that this process had computed when the last of its libraries was loaded."""
+LONGEST_START = 30.0
 NEW_TOKENS = 8
 FEW_ROWS = 16
 
@@ -155,7 +158,16 @@ def probe(space: Workspace, opened: float, *, small: bool = False) -> tuple[Pace
             )  # fmt: skip
         writing = _writing(space, model, judged) if space.writes else None
     bare = bared(space, cast(Any, model.peft), space)
-    return Paces(training, judging, updating, writing, opened, timed=True), bare
+    return Paces(training, judging, updating, writing, started(), opened, timed=True), bare
+
+
+def started() -> float:
+    """Give about how many seconds the program took to start, its libraries above all.
+
+    It is what this process had computed when it loaded them, of which a longer session may have
+    spent more on other things.
+    """
+    return min(LOADED, LONGEST_START)
 
 
 def _fresh(space: Workspace) -> Model:
