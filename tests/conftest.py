@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+import covering
 from lawbook import Lawbook, add_options
 
 # No test reaches a hub: what is not in a folder or a package is not there.
@@ -30,6 +31,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Gather what the cells of the law matrix give."""
     config.pluginmanager.register(Lawbook(config), "lawbook")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Ask a covering part of the cells where the whole matrix is not wanted."""
+    covering.choose(config, items)
 
 
 @pytest.fixture(scope="session")

@@ -54,6 +54,7 @@ class Rows(Dataset):
         return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": place % 3}
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("which", KIND_NAMES)
 @pytest.mark.parametrize(("arch", "pooling"), HEADED)
 def test_transformers_trainer_goes_on_with_it(arch, pooling, which, folder_of, tmp_path):
@@ -102,6 +103,7 @@ def test_a_process_that_knows_peft_alone_or_the_kind_reads_an_export(which, fold
     assert [float(n) for n in done.stdout.split()] == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("which", KIND_NAMES)
 @pytest.mark.parametrize("arch", ["bert", "qwen3", "t5"])
 @torch.no_grad()
