@@ -41,7 +41,7 @@ laws: .venv/.dev ## run the laws alone, every kind of adapter on every architect
 	@$(BIN)/python docs/make_laws.py .laws.json
 
 deep: .venv/.dev ## run the tests, every law in every cell (an hour on two cores)
-	@$(TEST) --laws all
+	@TENON_KILLS=20 $(TEST) --laws all
 
 gpu: ## run the tests that need a CUDA device, with the Python that is called PYTHON
 	@$(PYTHON) -m pytest -q tests/gpu
