@@ -15,7 +15,7 @@ from commanded import ADAPTERS, Project
 from processes import FULL, INTERRUPT, KILL, moments, nursery
 
 DEEP = os.environ.get("TENON_KILLS")
-KILLS = int(DEEP or 10)
+KILLS = int(DEEP or 6)
 KINDS = tuple(ADAPTERS) if DEEP else ("lora",)
 
 
