@@ -11,7 +11,7 @@ KILLS ?= 500
 TEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := list
-.PHONY: list demo test lint format types floors laws gpu kill bench coverage clean
+.PHONY: list demo test lint format types floors laws deep gpu kill bench coverage clean
 
 list: ## list these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -19,7 +19,7 @@ list: ## list these targets
 demo: .venv/.demo ## train two adapters on the demo's data and print how good they are
 	@$(BIN)/tenon demo
 
-test: .venv/.dev ## run the tests, one part in six of the law matrix (make laws: all of it)
+test: .venv/.dev ## run the tests, of laws over kinds and architectures a covering part (make deep: all)
 	@$(TEST)
 
 lint: .venv/.dev ## check style and form
@@ -39,6 +39,9 @@ floors: .venv/.dev ## check that a floor imports only from floors below it
 laws: .venv/.dev ## run the laws alone, every kind of adapter on every architecture, and write docs/laws.md
 	@$(TEST) --laws all --laws-out .laws.json tests/laws tests/upstream
 	@$(BIN)/python docs/make_laws.py .laws.json
+
+deep: .venv/.dev ## run the tests, every law in every cell (an hour on two cores)
+	@TENON_KILLS=20 $(TEST) --laws all
 
 gpu: ## run the tests that need a CUDA device, with the Python that is called PYTHON
 	@$(PYTHON) -m pytest -q tests/gpu

@@ -47,7 +47,7 @@ HEAD = """# Laws
 not edited by hand. `make laws` runs the tests and writes it again.
 
 What must hold of any adapter is asked of every kind, of one with presets of each preset, on a tiny
-model with random weights of each family: {cells} cells. `make test` asks one cell in six.
+model with random weights of each family: {cells} cells. `make test` asks one cell in eleven.
 Made with torch {torch}, transformers {transformers} and PEFT {peft}, on a CPU, in float32."""
 ASKED = """## What is asked
 

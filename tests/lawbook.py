@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-PARTS = 6
+PARTS = 11
 """A run of the tests takes one cell in so many."""
 PROPERTY = "laws"
 """Under this name a test hands over the results of its cell."""

@@ -100,6 +100,7 @@ def test_the_stream_is_what_the_next_block_reads(arch):
     assert [f"{name}.DenseReluDense.wo" for name in blocks] == list(found["mlp.out"])
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("which", ["houlsby", "pfeiffer", "adapterplus", "compacter++"])
 @pytest.mark.parametrize("arch", sorted(CONFIGS))
 def test_presets_are_the_identity_there_and_move_with_training(arch, which):

@@ -28,6 +28,7 @@ def inside(model, name="default"):
     return {m.module for m in layers_of(model) if name in m.configs and m.place != "coupled"}
 
 
+@pytest.mark.cells
 @every_preset
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_without_its_first_layer_it_answers_as_with_that_layer_silenced(arch, which, tmp_path):
@@ -84,6 +85,7 @@ def test_the_shared_rule_goes_to_the_first_layer_that_stays(which):
     assert held == [f"base_model.model.{first.module}.bottleneck_rule"]
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("which", ["houlsby", "compacter++", "mad-x", "parallel"])
 @pytest.mark.parametrize("arch", ENCODER_DECODERS)
 def test_a_stack_of_an_encoder_decoder_can_be_named(arch, which, tmp_path):

@@ -339,6 +339,7 @@ def test_a_mixture_of_experts_takes_bottlenecks_on_its_attention():
         assert torch.equal(states(model), before)
 
 
+@pytest.mark.cells
 @pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`:UserWarning")
 @pytest.mark.parametrize("family", STACKED)
 @pytest.mark.parametrize(

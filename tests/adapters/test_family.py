@@ -115,6 +115,7 @@ def test_a_bert_block_computes_what_the_paper_writes(which):
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=2e-5)
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("which", ["pfeiffer", "adapterplus", "compacter++", "mad-x"])
 @pytest.mark.parametrize("arch", ["llama", "gpt2", "modernbert", "t5"])
 def test_behind_a_block_without_a_norm_the_adapter_reads_the_stream(arch, which):
@@ -232,6 +233,7 @@ def test_the_identity_leaves_the_first_matrix_as_torch_draws_it():
     assert down.bias.any() and down.weight.any() and not up.weight.any()
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("which", sorted(FAMILY))
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_near_inits_are_near_and_not_the_identity(arch, which):
@@ -267,6 +269,7 @@ def test_each_layer_has_the_reduction_of_its_label_or_the_default():
     assert len(widths) == 4
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("which", sorted(FAMILY))
 @pytest.mark.parametrize("arch", ["bert", "llama", "gpt2", "t5", "distilbert"])
 def test_a_layer_that_is_left_out_has_no_adapter_and_the_rest_is_saved_and_loaded(
@@ -340,6 +343,7 @@ def test_peft_alone_refuses_it_too_and_leaves_the_model_as_it_was(fields, cause)
     assert [name for name, _ in trunk.named_modules()] == names
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("which", sorted(FAMILY))
 @pytest.mark.parametrize("arch", ["bert", "llama"])
 def test_another_value_of_a_setting_is_another_adapter_or_is_refused(arch, which):

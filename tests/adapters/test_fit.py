@@ -25,6 +25,7 @@ def fitted(arch, settings):
     return peft.get_peft_model(trunk, fit(trunk, settings).config).eval()
 
 
+@pytest.mark.cells
 @pytest.mark.filterwarnings(TIED)  # T5 says so of its embeddings; nothing is merged into them here
 @pytest.mark.parametrize("which", KIND_NAMES)
 @pytest.mark.parametrize("arch", ARCHITECTURES)

@@ -59,6 +59,7 @@ def near(found, wanted):
     assert found == [pytest.approx(row, abs=2e-5) for row in wanted]
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("which", hub.BOTTLENECKS)
 @pytest.mark.parametrize("arch", BERTS)
 def test_bottlenecks_of_berts_kin(arch, which, checkpoint, tmp_path):

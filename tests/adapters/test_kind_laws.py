@@ -61,6 +61,7 @@ def test_each_kind_that_cannot_sit_on_transposed_layers_says_so_of_itself():
     assert told == NO_TRANSPOSED
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize(("name", "arch"), CELLS)
 def test_it_learns_and_once_merged_comes_out_again(name, arch):
     model = attached(name, arch)

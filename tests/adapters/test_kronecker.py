@@ -60,6 +60,7 @@ def rules(model, name="default"):
     return [layer.rule(name) for layer in layers_of(model)]
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("which", ["compacter", "compacter++"])
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_one_rule_is_shared_held_once_and_saved_once(arch, which):

@@ -25,6 +25,7 @@ def _adapter_parameters(model):
     return [p for n, p in model.named_parameters() if any(f".{mark}" in n for mark in MARKS)]
 
 
+@pytest.mark.cells
 @every_kind
 @every_arch
 def test_saved_and_loaded_it_is_the_same_bitwise_in_ours_in_peft_and_in_transformers(
@@ -50,6 +51,7 @@ def test_saved_and_loaded_it_is_the_same_bitwise_in_ours_in_peft_and_in_transfor
     assert torch.equal(hidden(plain.eval()), expected)
 
 
+@pytest.mark.cells
 @every_kind
 @pytest.mark.parametrize("arch", ["bert", "modernbert", "qwen3", "gpt2", "t5"])
 def test_two_adapters_answer_each_as_alone(arch, which):
@@ -73,6 +75,7 @@ def test_two_adapters_answer_each_as_alone(arch, which):
     assert not any("other" in name for name in both.state_dict())
 
 
+@pytest.mark.cells
 @every_kind
 @pytest.mark.parametrize("arch", ["bert", "distilbert", "llama", "gpt2", "t5"])
 def test_rows_and_packed_runs_are_treated_alike(arch, which):
@@ -116,6 +119,7 @@ def _deep(base):
     return next(base.children(), None) is not None
 
 
+@pytest.mark.cells
 @every_kind
 @every_arch
 def test_on_a_bfloat16_base_the_adapter_stays_in_float32_and_starts_as_the_identity(arch, which):
@@ -131,6 +135,7 @@ def test_on_a_bfloat16_base_the_adapter_stays_in_float32_and_starts_as_the_ident
     assert all(p.grad.dtype == torch.float32 for p in _adapter_parameters(model))
 
 
+@pytest.mark.cells
 @every_kind
 @pytest.mark.parametrize("arch", ["bert", "distilbert", "modernbert", "llama", "gpt2", "t5"])
 def test_activation_checkpointing_changes_no_gradient(arch, which):
@@ -181,6 +186,7 @@ def test_safetensors_alone_are_enough(tmp_path):
     assert load_file(tmp_path / "w.safetensors").keys() == held.keys()
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("which", ["lora", "houlsby"])
 @every_arch
 @pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings:UserWarning")
@@ -197,6 +203,7 @@ def test_an_adapter_on_the_word_embeddings_keeps_the_same_laws(arch, which, tmp_
     assert torch.equal(hidden(again), hidden(model))
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("site", ["attention.query", "attention.value", "mlp.in"])
 @pytest.mark.parametrize("which", ["lora", "houlsby"])
 @every_arch

@@ -43,6 +43,7 @@ def test_the_cases_are_the_table():
     assert set(CASES) == set(HEADS)
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("which", KIND_NAMES)
 @pytest.mark.parametrize(("arch", "pooling"), CASES)
 def test_plain_peft_on_the_head_class_gives_the_logits_of_trunk_and_head(
@@ -59,6 +60,7 @@ def test_plain_peft_on_the_head_class_gives_the_logits_of_trunk_and_head(
     assert found.abs().max() > 0.01
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("which", KIND_NAMES)
 @pytest.mark.parametrize(("arch", "pooling"), CASES)
 def test_it_is_read_back_under_our_own_names(arch, pooling, which, tmp_path):

@@ -43,6 +43,7 @@ def written(tmp_path_factory):
 # What is written is what is read -----------------------------------------------------------------
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("which", KIND_NAMES)
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_what_is_read_is_what_was_written_bitwise(arch, which, tmp_path):
@@ -57,6 +58,7 @@ def test_what_is_read_is_what_was_written_bitwise(arch, which, tmp_path):
     assert torch.equal(hidden(again), hidden(model))
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("which", KIND_NAMES)
 @pytest.mark.parametrize("arch", ["bert", "modernbert", "llama", "gpt2", "t5"])
 def test_peft_and_transformers_read_the_directory(arch, which, tmp_path):

@@ -70,6 +70,7 @@ def by_reference(model: peft.PeftModel, ids: torch.Tensor, real: torch.Tensor) -
         return base(input_ids=ids, attention_mask=real).last_hidden_state[real.bool()]
 
 
+@pytest.mark.cells
 @BOTH
 @pytest.mark.parametrize(
     "arch", ["bert", "distilbert", "modernbert", "llama", "mistral", "qwen3", "gpt2", "t5"]
@@ -86,6 +87,7 @@ def test_it_computes_the_published_formula(arch, table):
     torch.testing.assert_close(by_reference(model, ids, real), found, **CLOSE)
 
 
+@pytest.mark.cells
 @BOTH
 @pytest.mark.parametrize("arch", ["bert", "llama", "gpt2"])
 def test_a_mask_of_any_form_is_extended(arch, table):
@@ -145,6 +147,7 @@ def written(model, ids: torch.Tensor, real: torch.Tensor, *, cached: bool) -> to
         )
 
 
+@pytest.mark.cells
 @BOTH
 @pytest.mark.parametrize("arch", ["llama", "mistral", "qwen3", "gpt2"])
 def test_a_decoder_writes_with_a_cache_what_it_writes_without(arch, table):
@@ -216,6 +219,7 @@ def rack_on(folder, arch: str, **settings):
     return rack_of(folder, tables, **settings)
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("batches", ["packed", "padded"])
 @pytest.mark.parametrize("arch", list(OF_ONE))
 def test_l9_rows_of_a_batch_see_their_own_prefixes(arch, batches, folder_of):

@@ -62,6 +62,7 @@ def learn(model, steps: int = 4) -> list[float]:
     return losses
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize(
     ("init", "arch", "stabilized"),
     [

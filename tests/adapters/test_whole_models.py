@@ -24,6 +24,7 @@ def of(model):
     return {layer.module: layer for layer in layers_of(model)}
 
 
+@pytest.mark.cells
 @every_preset
 @on_encoder_decoders
 def test_a_fresh_adapter_is_the_identity_and_a_moved_one_is_not(arch, which):
@@ -40,6 +41,7 @@ def test_a_fresh_adapter_is_the_identity_and_a_moved_one_is_not(arch, which):
     assert sorted(bare.state_dict()) == sorted(whole(arch).state_dict())
 
 
+@pytest.mark.cells
 @every_preset
 @on_encoder_decoders
 def test_gradients_reach_every_tensor_and_training_leaves_the_base_as_it_was(arch, which):
@@ -55,6 +57,7 @@ def test_gradients_reach_every_tensor_and_training_leaves_the_base_as_it_was(arc
     assert all(torch.equal(after[name], before[name]) for name in before)
 
 
+@pytest.mark.cells
 @every_preset
 @on_encoder_decoders
 def test_it_is_saved_and_loaded_bitwise_in_peft_and_in_transformers(arch, which, tmp_path):
@@ -68,6 +71,7 @@ def test_it_is_saved_and_loaded_bitwise_in_peft_and_in_transformers(arch, which,
     assert torch.equal(logits(plain.eval()), logits(model))
 
 
+@pytest.mark.cells
 @every_preset
 @pytest.mark.parametrize("arch", [*ENCODER_DECODERS, "llama", "gpt2"])
 def test_activation_checkpointing_changes_no_gradient(arch, which):
@@ -92,6 +96,7 @@ def gradients(model):
     return {n: p.grad for n, p in model.named_parameters() if p.requires_grad}
 
 
+@pytest.mark.cells
 @every_preset
 @pytest.mark.parametrize("arch", [*ENCODER_DECODERS, "llama", "gpt2"])
 def test_it_writes_with_a_cache_what_it_writes_without(arch, which):
@@ -103,6 +108,7 @@ def test_it_writes_with_a_cache_what_it_writes_without(arch, which):
     assert torch.equal(with_cache, without)
 
 
+@pytest.mark.cells
 @every_preset
 @on_encoder_decoders
 def test_on_a_bfloat16_base_it_stays_in_float32(arch, which):
@@ -136,6 +142,7 @@ SIDES = {
 }
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("side", SIDES["t5"])
 @pytest.mark.parametrize("preset", ["houlsby", "pfeiffer", "adapterplus"])
 @on_encoder_decoders
@@ -229,6 +236,7 @@ class Rows(torch.utils.data.Dataset):
         return {"input_ids": ids, "labels": ids}
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("which", ["compacter", "mad-x", "adapterplus", "scaled-parallel"])
 @pytest.mark.parametrize("arch", ["llama", "bart"])
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")

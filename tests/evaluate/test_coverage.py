@@ -1,7 +1,8 @@
 """Intervals hold the truth and tests keep their level, in worlds of which the truth is known.
 
-The full table, 5,000 sets a world, is made by `make coverage`; here the quick worlds are drawn
-5,000 times and the slow ones less often, with room for the sampling error of a share.
+The full table, 5,000 sets a world, is made by `make coverage`; `make deep` draws the quick worlds
+5,000 times and the slow ones less often, `make test` a quarter of that, at least 150 times. There
+is room for the sampling error of a share.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from lawbook import part_of
 from worlds import FALSE, HOLDS, LEVEL, classes, clusters, likelihoods, parted, seeds, spans, zipf
 
 POINT = 0.01
@@ -25,15 +27,22 @@ def checked(world, sets, *, least=LEVEL - POINT, most=1.0):
             assert least - room <= share <= most + room, (name, share)
 
 
+@pytest.fixture
+def part(pytestconfig):
+    """How many of so many sets are drawn in this run."""
+    deep = part_of(pytestconfig) is None
+    return lambda sets: sets if deep else max(sets // 4, 150)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("world", [spans(100), likelihoods(100)], ids=lambda world: world.name)
-def test_sums_over_rows(world):
-    checked(world, 5000, most=LEVEL + POINT)
+def test_sums_over_rows(world, part):
+    checked(world, part(5000), most=LEVEL + POINT)
 
 
 @pytest.mark.slow
-def test_clusters():
-    checked(clusters(20), 2000)
+def test_clusters(part):
+    checked(clusters(20), part(2000))
 
 
 @pytest.mark.slow
@@ -42,19 +51,19 @@ def test_clusters():
     [classes(100, [0.25] * 4), classes(300, zipf(12)), classes(200, [0.05] * 20, balanced=True)],
     ids=lambda world: world.name,
 )
-def test_classes(world):
-    checked(world, 300)
+def test_classes(world, part):
+    checked(world, part(300))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("runs", "luck"), [(2, 0.4), (5, 0.1)])
-def test_seeds_hold_at_least_what_they_say(runs, luck):
-    checked(seeds(runs, luck), 200)
+def test_seeds_hold_at_least_what_they_say(runs, luck, part):
+    checked(seeds(runs, luck), part(200))
 
 
 @pytest.mark.slow
-def test_slices_raise_no_false_alarms():
-    checked(parted(300), 200)
+def test_slices_raise_no_false_alarms(part):
+    checked(parted(300), part(200))
 
 
 def test_a_wrong_interval_is_caught():

@@ -83,6 +83,7 @@ def ask(folder, sort, which="lora", *, shaken: bool) -> Ask:
 SORTS = ("decoder", "masked", "plain")
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("which", KIND_NAMES)
 @pytest.mark.parametrize("sort", SORTS)
 def test_a_fresh_adapter_changes_nothing(sort, which, bases):
@@ -92,6 +93,7 @@ def test_a_fresh_adapter_changes_nothing(sort, which, bases):
     assert told["p"] == 1.0 or sort == "plain"
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("which", KIND_NAMES)
 @pytest.mark.parametrize("sort", SORTS)
 def test_a_trained_one_shows_and_nothing_else_is_touched(sort, which, bases):

@@ -36,6 +36,7 @@ def rack_for(folder_of):
     return go
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("name", ["a", "b", "c"])
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_an_average_of_one_is_that_one_bitwise(arch, name, rack_for):
@@ -46,6 +47,7 @@ def test_an_average_of_one_is_that_one_bitwise(arch, name, rack_for):
     assert float((expected - alone(rack, None, batch)).abs().max()) > 1e-2
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("batches", ["packed", "padded"])
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_an_average_is_symmetric_and_adds_up(arch, batches, rack_for):
@@ -57,6 +59,7 @@ def test_an_average_is_symmetric_and_adds_up(arch, batches, rack_for):
     torch.testing.assert_close(mixed(rack, nested, batch), there, **CLOSE)
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("fresh", ["lora", "houlsby", "pfeiffer", "parallel"])
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_a_stack_with_a_fresh_identity_is_what_it_stands_on(arch, fresh, folder_of):
@@ -261,6 +264,7 @@ ROWWISE = [(arch, name) for arch in ("bert", "gpt2") for name, kind in KINDS if 
 ROWWISE = [(arch, name) for arch, name in ROWWISE if arch == "bert" or name not in NO_TRANSPOSED]
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize(("arch", "kind"), ROWWISE)
 def test_every_kind_that_rows_can_have_is_averaged_and_stacked(arch, kind, folder_of):
     """At the first module it wraps, by the formula; in the whole base, as a part of a stack."""

@@ -63,6 +63,7 @@ def logits(model: Classifier, tokens: Tokens) -> dict[str, torch.Tensor]:
         return {str(way): laid(model, packed=way).logits_BL(every(tokens)) for way in (True, False)}
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("which", KIND_NAMES)
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 @pytest.mark.parametrize("form", FORMS)
@@ -90,6 +91,7 @@ def looped(folder, form, which, run, **more) -> Loop:
     return Loop(model, tokens, Course(run, "plan", 5, own, score))
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("which", KIND_NAMES)
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 @pytest.mark.parametrize("form", FORMS)
@@ -152,6 +154,7 @@ def assert_close(found, expected) -> None:
         assert float((found[name] - value).abs().max()) <= TOLERANCE * size, name
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("which", KIND_NAMES)
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 @pytest.mark.parametrize("form", FORMS)
@@ -171,6 +174,7 @@ def test_packing_and_micro_batches_change_nothing(form, arch, which, folder_of, 
     assert_close(gradients(model, parts), expected)
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("which", KIND_NAMES)
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 @pytest.mark.parametrize("form", FORMS)

@@ -12,6 +12,7 @@ from tenon.train.loop import Course, Loop
 ARCHITECTURES = ("bert", "roberta", "llama", "qwen3", "gpt2", "t5")
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 @pytest.mark.parametrize("which", KIND_NAMES)
 def test_the_base_is_as_it_was(folder_of, tmp_path, arch, which):

@@ -72,6 +72,7 @@ def classifier(folder: Path, settings: AdapterSettings, seed: int = 3, **model) 
     return Classifier(trunk, held.peft, head, "mean")
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("batches", ["packed", "padded"])
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_a_fresh_one_is_the_equal_average(arch, batches, made_for, folder_of):
@@ -83,6 +84,7 @@ def test_a_fresh_one_is_the_equal_average(arch, batches, made_for, folder_of):
         torch.testing.assert_close(model.trunk.hidden_TD(batch), expected, **CLOSE)
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("value", [False, True])
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_only_the_attention_and_the_head_learn(arch, value, made_for, folder_of):

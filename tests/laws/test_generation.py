@@ -53,6 +53,7 @@ def laid(model: Writer, *, packed: bool) -> Writer:
     return model
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize(("arch", "which"), EVERY)
 def test_l1_a_fresh_adapter_changes_no_loss_and_no_answer(arch, which, base_of):
     model = writer(base_of(arch), adapter=False)
@@ -73,6 +74,7 @@ def test_l1_a_fresh_adapter_changes_no_loss_and_no_answer(arch, which, base_of):
     assert answers == same and any(answers)
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize(("arch", "which"), EVERY)
 def test_l2_training_leaves_every_byte_of_the_base(arch, which, base_of, tmp_path):
     model = writer(base_of(arch), which, **WIDE[which])
@@ -116,6 +118,7 @@ def test_l4_a_resumed_run_is_the_run_that_was_never_stopped(arch, which, base_of
         assert log(copies / str(stopped)) == log(course.run)
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize(("arch", "which"), EVERY)
 def test_l5_packing_padding_and_micro_batches_change_nothing(arch, which, base_of):
     model = writer(base_of(arch), which, shaken=True, dropout=0.0)
@@ -154,6 +157,7 @@ def test_the_loss_is_that_of_transformers(arch, base_of):
     assert float(abs(ours - expected)) < 1e-5 * float(expected)
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize(("arch", "which"), EVERY)
 def test_l7_what_is_saved_gives_the_same(arch, which, base_of, tmp_path):
     """Ours bitwise; PEFT on AutoModelForCausalLM the same logits and the same answers."""

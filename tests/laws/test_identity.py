@@ -27,6 +27,7 @@ def logits(model: Classifier) -> dict[str, torch.Tensor]:
     return found
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("which", KIND_NAMES)
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_a_fresh_adapter_changes_no_logit(arch, which, folder_of):
@@ -51,6 +52,7 @@ def test_in_training_mode_too_where_nothing_drops_out(which, folder_of):
         assert torch.equal(expected[way], logits_BL), way
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("which", KIND_NAMES)
 @pytest.mark.parametrize("seed", [0, 7])
 def test_the_first_weights_follow_from_the_seed_alone(which, seed, folder_of):

@@ -21,7 +21,7 @@ from tenon.train import optim
 from tenon.train.loop import Course, Loop
 from tenon.train.steplog import StepLog
 
-SETTINGS = settings(epochs=2, save_every=1, tokens_per_step=60, micro_batch_tokens=40)
+SETTINGS = settings(epochs=2, tokens_per_step=60, micro_batch_tokens=40)
 LENGTHS = (1, 9, 4, 4, 17, 2)
 DROPS = {"dropout": 0.2}
 every_kind = pytest.mark.parametrize("name", TABLES)
@@ -176,6 +176,7 @@ def test_pvera_draws_while_training(folder_of):
     assert not torch.equal(*drawn)
 
 
+@pytest.mark.cells
 @every_kind
 @pytest.mark.parametrize("batches", ["packed", "padded"])
 def test_l9_each_row_of_a_batch_can_have_its_own_adapter(name, batches, folder_of):

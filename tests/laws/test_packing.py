@@ -79,6 +79,7 @@ def parts_of(batch: Batch, tokens: int) -> list[Batch]:
     return parts
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("which", KIND_NAMES)
 @pytest.mark.parametrize("arch", PACKED)
 @settings(max_examples=4)
@@ -90,6 +91,7 @@ def test_packed_equals_padded(arch, which, model_of, lengths, seed):
     assert_close(gradients(laid(model, packed=True), [batch]), expected)
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("which", KIND_NAMES)
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 @settings(max_examples=3)
@@ -121,6 +123,7 @@ def test_rows_do_not_see_each_other(arch, model_of, lengths, seed, data):
                     assert not torch.equal(after[changed], before[changed])
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("packed", [True, False])
 @pytest.mark.parametrize("arch", ["bert", "roberta", "modernbert", "llama", "gpt2"])
 def test_a_row_that_is_not_finite_spoils_no_other(arch, packed, folder_of):

@@ -33,6 +33,13 @@ pytestmark = [
 ]
 EVERY = {**TABLES, **FAMILY}
 REFUSED = {name for name in TABLES if kind_of(name).quantized_why}
+CELLS = [
+    (name, arch)
+    for name in EVERY
+    for arch in ARCHITECTURES
+    if name not in REFUSED and (arch != "gpt2" or name not in NO_TRANSPOSED)
+]
+"""Where a kind can sit; tests/laws/test_matrix.py proves the refusals of a layer."""
 TRAINED = {
     "lora": ("lora", {}),
     "dora": ("lora", {"kind": "dora.v1"}),
@@ -49,6 +56,7 @@ def base(folder_of):
     return cache(lambda arch, quantize: trunk_of(folder_of(arch), quantize))
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("quantize", QUANTIZE)
 @pytest.mark.parametrize("arch", [*ARCHITECTURES, "t5"])
@@ -81,6 +89,7 @@ int4, as a share of what its group spans. bitsandbytes rounds to float16 before 
 GROUPS = {"int4": 32, "bnb-nf4": 64}
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("quantize", QUANTIZE)
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_no_weight_is_farther_than_half_a_step(arch, quantize, folder_of):
@@ -109,11 +118,9 @@ def outcome(model, settings):
     return {"fresh": fresh_BTD, "shaken": shaken_BTD.detach(), **gradients}
 
 
-@pytest.mark.parametrize("arch", ARCHITECTURES)
-@pytest.mark.parametrize("name", [name for name in EVERY if name not in REFUSED])
+@pytest.mark.cells
+@pytest.mark.parametrize(("name", "arch"), CELLS)
 def test_every_kind_sits_on_it_as_on_those_floats(name, arch, base):
-    if arch == "gpt2" and name in NO_TRANSPOSED:
-        pytest.skip("refused, as tests/adapters/test_kind_laws.py proves")
     quantize = QUANTIZE[sorted(EVERY).index(name) % len(QUANTIZE)]
     model, adapter = copy.deepcopy(base(arch, quantize).model), settle("mood", EVERY[name])
     expected = outcome(in_floats(model), adapter)
@@ -125,6 +132,7 @@ def test_every_kind_sits_on_it_as_on_those_floats(name, arch, base):
             assert relative(found[key], wanted) <= 1e-5, key
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("quantize", QUANTIZE)
 @pytest.mark.parametrize("name", sorted(REFUSED))
 def test_a_kind_that_cannot_is_refused_with_the_reason(name, quantize, folder_of):
@@ -140,6 +148,7 @@ def classifier_of(folder, quantize, name="lora", **more):
     return fresh(folder, which, quantize=quantize, **own, **more)
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("quantize", QUANTIZE)
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_nothing_of_the_weights_is_kept_between_the_passes(arch, quantize, folder_of):
@@ -160,6 +169,7 @@ def test_nothing_of_the_weights_is_kept_between_the_passes(arch, quantize, folde
     assert not shapes & set(copies)
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("quantize", QUANTIZE)
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 @torch.no_grad()
@@ -180,6 +190,7 @@ def test_rows_do_not_see_each_other(arch, quantize, folder_of):
         assert relative(alone_1L[0], packed_BL[place]) <= 1e-5
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("quantize", QUANTIZE)
 @pytest.mark.parametrize("name", TRAINED)
 @pytest.mark.parametrize("arch", ARCHITECTURES)

@@ -42,6 +42,7 @@ def scores(model, tokens):
         return model.scores_T2(batch(tokens, np.arange(len(tokens))))
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("which", KIND_NAMES)
 @pytest.mark.parametrize("arch", ARCHS)
 def test_l1_a_fresh_adapter_changes_no_score(arch, which, folder_of):
@@ -55,6 +56,7 @@ def test_l1_a_fresh_adapter_changes_no_score(arch, which, folder_of):
         assert scores_T2.std() > 0
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("which", KIND_NAMES)
 @pytest.mark.parametrize("arch", ARCHS)
 def test_l2_training_leaves_the_base_as_it_was(arch, which, folder_of):
@@ -87,6 +89,7 @@ def gradients(model, tokens, parts):
     return {**found, "loss": torch.stack(losses).sum()}
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("which", ["lora", "houlsby"])
 @pytest.mark.parametrize("arch", ARCHS)
 @settings(max_examples=2)
@@ -130,6 +133,7 @@ def save(model, base, folder, which):
     return pack.write(folder, held, card="# mood")
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("which", KIND_NAMES)
 @pytest.mark.parametrize("arch", ARCHS)
 def test_l7_an_adapter_that_was_saved_answers_as_before(arch, which, folder_of, tmp_path):
@@ -148,6 +152,7 @@ def test_l7_an_adapter_that_was_saved_answers_as_before(arch, which, folder_of, 
     assert found.leaning == 0.75
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("which", KIND_NAMES)
 @pytest.mark.parametrize("arch", ARCHS)
 @torch.no_grad()

@@ -32,6 +32,7 @@ def loop_of(folder, which, run, trunk_dropout=False) -> Loop:
     return Loop(model, tokens(ROWS), Course(run, "plan", 5, SETTINGS, score))
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize(("arch", "which"), CASES)
 def test_from_every_step(folder_of, tmp_path, arch, which):
     folder = folder_of(arch)

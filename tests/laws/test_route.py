@@ -45,6 +45,7 @@ def alone(rack: Rack, name: str | None, batch) -> torch.Tensor:
             return rack.trunk.hidden_TD(batch)
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("batches", ["packed", "padded"])
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_each_row_is_computed_by_its_own_adapter(arch, batches, folder_of):

@@ -37,6 +37,7 @@ def answers(model, folder, pairs=None):
     return predict(model, tokens, LABELS, batch_tokens=500).log_probs_RL
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("which", KIND_NAMES)
 @pytest.mark.parametrize(("arch", "pooling"), [*HEADED, *TRUNKS])
 def test_what_is_opened_answers_bitwise_as_what_was_saved(
@@ -68,6 +69,7 @@ def test_normalisation_and_cutting_are_kept(normalize, side, folder_of, tmp_path
     assert (open_answerer(saved).answer_examples(examples()).log_probs_RL == expected).all()
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("which", KIND_NAMES)
 @pytest.mark.parametrize("arch", ["bert", "gpt2"])
 def test_an_adapter_that_was_read_is_written_again_the_same(arch, which, folder_of, tmp_path):
@@ -86,6 +88,7 @@ def padded_by_theirs(folder, texts, pairs):
     return tokenizer(list(texts), pairs and list(pairs), padding=True, return_tensors="pt")
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("which", KIND_NAMES)
 @pytest.mark.parametrize(("arch", "pooling"), TRUNKS)
 @torch.no_grad()
@@ -113,6 +116,7 @@ def test_plain_peft_on_the_trunk_and_the_head_by_hand_give_the_same(
         np.testing.assert_allclose(found, answers(model, folder, pairs), rtol=1e-5, atol=2e-5)
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("which", KIND_NAMES)
 @pytest.mark.parametrize(("arch", "pooling"), HEADED)
 @pytest.mark.filterwarnings("ignore:.*not initialized:UserWarning")

@@ -50,6 +50,7 @@ def asked(model: Seq2Seq, tokens) -> list[list[int]]:
     ]
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize(("arch", "which"), EVERY)
 def test_l1_a_fresh_adapter_changes_no_loss_and_no_answer(arch, which, base_of):
     model, tokens = seq2seq(base_of(arch), adapter=False), tokens_of(base_of(arch))
@@ -67,6 +68,7 @@ def test_l1_a_fresh_adapter_changes_no_loss_and_no_answer(arch, which, base_of):
     assert answers == same and any(answers)
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize(("arch", "which"), EVERY)
 def test_l2_training_leaves_every_byte_of_the_base(arch, which, base_of, tmp_path):
     own = {"reduction": 4} if which == "houlsby" else {}
@@ -105,6 +107,7 @@ def test_l4_a_resumed_run_is_the_run_that_was_never_stopped(arch, which, base_of
         assert log(copies / str(stopped)) == log(course.run)
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize(("arch", "which"), EVERY)
 def test_l5_padding_and_micro_batches_change_nothing(arch, which, base_of):
     model = seq2seq(base_of(arch), which, shaken=True, dropout=0.0)
@@ -156,6 +159,7 @@ def test_a_row_does_not_see_another(arch, base_of):
     assert [said.ids for said in at_once] == [said.ids for said in one_by_one]
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize(("arch", "which"), EVERY)
 def test_l7_what_is_saved_gives_the_same(arch, which, base_of, tmp_path):
     """Ours bitwise; PEFT on AutoModelForSeq2SeqLM the same scores and the same answers."""

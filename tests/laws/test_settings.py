@@ -54,6 +54,7 @@ def losses(folder, which, run, **own):
     return [entry["loss"] for entry in log(run)]
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize(("arch", "which"), CASES)
 def test_another_value_is_another_run_or_is_refused(arch, which, folder_of, tmp_path):
     folder, kind = folder_of(arch), KINDS.get(TABLES[which]["kind"])

@@ -54,6 +54,7 @@ def logits(model: Tagger, tokens: Tokens) -> dict[str, torch.Tensor]:
     return found
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("which", KIND_NAMES)
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_a_fresh_adapter_changes_no_logit(arch, which, folder_of):
@@ -73,6 +74,7 @@ def base_bytes(model: Tagger) -> dict[str, bytes]:
     return {n: t.detach().numpy().tobytes() for n, t in state.items() if n not in trained}
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("which", BOTH)
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_the_base_is_as_it_was_and_all_else_has_moved(arch, which, folder_of, tmp_path):
@@ -94,6 +96,7 @@ def loop_of(folder, which, run, progress=None) -> Loop:
     return Loop(model, tokens_of(folder, ROWS), Course(run, "plan", 5, SETTINGS, score, progress))
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("which", BOTH)
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_a_run_that_is_resumed_is_the_run_that_was_never_stopped(arch, which, folder_of, tmp_path):
@@ -135,6 +138,7 @@ def assert_close(found: dict[str, torch.Tensor], expected: dict[str, torch.Tenso
         assert float((found[name] - tensor).abs().max()) <= 1e-5 * size, name
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("which", BOTH)
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 @cases(max_examples=3)
@@ -150,6 +154,7 @@ def test_packing_padding_and_micro_batches_change_nothing(
     assert_close(gradients(laid(model, packed=False), tokens, most), expected)
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("units", ["words", "tokens"])
 @pytest.mark.parametrize("which", BOTH)
 @pytest.mark.parametrize("arch", ARCHITECTURES)
@@ -180,6 +185,7 @@ def state(model: Tagger) -> dict[str, torch.Tensor]:
     return {name: tensor.clone() for name, tensor in {**tensors, **modes}.items()}
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("which", BOTH)
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_evaluating_in_the_midst_of_training_changes_nothing(arch, which, folder_of):

@@ -47,6 +47,7 @@ def assert_same(found, expected):
             assert same, name
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("which", KIND_NAMES)
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_predicting_in_the_midst_of_training_changes_nothing(arch, which, folder_of):
@@ -59,6 +60,7 @@ def test_predicting_in_the_midst_of_training_changes_nothing(arch, which, folder
     assert_same(state(model), before)
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("trunk_dropout", [True, False])
 @pytest.mark.parametrize("seed", range(4))
 def test_modes_of_any_mixture_are_given_back(seed, trunk_dropout, folder_of):

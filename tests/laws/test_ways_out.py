@@ -7,6 +7,7 @@ process that knows nothing of Tenon but the kind.
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
@@ -30,17 +31,26 @@ from tenon.verbs.export import export
 pytestmark = pytest.mark.filterwarnings("ignore:.*not initialized:UserWarning")
 HEADED = [("bert", "pooler"), ("qwen3", "last"), ("gpt2", "last")]
 READER = """
-import importlib, sys, torch, transformers
+import importlib, json, os, sys, torch, transformers
 transformers.logging.set_verbosity_error()
-sys.modules.setdefault("tenon", None) if sys.argv[3] == "plain" else None
-if sys.argv[3] != "plain":
-    importlib.import_module(sys.argv[3])
-from peft import PeftModel
-model = PeftModel.from_pretrained(transformers.AutoModel.from_pretrained(sys.argv[1]), sys.argv[2])
-with torch.no_grad():
-    out = model.eval()(input_ids=torch.arange(5, 17)[None]).last_hidden_state
-print(out.double().sum().item(), out.double().std().item())
+def read(base, adapter, how):
+    if how == "plain":
+        sys.modules.setdefault("tenon", None)
+    else:
+        importlib.import_module(how)
+    from peft import PeftModel
+    model = PeftModel.from_pretrained(transformers.AutoModel.from_pretrained(base), adapter)
+    with torch.no_grad():
+        out = model.eval()(input_ids=torch.arange(5, 17)[None]).last_hidden_state
+    print(out.double().sum().item(), out.double().std().item(), flush=True)
+for case in json.loads(sys.argv[1]):
+    pid = os.fork()
+    if not pid:
+        read(*case)
+        os._exit(0)
+    assert not os.waitpid(pid, 0)[1], case
 """
+"""Each adapter is read in a process of its own, forked before PEFT or Tenon is imported."""
 
 
 class Rows(Dataset):
@@ -54,6 +64,7 @@ class Rows(Dataset):
         return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": place % 3}
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("which", KIND_NAMES)
 @pytest.mark.parametrize(("arch", "pooling"), HEADED)
 def test_transformers_trainer_goes_on_with_it(arch, pooling, which, folder_of, tmp_path):
@@ -85,23 +96,26 @@ def test_transformers_trainer_goes_on_with_it(arch, pooling, which, folder_of, t
     )
 
 
-@pytest.mark.parametrize("which", ["lora", "houlsby", "prefix"])
-def test_a_process_that_knows_peft_alone_or_the_kind_reads_an_export(which, folder_of, tmp_path):
-    folder = folder_of("bert")
-    saved = save(classifier(folder, which), folder, tmp_path / "mood", which)
-    export(saved, tmp_path / "out", to="peft")
-    kind = TABLES[which]["kind"].partition(".")[0]
-    how = "plain" if which == "lora" else f"tenon.adapters.{kind}"
-    assert (kind in OURS) == (which != "lora"), "what the card tells to import"
-    command = [sys.executable, "-c", READER, str(folder), str(tmp_path / "out"), how]
+def test_a_process_that_knows_peft_alone_or_the_kind_reads_an_export(folder_of, tmp_path):
+    folder, cases, expected = folder_of("bert"), [], []
+    for which in ("lora", "houlsby", "prefix"):
+        saved = save(classifier(folder, which), folder, tmp_path / which / "mood", which)
+        export(saved, tmp_path / which / "out", to="peft")
+        kind = TABLES[which]["kind"].partition(".")[0]
+        how = "plain" if which == "lora" else f"tenon.adapters.{kind}"
+        assert (kind in OURS) == (which != "lora"), "what the card tells to import"
+        cases.append([str(folder), str(tmp_path / which / "out"), how])
+        model = peft.PeftModel.from_pretrained(AutoModel.from_pretrained(folder), saved).eval()
+        with torch.no_grad():
+            out = model(input_ids=torch.arange(5, 17)[None]).last_hidden_state.double()
+        expected.append([out.sum().item(), out.std().item()])
+    command = [sys.executable, "-c", READER, json.dumps(cases)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    model = peft.PeftModel.from_pretrained(AutoModel.from_pretrained(folder), saved).eval()
-    with torch.no_grad():
-        out = model(input_ids=torch.arange(5, 17)[None]).last_hidden_state.double()
-    expected = [out.sum().item(), out.std().item()]
-    assert [float(n) for n in done.stdout.split()] == pytest.approx(expected, rel=1e-6)
+    found = [[float(number) for number in line.split()] for line in done.stdout.splitlines()]
+    assert found == [pytest.approx(each, rel=1e-6) for each in expected]
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("which", KIND_NAMES)
 @pytest.mark.parametrize("arch", ["bert", "qwen3", "t5"])
 @torch.no_grad()

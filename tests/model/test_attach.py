@@ -21,6 +21,7 @@ def hidden(trunk):
         return trunk.hidden_TD(rows_of([4, 1, 9]))
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("which", KIND_NAMES)
 @pytest.mark.parametrize("arch", ["bert", "gpt2", "t5"])
 def test_a_fresh_adapter_leaves_the_base_frozen_and_says_where_it_sits(arch, which, folder_of):
@@ -54,6 +55,7 @@ def test_a_site_that_matches_nothing_is_refused_and_the_trunk_stays_bare(folder_
     assert [name for name, _ in trunk.model.named_modules()] == names
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("which", KIND_NAMES)
 @pytest.mark.parametrize("arch", ["bert", "llama", "gpt2", "t5"])
 def test_a_restored_adapter_is_frozen_and_gives_the_same_states(arch, which, folder_of):

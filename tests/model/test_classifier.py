@@ -29,6 +29,7 @@ def twice(model, *, packed=False):
         return model.logits_BL(rows_of(BATCH)), model.logits_BL(rows_of(BATCH))
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("which", KIND_NAMES)
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_in_training_the_base_does_not_drop_out_and_the_adapter_does(arch, which, folder_of):
@@ -44,6 +45,7 @@ def test_in_training_the_base_does_not_drop_out_and_the_adapter_does(arch, which
     assert torch.equal(one, two)
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("packed", [True, False])
 @pytest.mark.parametrize("arch", DROPS)
 def test_the_base_drops_out_where_it_is_asked_to(arch, packed, folder_of):
@@ -59,6 +61,7 @@ def modes(model):
     return {name: module.training for name, module in model.named_modules()}
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("which", KIND_NAMES)
 @pytest.mark.parametrize("arch", ["bert", "llama", "gpt2"])
 def test_training_mode_is_that_of_the_adapters_and_the_head(arch, which, folder_of):
@@ -140,6 +143,7 @@ def test_the_trainers_call_gives_the_same_logits_and_the_mean_loss(arch, folder_
         torch.testing.assert_close(out.loss, nats / divisor, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("which", KIND_NAMES)
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 @pytest.mark.parametrize(("arch", "pooling"), [("bert", "pooler"), ("llama", "last")])

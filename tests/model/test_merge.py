@@ -47,6 +47,7 @@ def hidden(model, seed=0):
     return model(input_ids=input_ids(seed=seed)).last_hidden_state
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_hidden_states_stay_and_no_layer_of_peft_is_left(arch, variant):
@@ -65,6 +66,7 @@ def test_hidden_states_stay_and_no_layer_of_peft_is_left(arch, variant):
     )
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("variant", ["plain", "dora"])
 @pytest.mark.parametrize("arch", ["bert", "qwen3", "gpt2"])

@@ -77,6 +77,7 @@ def test_a_stored_base_is_not_quantised_again(quantize, folder_of, tmp_path):
         trunk_of(base, quantize)
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("arch", ["bert", "llama", "gpt2"])
 @pytest.mark.parametrize("quantize", ["bnb-int8", "bnb-nf4", "int8"])
 @torch.no_grad()

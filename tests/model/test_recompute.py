@@ -29,6 +29,7 @@ def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("bases")
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("packed", [True, False], ids=["packed", "padded"])
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 @pytest.mark.parametrize("which", KINDS)

@@ -87,6 +87,7 @@ def test_its_padded_states_are_those_of_plain_transformers(arch, folder_of):
     torch.testing.assert_close(found, states[mask_BP.bool()], rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 @pytest.mark.parametrize("arch", [arch for arch in ARCHITECTURES if arch != "t5"])
 def test_half_precision_is_packed_as_well(arch, dtype, folder_of):

@@ -94,8 +94,9 @@ def test_another_plan_is_refused_there(capsys):
     assert "holds a run of another plan" in capsys.readouterr().err
 
 
-def test_a_dry_run_writes_nothing(project, capsys):
-    assert command("train", "mail.csv", "--dry-run", "--out", "other", "--json") == 0
+def test_a_dry_run_writes_nothing(project, folder_of, capsys):
+    base = f"base={folder_of('bert')}"
+    assert command("train", "mail.csv", base, "--dry-run", "--out", "other", "--json") == 0
     assert json.loads(capsys.readouterr().out)["plan"]["base"]
     assert not (project / "other").exists()
 
@@ -140,9 +141,10 @@ def test_the_same_from_python(project):
 
 
 @pytest.mark.slow
-def test_an_interrupt_saves_and_the_command_goes_on(project):
+def test_an_interrupt_saves_and_the_command_goes_on(project, folder_of):
     arguments = [sys.executable, "-c", "from tenon.cli import main; main()", "train", "mail.csv"]
-    arguments += ["train.epochs=400", "train.evaluate_every=2", "--out", "long"]
+    arguments += [f"base={folder_of('bert')}", "train.epochs=4000", "train.evaluate_every=2"]
+    arguments += ["--out", "long"]
     process = subprocess.Popen(arguments, cwd=project, stderr=subprocess.PIPE, text=True)
     log = project / "long" / "steps.jsonl"
     deadline = time.monotonic() + 120

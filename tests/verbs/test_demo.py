@@ -45,9 +45,9 @@ def test_there_is_enough_of_it(folder):
     assert not parts.dropped
 
 
-def test_the_good_files_are_good_and_the_faulty_one_is_not(folder):
+def test_the_good_files_are_good_and_the_faulty_one_is_not(folder, folder_of):
     trial(folder / "lora.toml", "lora", TRIALS["lora"])
-    assert check(str(folder / "lora.toml")).errors == 0
+    assert check(str(folder / "lora.toml"), [f"base={folder_of('bert')}"]).errors == 0
     assert check(str(folder / "faulty.csv")).errors >= 3
 
 

@@ -164,8 +164,9 @@ def printed_forecast(told):
     return console.file.getvalue()
 
 
-def test_a_report_has_what_was_foretold_beside_what_was_taken(mail, tmp_path):
-    (wanted,), _ = explained(str(mail), ["train.epochs=4", "train.tokens_per_step=200"])
+def test_a_report_has_what_was_foretold_beside_what_was_taken(mail, tmp_path, folder_of):
+    more = [f"base={folder_of('bert')}", "train.epochs=4", "train.tokens_per_step=200"]
+    (wanted,), _ = explained(str(mail), more)
     report = train(wanted, tmp_path / "run").report
     memory, seconds = report.planned
     assert memory["unit"] == "bytes"
@@ -174,10 +175,11 @@ def test_a_report_has_what_was_foretold_beside_what_was_taken(mail, tmp_path):
     assert all(row["low"] < row["value"] < row["high"] for row in report.planned)
 
 
-def test_recomputing_changes_no_number(mail, tmp_path):
+def test_recomputing_changes_no_number(mail, tmp_path, folder_of):
     losses = []
     for again in ("false", "true"):
-        (wanted,), _ = explained(str(mail), ["train.epochs=1", f"train.recompute={again}"])
+        more = [f"base={folder_of('bert')}", "train.epochs=1", f"train.recompute={again}"]
+        (wanted,), _ = explained(str(mail), more)
         losses.append(train(wanted, tmp_path / again).report.learning_curve["loss"])
     assert losses[0] == losses[1]
 

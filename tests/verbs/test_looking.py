@@ -60,6 +60,12 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.fixture
+def tiny(folder_of):
+    """Words that name a base of which everything is quick."""
+    return f"base={folder_of('bert')}"
+
+
 class TestInit:
     def test_it_writes_the_file_that_it_gives(self, here):
         made = init("mail.csv")
@@ -179,9 +185,9 @@ class TestCheck:
 
 
 class TestPlan:
-    def test_everything_is_decided_and_told(self, here):
+    def test_everything_is_decided_and_told(self, here, tiny):
         told = Told()
-        preview = plan("mail.csv", ["adapters.mail.kind=bottleneck.v1"], progress=told)
+        preview = plan("mail.csv", [tiny, "adapters.mail.kind=bottleneck.v1"], progress=told)
         assert told.stages
         settled = preview.plan
         assert settled.model.pooling == "mean"
@@ -196,8 +202,8 @@ class TestPlan:
         assert preview.budget.head_parameters == 2 * (384 + 1)
         assert 0 < preview.budget.share < 0.04
 
-    def test_what_is_cut_is_counted(self, here):
-        amounts = plan("mail.csv", ["text.max_tokens=5"]).amounts
+    def test_what_is_cut_is_counted(self, here, tiny):
+        amounts = plan("mail.csv", [tiny, "text.max_tokens=5"]).amounts
         assert all(amount.rows_cut == amount.rows for amount in amounts.values())
         assert all(amount.longest == 5 for amount in amounts.values())
         assert all(amount.tokens_cut > 0 for amount in amounts.values())
@@ -209,15 +215,15 @@ class TestPlan:
             check("mail.csv", ["text.max_tokens=1024"])
 
     @pytest.mark.parametrize("epochs", [1, 4])
-    def test_the_steps_are_those_that_a_run_takes(self, here, epochs):
-        arguments = [f"train.epochs={epochs}", "train.tokens_per_step=100"]
+    def test_the_steps_are_those_that_a_run_takes(self, here, tiny, epochs):
+        arguments = [tiny, f"train.epochs={epochs}", "train.tokens_per_step=100"]
         preview = plan("mail.csv", arguments)
         (amount,) = [preview.amounts["train"]]
         assert preview.steps == epochs * -(-amount.tokens // 100)
         assert to_json(preview)["steps"] == preview.steps
 
-    def test_memory_and_time_are_told(self, here):
-        preview = plan("mail.csv", ["train.epochs=4", "train.patience=1"])
+    def test_memory_and_time_are_told(self, here, tiny):
+        preview = plan("mail.csv", [tiny, "train.epochs=4", "train.patience=1"])
         text = " ".join(printed(preview, 200).split())
         assert f"steps {preview.steps} at most: 4 epochs" in text
         assert "Memory on cpu, found on shapes" in text
@@ -236,9 +242,9 @@ class TestPlan:
             plan("mail.csv", arguments)
         assert "it can be put on attention.query" in str(caught.value)
 
-    def test_nothing_is_written_beside_the_data(self, here):
+    def test_nothing_is_written_beside_the_data(self, here, tiny):
         before = set(here.iterdir()) | {here / "cache"}
-        plan("mail.csv")
+        plan("mail.csv", [tiny])
         assert set(here.iterdir()) <= before
 
     def test_a_site_that_matches_nothing(self, here):
@@ -344,30 +350,30 @@ class TestShow:
 class TestPages:
     """Each value has a page and a JSON form; what users wrote is never read as markup."""
 
-    def values(self, here):
+    def values(self, tiny):
         return {
             "findings": check("mail.csv"),
             "starter": init("mail.csv", "x.toml"),
-            "preview": plan("mail.csv"),
+            "preview": plan("mail.csv", [tiny]),
             "plan": planned("mail.csv"),
             **{what: show(what) for what in ("kinds", "settings", "scorers")},
         }
 
-    def test_all_are_shown_at_any_width(self, here):
-        for name, value in self.values(here).items():
+    def test_all_are_shown_at_any_width(self, here, tiny):
+        for name, value in self.values(tiny).items():
             for width in (40, 80, 160):
                 lines = printed(value, width).splitlines()
                 assert lines, name
                 assert all(len(line) <= width for line in lines), name
 
-    def test_all_have_a_json_form(self, here):
-        for value in self.values(here).values():
+    def test_all_have_a_json_form(self, here, tiny):
+        for value in self.values(tiny).values():
             assert json.loads(json.dumps(to_json(value)))
 
-    def test_labels_are_not_markup(self, here):
+    def test_labels_are_not_markup(self, here, tiny):
         rows = ROWS.replace("refund\n", "[/red]\n").replace("delivery\n", "[bold]x\n")
         (here / "odd.csv").write_text(f"text,label\n{rows}")
-        for value in (check("odd.csv"), plan("odd.csv")):
+        for value in (check("odd.csv"), plan("odd.csv", [tiny])):
             text = printed(value, 100)
             assert "[/red]" in text
             assert "[bold]x" in text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from functools import cache
 
 import pytest
 import torch
@@ -60,6 +61,7 @@ def run_of(tmp_path_factory, folder_of):
     return make
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize(("arch", "quantize", "name"), CASES)
 def test_it_is_loaded_again_as_it_was_without_a_word(arch, quantize, name, run_of):
     run, folder = run_of(arch, quantize, name)
@@ -104,6 +106,7 @@ def test_an_adapter_is_refused_on_the_base_held_in_another_way(run_of, folder_of
             restore(trunk, pack.read(folder))
 
 
+@pytest.mark.cells
 @pytest.mark.parametrize("quantize", QUANTIZE)
 @pytest.mark.parametrize("arch", ["bert", "llama", "gpt2"])
 @torch.no_grad()
@@ -197,12 +200,18 @@ def test_adapters_trained_together_are_those_trained_alone(tmp_path, folder_of):
             assert torch.allclose(found.weights[key], tensor, atol=1e-5), key
 
 
-@pytest.mark.parametrize("quantize", QUANTIZE)
-def test_a_plan_counts_its_bytes_and_names_what_stays(quantize, tmp_path, folder_of):
-    project(tmp_path, folder_of("bert"))
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory, folder_of):
+    """Give the preview of a run on a quantised base, and, made once, of one on floats."""
+    folder = tmp_path_factory.mktemp("planned")
+    project(folder, folder_of("bert"))
     words = [f"base={folder_of('bert')}", "model.device=cpu"]
-    floats = preview_of(str(tmp_path / "train.csv"), words)
-    here = preview_of(str(tmp_path / "train.csv"), [*words, f"model.quantize={quantize}"])
+    return cache(lambda *more: preview_of(str(folder / "train.csv"), [*words, *more]))
+
+
+@pytest.mark.parametrize("quantize", QUANTIZE)
+def test_a_plan_counts_its_bytes_and_names_what_stays(quantize, planned):
+    floats, here = planned(), planned(f"model.quantize={quantize}")
     held = here.budget.holding
     assert floats.budget.holding is None
     saved = held.before_bytes - held.after_bytes
