@@ -162,6 +162,23 @@ def test_the_same_call_finds_it_ended(swept, plan_file):
     assert result(swept.out) == before
 
 
+def test_its_pages_are_written_anew_in_another_language(swept, plan_file, tmp_path):
+    out = tmp_path / "sweep"
+    shutil.copytree(swept.out, out)
+    given = {"over": OVER, "trials": 9, "out": out, "at_once": 5, "seeds": 2}
+    made = tenon.sweep(str(plan_file), lang="zh", **given)
+    tenon.show(str(out), html=tmp_path / "shown.html", lang="zh")
+    for page in (made.page, out / "best" / "report" / "report.html", tmp_path / "shown.html"):
+        told = page.read_text(encoding="utf-8")
+        assert 'lang="zh-CN"' in told
+        assert '<span lang="en"' not in told
+    assert made.swept == swept.swept
+    with pytest.raises(PlanError, match="--no-texts has no effect"):
+        tenon.show(str(out), html=tmp_path / "shown.html", texts=False)
+    with pytest.raises(PlanError, match="en and zh"):
+        tenon.sweep(str(plan_file), lang="fr", **given)
+
+
 def test_the_file_is_read_as_it_was_written(swept):
     assert Swept.from_json(read_json(swept.out / "sweep.json")) == swept.swept
     page = swept.page.read_text(encoding="utf-8")

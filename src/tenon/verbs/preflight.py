@@ -94,4 +94,6 @@ def found_before(out: Path, names: Names) -> dict[str, Any]:
 def failures(found: Mapping[str, Any]) -> list[str]:
     """Give a note for each check that failed and did not stop the run."""
     failed = [check for check in found.get("checks", ()) if not check["passed"]]
-    return [f"preflight, {check['name']}: {check['what']}; {check['remedy']}" for check in failed]
+    return [
+        f"preflight, {each['name']}: {each['what']}. To do: {each['remedy']}" for each in failed
+    ]
