@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tenon.plan.footprint import Footprint
@@ -16,11 +15,13 @@ ALONE = st.builds(Footprint, *[BYTES] * 9, st.integers(1, 1 << 16))
 RUNS = st.lists(ALONE, min_size=1, max_size=4)
 
 
+@settings(max_examples=40)
 @given(ALONE)
 def test_one_run_is_itself(alone):
     assert together([alone], [(alone.tokens // 2,), (alone.tokens,)]) == alone
 
 
+@settings(max_examples=40)
 @given(RUNS)
 def test_several_take_more_than_one_and_less_than_as_many_processes(runs):
     found = together(runs, [tuple(run.tokens for run in runs)])
@@ -29,14 +30,11 @@ def test_several_take_more_than_one_and_less_than_as_many_processes(runs):
     assert found.lasting - found.base == sum(run.lasting - run.base for run in runs)
 
 
+@settings(max_examples=40)
 @given(RUNS, st.data())
 def test_the_pass_that_takes_most_decides(runs, data):
     sizes = st.tuples(*(st.integers(0, run.tokens) for run in runs))
     shared = data.draw(st.lists(sizes, min_size=1, max_size=5))
     found = together(runs, shared)
-    assert (
-        found.training
-        == max(together(runs, [each]).training for each in shared)
-        == (pytest.approx(found.training))
-    )
+    assert found.training == max(together(runs, [each]).training for each in shared)
     assert found.training <= together(runs, [tuple(run.tokens for run in runs)]).training + 3
