@@ -8,13 +8,17 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from scipy.special import log_softmax
 
 from answers import drawn
+from tenon.data.gold import AnswerSpan, Span
+from tenon.evaluate.answer_spans import Extracts
 from tenon.evaluate.assessment import assess
 from tenon.evaluate.labelled import Labelled
 from tenon.evaluate.numbered import Numbered
 from tenon.evaluate.report import Report
 from tenon.evaluate.settings import BY_TASK, EvaluateSettings
+from tenon.evaluate.tagged import Tagged
 from tenon.evaluate.written import Written
 
 ROWS = 60
@@ -175,14 +179,83 @@ def _texts():
     return one("the"), one("another"), "zero_shot"
 
 
+def _tags():
+    """Texts of eight words, two of which are a name now and then."""
+    names = ("O", "B-person", "I-person", "B-place", "I-place")
+
+    def one(seed, sharpness):
+        gold_RU = np.random.default_rng(0).choice([0, 0, 0, 1, 3], (ROWS, 8))
+        random = np.random.default_rng(seed)
+        scores_UL = random.normal(0, 1, (ROWS * 8, 5))
+        scores_UL[np.arange(ROWS * 8), gold_RU.ravel()] += sharpness
+        starts = 5 * np.arange(8)
+        return Tagged(
+            labels=names, ids=[f"{r:032x}" for r in range(ROWS)],
+            origins=[f"t.txt:{9 * r + 1}" for r in range(ROWS)],
+            texts=["word " * 8 for _ in range(ROWS)],
+            gold=[tuple(Span(5 * u, 5 * u + 4, names[tag][2:]) for u, tag in enumerate(tags) if tag)
+                  for tags in gold_RU.tolist()],
+            first_R=np.arange(ROWS + 1) * 8, starts_U=np.tile(starts, ROWS).astype(np.int32),
+            ends_U=np.tile(starts + 4, ROWS).astype(np.int32),
+            classes_U=gold_RU.ravel().astype(np.int32),
+            log_probs_UL=log_softmax(scores_UL, axis=1).astype(np.float32), failed={},
+        )  # fmt: skip
+
+    return one(1, 4.0), one(2, 2.0), "frequent_tag"
+
+
+def _answers():
+    """Questions whose answer is one of eight words, or none."""
+    context = "one two three four five six seven eight"
+    words = context.split()
+    ends = np.cumsum([len(word) + 1 for word in words]) - 1
+    starts = [int(end) - len(word) for end, word in zip(ends, words, strict=True)]
+
+    def one(seed, sharpness):
+        random = np.random.default_rng(seed)
+        gold_R = np.random.default_rng(0).integers(-1, 8, ROWS)
+        scores_RT2 = random.normal(0, 1, (ROWS, 9, 2)).astype(np.float32)
+        scores_RT2[np.arange(ROWS), gold_R + 1] += sharpness
+        none = [-1]
+        return Extracts(
+            labels=("start", "end", "no answer"), ids=[f"{r:032x}" for r in range(ROWS)],
+            origins=[f"q.json:{r + 1}" for r in range(ROWS)],
+            questions=[f"which is number {r}?" for r in range(ROWS)], contexts=[context] * ROWS,
+            gold=[(AnswerSpan(words[g], starts[g]),) if g >= 0 else () for g in gold_R.tolist()],
+            script="squad_2.0", first_R=np.arange(ROWS + 1), first_W=np.arange(ROWS + 1) * 9,
+            starts_T=np.tile(none + starts, ROWS).astype(np.int32),
+            ends_T=np.tile(none + ends.tolist(), ROWS).astype(np.int32),
+            scores_T2=scores_RT2.reshape(-1, 2), longest=4, leaning=0.0, given=None, failed={},
+        )  # fmt: skip
+
+    return one(1, 5.0), one(2, 2.0), "linear_probe"
+
+
+def _turns():
+    """Conversations, of which the last answer is written."""
+    return (*(replace(each, texts=[f"user: {text}\nassistant: yes\nuser: and again?"
+                                   for text in each.texts]) for each in _texts()[:2]),
+            "zero_shot")  # fmt: skip
+
+
+def _summaries():
+    """Long texts, of which the first sentences are a rival."""
+    mine, rival, _ = _texts()
+    long = [f"{text}. {'It goes on for a while. ' * 40}" for text in mine.texts]
+    return replace(mine, texts=long), replace(rival, texts=long), "lead_3"
+
+
 SYSTEMS = {
     "text-classification": _classes,
     "multi-label-classification": _labels,
     "text-regression": _numbers,
-    "text-generation": _texts,
+    "token-classification": _tags,
+    "question-answering": _answers,
+    "text-generation": _turns,
     "translation": _texts,
+    "summarization": _summaries,
 }
-"""Tasks whose answers are quickly made up; those of spans are tested with their runs."""
+"""Answers of every task that are made up, those of a rival, and its name."""
 
 
 @contextmanager
@@ -236,27 +309,42 @@ CONTRAST = """() => {
 """Contrast of every text that is seen with what lies under it (WCAG 2.2, 1.4.3)."""
 
 
+DARK = "rgb(21, 23, 26)"
+FLAT = """[...document.querySelectorAll('svg')]
+  .filter(s => s.getBoundingClientRect().width && s.clientHeight < 8).length"""
+"""How many drawings that are seen have no height."""
+
+
 def faults(page: str, opened: Any, path: Any) -> list[str]:
     """Open a page in a browser at two widths, light and dark, and say what is wrong with it."""
     path.write_text(page, encoding="utf-8")
-    modes = [(width, scheme) for width in (400, 1_400) for scheme in ("light", "dark")]
-    return [told for mode in modes for told in _faults(opened, path, *mode)]
-
-
-def _faults(opened: Any, path: Any, width: int, scheme: str) -> list[str]:
     found: list[str] = []
-    where = f"{width} px, {scheme}"
-    sheet = opened.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
-    sheet.on("console", lambda told: found.append(f"{where}: {told.text}"))
-    sheet.on("pageerror", lambda told: found.append(f"{where}: {told}"))
     asked: list[str] = []
+    sheet = opened.new_page()
+    sheet.on("console", lambda told: found.append(told.text))
+    sheet.on("pageerror", lambda told: found.append(str(told)))
     sheet.on("request", lambda each: asked.append(each.url))
     sheet.goto(path.resolve().as_uri())
-    seen, low = sheet.evaluate(CONTRAST)
-    wide = sheet.evaluate("document.documentElement.scrollWidth")
-    found += [f"{where}: {wide} px wide"] * (wide > width)
-    found += [f"{where}: contrast {each}" for each in low]
-    found += [f"{where}: asks for {url}" for url in asked[1:]]
-    found += [f"{where}: only {seen} texts"] * (seen < 40)
+    for scheme in ("light", "dark"):
+        sheet.emulate_media(color_scheme=scheme)
+        for width in (400, 1_400):
+            found += _faults(sheet, width, scheme)
+    found += [f"asks for {url}" for url in asked[1:]]
     sheet.close()
     return found
+
+
+def _faults(sheet: Any, width: int, scheme: str) -> list[str]:
+    where = f"{width} px, {scheme}"
+    sheet.set_viewport_size({"width": width, "height": 900})
+    seen, low = sheet.evaluate(CONTRAST)
+    wide = sheet.evaluate("document.documentElement.scrollWidth")
+    flat = sheet.evaluate(FLAT)
+    dark = sheet.evaluate("getComputedStyle(document.body).backgroundColor") == DARK
+    return [
+        *[f"{where}: {wide} px wide"] * (wide > width),
+        *(f"{where}: contrast {each}" for each in low),
+        *[f"{where}: only {seen} texts"] * (seen < 40),
+        *[f"{where}: {flat} drawings are flat"] * bool(flat),
+        *[f"{where}: is of the other light"] * (dark != (scheme == "dark")),
+    ]

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import re
 
-import numpy as np
 import pytest
 
 from answers import drawn
-from pages import CHROMIUM, SYSTEMS, browser, faults
+from pages import SYSTEMS
 from tenon.evaluate import kept
 from tenon.evaluate.comparison import compare
 from tenon.evaluate.comparison_page import html
@@ -122,18 +121,3 @@ def test_hostile_names_stay_names(tmp_path):
     page = html(odd, language("en"))
     assert "<script" not in page
     assert "&lt;script&gt;" in page
-
-
-@pytest.mark.skipif(not CHROMIUM, reason="no Chromium on this machine")
-@pytest.mark.slow
-def test_the_page_is_sound_in_a_browser(tmp_path):
-    pages = {}
-    for task in ("text-classification", "translation"):
-        (tmp_path / task).mkdir()
-        mine, rival, _ = SYSTEMS[task]()
-        third = mine.take(np.arange(len(mine)))
-        found = compared(tmp_path / task, task, {"one": mine, "two": rival, "three": third})
-        pages |= {(task, code): html(found, language(code)) for code in LANGUAGES}
-    with browser() as opened:
-        told = {name: faults(page, opened, tmp_path / "p.html") for name, page in pages.items()}
-    assert {name: each for name, each in told.items() if each} == {}

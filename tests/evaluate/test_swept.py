@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from tenon.core.errors import DataError
 from tenon.evaluate import sweep_plots
+from tenon.evaluate.language import LANGUAGES, language
 from tenon.evaluate.report import Report
 from tenon.evaluate.scorers import SCORERS
 from tenon.evaluate.statistics import Interval
@@ -27,9 +28,10 @@ from tenon.evaluate.swept import (
     best_first,
     judged,
     shown,
-    verdict,
 )
+from tenon.evaluate.winner import verdict
 
+EN = language("en")
 ACCURACY, LOSS = SCORERS.get("accuracy"), SCORERS.get("log_loss")
 RATE = Open("train.learning_rate", "log:1e-05..0.1", [], 1e-5, 1e-1, log=True)
 KIND = Open("adapters.mood.kind", '"lora.v1","<b>.v1"', ["lora.v1", "<b>.v1"])
@@ -65,7 +67,7 @@ def finalists(*means: float, seeds: int = 3) -> list[Finalist]:
 def swept(**more) -> Swept:
     leads = judged([Lead(AS_IT_STANDS, 0.04, 0.01, 0.07, 0.01, 3)], ACCURACY, 0.95)
     made = finalists(0.9, 0.86)
-    outcome, sentence = verdict(made, leads, ACCURACY)
+    outcome, sentence = verdict(made, leads, ACCURACY, EN)
     return Swept(
         metric="accuracy", space=[RATE, KIND, WARM], trials=tried(),
         importance={RATE.key: 0.8, KIND.key: 0.15, WARM.key: 0.05}, finalists=made, leads=leads,
@@ -83,6 +85,7 @@ REPORT = Report(
     paired={},
     outcome="unproved",
     verdict="Accuracy on test is 90.0 %.",
+    intervals={"level": 0.95},
 )
 
 
@@ -140,7 +143,7 @@ def test_the_verdict_tells_what_was_won():
         Lead(AS_IT_STANDS, 0.031, 0.022, 0.04, 0.0001, 3, "better"),
         Lead("trial 4", 0.001, -0.01, 0.012, 0.7, 3),
     ]
-    outcome, said = verdict(finalists(0.9, 0.869, 0.899), leads, ACCURACY)
+    outcome, said = verdict(finalists(0.9, 0.869, 0.899), leads, ACCURACY, EN)
     assert outcome == "better"
     assert said == (
         "Trial 9 wins: its accuracy on dev is 90.0 %, the mean of 3 fresh seeds. It is better than "
@@ -151,14 +154,14 @@ def test_the_verdict_tells_what_was_won():
 
 def test_the_verdict_tells_that_nothing_was_won():
     made = finalists(0.9, 0.89)[::-1]
-    outcome, said = verdict(made, [Lead("trial 9", 0.0, 0.0, 0.0, 1.0, 3)], ACCURACY)
+    outcome, said = verdict(made, [Lead("trial 9", 0.0, 0.0, 0.0, 1.0, 3)], ACCURACY, EN)
     assert outcome == "no_difference"
     assert said.startswith("No trial beats the plan as it stands")
     assert "It is level with trial 9." in said
 
 
 def test_without_seeds_nothing_is_proved():
-    outcome, said = verdict(finalists(0.9, 0.8, seeds=1), [], ACCURACY)
+    outcome, said = verdict(finalists(0.9, 0.8, seeds=1), [], ACCURACY, EN)
     assert outcome == "unproved"
     assert "was not tested: that takes 2 fresh seeds" in said
 
@@ -197,7 +200,7 @@ def test_a_list_has_its_values_evenly_apart():
 def test_lower_is_drawn_higher_where_lower_is_better():
     made = tried()
     for scorer in (ACCURACY, LOSS):
-        scale = sweep_plots.goal(made, scorer)
+        scale = sweep_plots.goal(made, scorer, EN)
         good, *_, bad = [trial.value for trial in best_first(made, scorer)
                          if trial.state == "complete"]  # fmt: skip
         assert scale.place(good) > scale.place(bad)
@@ -206,10 +209,10 @@ def test_lower_is_drawn_higher_where_lower_is_better():
 def test_equal_values_can_be_drawn():
     made = [replace(trial, state="complete", value=0.5) for trial in tried()]
     for drawn in (
-        sweep_plots.history(made, ACCURACY),
-        sweep_plots.pair(made, RATE, KIND, ACCURACY),
-        sweep_plots.pair(made, RATE, None, ACCURACY),
-        sweep_plots.parallel(made, [RATE, KIND, WARM], ACCURACY),
+        sweep_plots.history(made, ACCURACY, EN),
+        sweep_plots.pair(made, RATE, KIND, ACCURACY, EN),
+        sweep_plots.pair(made, RATE, None, ACCURACY, EN),
+        sweep_plots.parallel(made, [RATE, KIND, WARM], ACCURACY, EN),
     ):
         assert "nan" not in drawn
         assert "inf" not in drawn
@@ -218,14 +221,14 @@ def test_equal_values_can_be_drawn():
 def test_every_trial_with_a_value_is_drawn_once():
     made = tried()
     known = [trial for trial in made if trial.value is not None]
-    assert sweep_plots.history(made, ACCURACY).count("<circle") == len(known)
-    assert sweep_plots.pair(made, RATE, KIND, ACCURACY).count("<circle") == len(known)
-    assert sweep_plots.parallel(made, [RATE, KIND], ACCURACY).count("<polyline") == len(known)
-    assert sweep_plots.bars([("a", 0.7), ("b", 0.3)]).count('class="hit"') == 2
+    assert sweep_plots.history(made, ACCURACY, EN).count("<circle") == len(known)
+    assert sweep_plots.pair(made, RATE, KIND, ACCURACY, EN).count("<circle") == len(known)
+    assert sweep_plots.parallel(made, [RATE, KIND], ACCURACY, EN).count("<polyline") == len(known)
+    assert sweep_plots.bars([("a", 0.7), ("b", 0.3)], EN).count('class="hit"') == 2
 
 
 def test_the_line_of_the_best_never_falls():
-    drawn = str(sweep_plots.history(tried(), ACCURACY))
+    drawn = str(sweep_plots.history(tried(), ACCURACY, EN))
     path = re.search(r'class="line adapter" d="([^"]+)"', drawn)
     assert path
     heights = [float(y) for y in re.findall(r"V([\d.]+)", path[1])]
@@ -240,9 +243,24 @@ def test_the_strongest_is_the_best():
     assert not any(math.isnan(each) for each in strength.values())
 
 
+@pytest.mark.parametrize("code", LANGUAGES)
+def test_the_page_asks_for_nothing(code):
+    page = html(swept(), REPORT, code, "best/report/report.html")
+    assert re.findall(r'(?:src|href)="([^"]*)"', page) == ["best/report/report.html"]
+    assert "<script" not in page
+    assert not re.search(r"(?:src|href)=", html(swept(), REPORT, code))
+
+
+def test_a_chinese_page_says_the_same_in_chinese():
+    page = html(swept(), REPORT, "zh")
+    assert 'lang="zh-CN"' in page
+    assert "试验 9 胜出：用 3 个新随机种子重新训练，dev 上准确率的均值为 90.0 %。" in page
+    assert "它优于原计划：+4.0 个百分点（+1.0 至 +7.0；p = 0.01）。" in page
+    assert "2 个试验失败" in page
+
+
 def test_the_page_is_whole_in_itself():
     page = html(swept(), REPORT)
-    assert not re.search(r'(?:src|href)="(?!best/)', page)
     assert "<script" not in page
     assert len(page) < 100_000
     for words in ("Better than the plan as it stands", "train.learning_rate=0.001", "fANOVA",

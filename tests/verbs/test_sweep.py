@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import tenon
 from runs import log, table
+from tenon.adapters.kind import KINDS
 from tenon.core.errors import MissingExtra, Occupied, PlanError, RunError
 from tenon.core.files import read_json, write_json
+from tenon.evaluate.sweep_page import html as sweep_page
 from tenon.evaluate.swept import AS_IT_STANDS, Swept
 from tenon.train import checkpoint
 from tenon.verbs import search
@@ -162,6 +165,23 @@ def test_the_same_call_finds_it_ended(swept, plan_file):
     assert result(swept.out) == before
 
 
+def test_its_pages_are_written_anew_in_another_language(swept, plan_file, tmp_path):
+    out = tmp_path / "sweep"
+    shutil.copytree(swept.out, out)
+    given = {"over": OVER, "trials": 9, "out": out, "at_once": 5, "seeds": 2}
+    made = tenon.sweep(str(plan_file), lang="zh", **given)
+    tenon.show(str(out), html=tmp_path / "shown.html", lang="zh")
+    for page in (made.page, out / "best" / "report" / "report.html", tmp_path / "shown.html"):
+        told = page.read_text(encoding="utf-8")
+        assert 'lang="zh-CN"' in told
+        assert '<span lang="en"' not in told
+    assert made.swept == swept.swept
+    with pytest.raises(PlanError, match="--no-texts has no effect"):
+        tenon.show(str(out), html=tmp_path / "shown.html", texts=False)
+    with pytest.raises(PlanError, match="en and zh"):
+        tenon.sweep(str(plan_file), lang="fr", **given)
+
+
 def test_the_file_is_read_as_it_was_written(swept):
     assert Swept.from_json(read_json(swept.out / "sweep.json")) == swept.swept
     page = swept.page.read_text(encoding="utf-8")
@@ -287,6 +307,45 @@ def test_a_trial_that_fails_is_told_and_the_others_go_on(together, plan_file, tm
     assert "Lower train.learning_rate" in trials[2].reason
     assert any(note.startswith("trial 2 failed: ") for note in made.swept.notes)
     assert made.swept.finalists[0].number != 2
+
+
+@pytest.fixture
+def stuck():
+    """A kind of a third party whose matrices never move."""
+    lora = KINDS.get("lora.v1")
+    still = {"lora_A": 0.0, "lora_B": 0.0}
+    kind = KINDS.add("stuck.v1", replace(lora, name="stuck.v1", choose_factors=lambda _: still))
+    yield kind.name
+    del KINDS._entries[kind.name]
+
+
+def looks(out: Path) -> list[dict]:
+    return [read_json(path) for path in sorted(out.glob("shared/*/preflight-*.json"))]
+
+
+def test_each_structure_is_looked_at_once_and_the_winners_stands_in_its_report(swept):
+    assert len(looks(swept.out)) == 2, "nine rates and two starts of the head are two structures"
+    assert all(check["passed"] for found in looks(swept.out) for check in found["checks"])
+    assert {"gradient", "learning rate"} <= {c["name"] for c in swept.report.preflight["checks"]}
+
+
+@pytest.mark.parametrize("together", [1, 2])
+def test_a_structure_that_does_not_train_is_told_and_the_sweep_goes_on(
+    together, stuck, plan_file, tmp_path
+):
+    over, out = [f"kind=lora.v1,{stuck}", "learning_rate=1e-3,1e-2"], tmp_path / "s"
+    given = {"over": over, "trials": 4, "out": out, "seeds": 0, "together": together}
+    made = tenon.sweep(str(plan_file), **given)
+    kind = "adapters.mood.kind"
+    for trial in made.swept.trials:
+        assert (trial.state == "failed") == (trial.values[kind] == stuck)
+    reasons = {trial.reason for trial in made.swept.trials if trial.state == "failed"}
+    assert len(reasons) == 1
+    assert reasons.pop().startswith("preflight, gradient: no gradient reaches ")
+    assert len(looks(out)) == 2
+    page = sweep_page(made.swept, made.report, "zh")
+    assert page.count("训练前检查，梯度到达：") == 4
+    assert '<span lang="en"' not in page
 
 
 def test_where_all_fail_the_sweep_does(plan_file, tmp_path):

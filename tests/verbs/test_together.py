@@ -7,7 +7,7 @@ import json
 import pytest
 
 import tenon
-from runs import table
+from runs import log, table
 from tenon.core.files import read_json
 from tenon.plan.several import resolve_several
 from verbs.test_generation import command, run
@@ -74,6 +74,33 @@ def test_each_run_is_what_its_plan_alone_makes(project):
         for mine, theirs in zip(answers, expected, strict=True):
             assert mine.label == theirs.label
             assert mine.probability == pytest.approx(theirs.probability, abs=1e-2)
+
+
+def test_blocks_computed_again_change_no_bit_of_any_adapter(project, tmp_path):
+    """Also where the adapters draw dropout, each from a generator of its own."""
+    given = ["adapters.mood.dropout=0.2", "adapters.size.dropout=0.1", "train.epochs=1"]
+    made = {}
+    for again in ("false", "true"):
+        out = tmp_path / again
+        plans = resolve_several(project / "run.toml", [*given, f"train.recompute={again}"])
+        tenon.train_together(plans, out)
+        made[again] = {
+            name: [(out / name / "adapter" / "adapter_model.safetensors").read_bytes(),
+                   [entry.get("loss") for entry in log(out / name)]]
+            for name in ("mood", "size")
+        }  # fmt: skip
+    assert made["true"] == made["false"]
+
+
+def test_each_report_has_what_was_foretold_of_all_beside_what_they_took(project):
+    peaks = set()
+    for name in ("mood", "size"):
+        report = read_json(project / "runs" / name / "report" / "report.json")
+        told = {line["name"]: line for line in report["planned"]}
+        assert told["training_seconds"]["measured"] > 0
+        peaks.add(told["peak_bytes"]["value"])
+        assert told["peak_bytes"]["measured"] == report["cost"]["peak_bytes"]
+    assert len(peaks) == 1, "one process holds all of them"
 
 
 def test_the_same_command_says_that_they_have_ended(project, capsys):

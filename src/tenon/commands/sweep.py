@@ -9,7 +9,7 @@ import typer
 
 import tenon
 from tenon.commands.app import app
-from tenon.terminal.options import Given, Json, Out, Quiet, Resume, Target
+from tenon.terminal.options import Given, Json, Lang, Out, Quiet, Resume, Target
 from tenon.terminal.output import bar, emit
 
 
@@ -51,6 +51,7 @@ def sweep(
     resume: Annotated[
         Resume, typer.Option(help="auto goes on where the sweep stopped; never begins anew.")
     ] = Resume.auto,
+    lang: Lang = "en",
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -69,6 +70,7 @@ def sweep(
             seeds=seeds,
             prune=prune,
             resume=resume.value,
+            lang=lang,
             progress=progress,
         )
     emit(made, json=json, quiet=quiet)

@@ -283,12 +283,12 @@ def _notes(
     notes = [*_told(task, predictions), *_fewer(labelled(predictions[part]), rivals)]
     for name, answers in predictions.items():
         if missing := int((~answers.known_R).sum()):
-            rows = said(missing, "row", "have no known label")
-            notes.append(f"{name}: {rows} and {agreed(missing, 'are')} in no score.")
+            unknown = said(missing, "row", "have no known label")
+            notes.append(f"{name}: {unknown} and {agreed(missing, 'are')} in no score.")
         if answers.failed:
             origin, cause = next(iter(answers.failed.items()))
-            rows = counted(len(answers.failed), "row")
-            notes.append(f"{name}: {rows} could not be answered, first {origin}: {cause}")
+            silent = counted(len(answers.failed), "row")
+            notes.append(f"{name}: {silent} could not be answered, first {origin}: {cause}")
         if 0 < (scored := int(answers.known_R.sum())) < FEWEST_ROWS:
             lead = _fit(settings, task, scored)[0]
             share = lead.interval == "wilson"

@@ -103,6 +103,8 @@ class Language:
         """Give what stands at a place: a sentence, share or noun of ours is translated as well."""
         if name in INNER:
             return self.said(value)
+        if name == "check":
+            return self.words.get(f"check.{value}", value)
         if name == "points":
             return POINT.sub(lambda found: self("formed.point", **found.groupdict()), value)
         if name == "change":

@@ -9,10 +9,12 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
+from tenon.evaluate.language import Language
 from tenon.evaluate.plots import round_values
+from tenon.evaluate.quantity import amount, title
 from tenon.evaluate.scorers import Scorer
 from tenon.evaluate.swept import Open, Tried, best_first, shown
-from tenon.evaluate.verdict import amount, mark
+from tenon.evaluate.verdict import mark
 
 MARGIN = 0.06
 MOST_TICKS = 5
@@ -76,7 +78,7 @@ def _even(
     return Scale(name, lambda value: share(read(value)), told)
 
 
-def goal(trials: Sequence[Tried], scorer: Scorer) -> Scale:
+def goal(trials: Sequence[Tried], scorer: Scorer, words: Language) -> Scale:
     """Give the scale of the values on dev, on which the better is the higher place.
 
     It follows the trials that came to their ends; others that lie far off are put at its edge.
@@ -88,7 +90,7 @@ def goal(trials: Sequence[Tried], scorer: Scorer) -> Scale:
     if low == high:
         low, high = low - 0.5 * (abs(low) or 1), high + 0.5 * (abs(high) or 1)
     ticks = [(value, mark(scorer, value)) for value in round_values(low, high, MOST_TICKS)]
-    even = _even(f"{scorer.title} on dev", low, high, ticks, float)
+    even = _even(words("on_dev", scorer=title(scorer, words)), low, high, ticks, float)
     if scorer.better == "higher":
         return Scale(even.name, lambda value: _held(even.place(value)), even.ticks)
     turned = [(1 - place, text) for place, text in even.ticks]
@@ -99,9 +101,9 @@ def _held(place: float) -> float:
     return min(1 - EDGE, max(EDGE, place))
 
 
-def history(trials: Sequence[Tried], scorer: Scorer) -> Markup:
+def history(trials: Sequence[Tried], scorer: Scorer, words: Language) -> Markup:
     """Draw the value of each trial in its turn, and the best until then as a line."""
-    up = goal(trials, scorer)
+    up = goal(trials, scorer, words)
     known = [trial for trial in trials if trial.value is not None]
     last = max(1, trials[-1].number)
     parts = list(_frame(up))
@@ -114,13 +116,16 @@ def history(trials: Sequence[Tried], scorer: Scorer) -> Markup:
         if trial.state == "complete" and (best is None or y < best):
             path += f"M{at:.1f} {y:.1f}" if best is None else f"H{at:.1f}V{y:.1f}"
             best = y
-        parts.append(_dot(at, y, trial, scorer, 1.0))
+        parts.append(_dot(at, y, trial, _said(trial, scorer, words), 1.0))
     parts.append(f'<path class="line adapter" d="{path}H350"/>' if path else "")
-    parts.append('<text class="tick" x="201" y="250" text-anchor="middle">trial</text>')
-    return _svg(360, 256, "value of each trial, and the best until then", parts)
+    name = escape(words("sweep.axis"))
+    parts.append(f'<text class="tick" x="201" y="250" text-anchor="middle">{name}</text>')
+    return _svg(360, 256, words("sweep.drawn_history"), parts)
 
 
-def pair(trials: Sequence[Tried], across: Open, up: Open | None, scorer: Scorer) -> Markup:
+def pair(
+    trials: Sequence[Tried], across: Open, up: Open | None, scorer: Scorer, words: Language
+) -> Markup:
     """Draw the trials by two settings, the stronger the better; by one, against their values.
 
     Args:
@@ -128,26 +133,30 @@ def pair(trials: Sequence[Tried], across: Open, up: Open | None, scorer: Scorer)
         across: the setting that matters most.
         up: the next one; None where there is no other.
         scorer: of the metric.
+        words: of the language.
     """
     known = [trial for trial in trials if trial.value is not None]
-    wide, high = scale_of(across), scale_of(up) if up else goal(trials, scorer)
+    wide, high = scale_of(across), scale_of(up) if up else goal(trials, scorer, words)
     parts = list(_frame(high))
     parts += [_tick_below(52 + 298 * place, text) for place, text in wide.ticks]
     strength = strengths(known, scorer)
     for trial in sorted(known, key=lambda trial: strength[trial.number]):
         x = 52 + 298 * wide.place(trial.values[across.key])
         y = _up(high.place(trial.values[up.key] if up else trial.value))
-        parts.append(_dot(x, y, trial, scorer, strength[trial.number], large=True))
+        said = _said(trial, scorer, words)
+        parts.append(_dot(x, y, trial, said, strength[trial.number], large=True))
     name = escape(wide.name)
     parts.append(f'<text class="tick" x="201" y="250" text-anchor="middle">{name}</text>')
-    return _svg(360, 256, f"trials by {wide.name} and {high.name}", parts)
+    return _svg(360, 256, words("sweep.drawn_pair", across=wide.name, up=high.name), parts)
 
 
-def parallel(trials: Sequence[Tried], settings: Sequence[Open], scorer: Scorer) -> Markup:
+def parallel(
+    trials: Sequence[Tried], settings: Sequence[Open], scorer: Scorer, words: Language
+) -> Markup:
     """Draw each trial as a line through its values and its score, the stronger the better."""
     known = [trial for trial in trials if trial.value is not None]
     scales = [scale_of(setting) for setting in settings]
-    end = goal(trials, scorer)
+    end = goal(trials, scorer, words)
     width = max(720, 150 * (len(scales) + 1))
     places = [90 + (width - 180) * n / len(scales) for n in range(len(scales) + 1)]
     strength = strengths(known, scorer)
@@ -161,7 +170,7 @@ def parallel(trials: Sequence[Tried], settings: Sequence[Open], scorer: Scorer) 
         style = "adapter" if trial.state == "complete" else "majority"
         parts.append(
             f'<polyline class="line {style}" stroke-opacity="{strength[trial.number]:.2f}" '
-            f'points="{points}"><title>{_said(trial, scorer)}</title></polyline>'
+            f'points="{points}"><title>{_said(trial, scorer, words)}</title></polyline>'
         )
     for x, scale in zip(places, [*scales, end], strict=True):
         parts.append(f'<path class="axis" d="M{x:.1f} 24V224"/>')
@@ -173,10 +182,10 @@ def parallel(trials: Sequence[Tried], settings: Sequence[Open], scorer: Scorer) 
             f"{_cut(text)}</text>"
             for place, text in scale.ticks
         ]
-    return _svg(width, 236, "each trial as a line through its values and its score", parts)
+    return _svg(width, 236, words("sweep.drawn_parallel"), parts)
 
 
-def bars(shares: Sequence[tuple[str, float]]) -> Markup:
+def bars(shares: Sequence[tuple[str, float]], words: Language) -> Markup:
     """Draw shares in [0, 1] as bars, one a line."""
     parts: list[str] = []
     for place, (name, share) in enumerate(shares):
@@ -187,7 +196,7 @@ def bars(shares: Sequence[tuple[str, float]]) -> Markup:
             f'<rect class="hit" x="140" y="{y}" width="{max(1.0, 160 * share):.1f}" height="16"/>'
             f'<text class="value" x="308" y="{y + 12}">{100 * share:.0f} %</text>'
         )
-    return _svg(360, 10 + 24 * len(shares), "share of the variance that each explains", parts)
+    return _svg(360, 10 + 24 * len(shares), words("sweep.drawn_bars"), parts)
 
 
 def strengths(trials: Sequence[Tried], scorer: Scorer) -> dict[int, float]:
@@ -217,22 +226,23 @@ def _tick_below(x: float, text: str) -> str:
 
 
 def _dot(
-    x: float, y: float, trial: Tried, scorer: Scorer, strength: float, *, large: bool = False
+    x: float, y: float, trial: Tried, said: Markup, strength: float, *, large: bool = False
 ) -> str:
     style = "adapter" if trial.state == "complete" else "majority"
     return (
         f'<circle class="dot {style}" fill-opacity="{strength:.2f}" cx="{x:.1f}" cy="{y:.1f}" '
-        f'r="{6 if large else 3}"><title>{_said(trial, scorer)}</title></circle>'
+        f'r="{6 if large else 3}"><title>{said}</title></circle>'
     )
 
 
-def _said(trial: Tried, scorer: Scorer) -> Markup:
+def _said(trial: Tried, scorer: Scorer, words: Language) -> Markup:
     values = ", ".join(
         f"{key.rpartition('.')[2]} = {shown(value)}" for key, value in trial.values.items()
     )
-    score = "" if trial.value is None else f"{amount(scorer, trial.value)}: "
-    given_up = " (given up)" if trial.state == "pruned" else ""
-    return escape(f"trial {trial.number}{given_up}: {score}{values}")
+    score = "" if trial.value is None else f"{amount(scorer, trial.value, words)}; "
+    told = {"who": words("sweep.trial", n=trial.number), "score": score, "values": values}
+    given_up = trial.state == "pruned"
+    return escape(words("sweep.dot_given_up", **told) if given_up else words("sweep.dot", **told))
 
 
 def _cut(text: str, most: int = CHARACTERS) -> Markup:

@@ -7,11 +7,10 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from tenon.core.errors import DataError
-from tenon.data.findings import counted
 from tenon.evaluate.correction import holm
 from tenon.evaluate.scorers import SCORERS, Scorer
 from tenon.evaluate.statistics import Paired
-from tenon.evaluate.verdict import Outcome, amount, decide, difference, probability, signed
+from tenon.evaluate.verdict import Outcome, decide
 
 FORMAT = 1
 AS_IT_STANDS = "the plan as it stands"
@@ -219,56 +218,3 @@ def judged(leads: Sequence[Lead], scorer: Scorer, level: float) -> list[Lead]:
 def _judged(lead: Lead, p: float, scorer: Scorer, level: float) -> Lead:
     pair = Paired(lead.difference, lead.low, lead.high, p, lead.n, "")
     return replace(lead, p=p, outcome=decide(scorer, pair, level))
-
-
-def verdict(
-    finalists: Sequence[Finalist], leads: Sequence[Lead], scorer: Scorer
-) -> tuple[Outcome, str]:
-    """Say whether the sweep has brought anything: the outcome, and sentences.
-
-    Args:
-        finalists: the winner first.
-        leads: as `judged` gave them.
-        scorer: of the metric.
-    """
-    winner = finalists[0]
-    if not leads or winner.mean is None:
-        return "unproved", _unproved(winner, scorer)
-    said = f"{_name(scorer)} on dev is {amount(scorer, winner.mean)}, the mean of "
-    said += f"{counted(leads[0].n, 'fresh seed')}"
-    known = {lead.rival: lead for lead in leads}
-    if winner.number is None:
-        others = " ".join(_lead(lead, scorer) for lead in leads)
-        return "no_difference", f"No trial beats {AS_IT_STANDS}: its {said}. {others}"
-    default = known.pop(AS_IT_STANDS, None)
-    head = f"{winner.name.capitalize()} wins: its {said}."
-    sentences = [head, *(_lead(lead, scorer) for lead in [default, *known.values()] if lead)]
-    return (default.outcome if default else "unproved"), " ".join(sentences)
-
-
-def _unproved(winner: Finalist, scorer: Scorer) -> str:
-    scores = winner.scores
-    value = f": {_name(scorer)} on dev {amount(scorer, scores[0])}" if scores else ""
-    return (
-        f"{winner.name.capitalize()} did best{value}. Whether its lead is more than noise was not "
-        f"tested: that takes {FEWEST_SEEDS} fresh seeds or more of two choices or more."
-    )
-
-
-def _lead(lead: Lead, scorer: Scorer) -> str:
-    bounds = f"{signed(scorer, lead.low)} to {signed(scorer, lead.high)}"
-    evidence = f"{difference(scorer, lead.difference)} ({bounds}; {probability(lead.p)})"
-    if lead.outcome == "better":
-        return f"It is better than {lead.rival}: {evidence}."
-    if lead.outcome == "worse":
-        return f"It is worse than {lead.rival}: {evidence}."
-    if not lead.difference:
-        return f"It is level with {lead.rival}."
-    return f"Its lead over {lead.rival} is no more than noise: {evidence}."
-
-
-def _name(scorer: Scorer) -> str:
-    """Give a scorer's name within a sentence: accuracy, but F1."""
-    title = scorer.title
-    plain = title[1:2].islower()
-    return f"{title[0].lower()}{title[1:]}" if plain else title

@@ -6,7 +6,8 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from tenon.data.findings import counted
-from tenon.evaluate.sweep_page import STATES, rough
+from tenon.evaluate.language import language
+from tenon.evaluate.sweep_page import rough
 from tenon.evaluate.swept import Swept, Tried, shown
 from tenon.evaluate.verdict import amount
 from tenon.terminal.number import count, duration
@@ -63,7 +64,8 @@ def _line(swept: Swept, trial: Tried) -> list[RenderableType]:
     score = "–" if trial.value is None else amount(swept.scorer, trial.value)
     values = [shown(trial.values[setting.key]) for setting in swept.space]
     style = "" if trial.state == "complete" else "dim"
-    cells = [str(trial.number), score, *values, duration(trial.seconds), STATES[trial.state]]
+    state = language("en")(f"sweep_state.{trial.state}")
+    cells = [str(trial.number), score, *values, duration(trial.seconds), state]
     return [Text(cell, style=style) for cell in cells]
 
 

@@ -19,7 +19,7 @@ from tenon.adapters.blocks import block_of
 from tenon.adapters.weights import PEFT_NAME
 from tenon.adapters.wrapped import adapted
 from tenon.core.proof import Check, failed, passed
-from tenon.data.findings import counted
+from tenon.data.findings import counted, said
 from tenon.evaluate.predict import inference
 from tenon.model.classifier import Classifier
 from tenon.model.merge import relative
@@ -160,11 +160,11 @@ def packing(subject: Subject) -> Check | None:
         packed = _mean(model, subject.batch)
         with _padded(model):
             padded = _mean(model, subject.batch)
-    rows = counted(len(subject.rows), "row")
-    said = f"{rows} lose {packed:.4f} nats packed and {padded:.4f} padded"
+    rows = said(len(subject.rows), "row", "lose")
+    told = f"{rows} {packed:.4f} nats packed and {padded:.4f} padded"
     if abs(packed - padded) <= _tolerance(model) * max(abs(padded), 1.0):
-        return passed(name, said)
-    return failed(name, said, 'model.batches="padded"')
+        return passed(name, told)
+    return failed(name, told, 'model.batches="padded"')
 
 
 class _padded:  # noqa: N801 - reads as a function

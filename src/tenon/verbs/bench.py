@@ -30,7 +30,9 @@ from tenon.plan.plan import Plan
 from tenon.train import steplog
 from tenon.train.joint import Joint
 from tenon.train.loop import Trained
+from tenon.verbs import preflight
 from tenon.verbs.claim import LOCK, PLAN, claim
+from tenon.verbs.structure import look_once, looked_at, why_not
 from tenon.verbs.train import (
     Place,
     begin,
@@ -69,17 +71,27 @@ class Bench:
             FileError: the disk refused. What is there is whole.
             KeyboardInterrupt: on Ctrl-C or SIGTERM, after a checkpoint of each.
         """
-        left = [trial for trial in trials if not (trial.folder / ENDED).exists()]
-        if len(left) > 1:
+        if len(left := self._left(trials)) > 1:
             try:
                 self._together(left, progress)
             except (AdapterError, RunError, PlanError, torch.OutOfMemoryError):
-                left = [trial for trial in left if not (trial.folder / ENDED).exists()]
                 self.spaces.clear()  # a trunk on which one failed is trusted no more
-        for trial in left:
-            if not (trial.folder / ENDED).exists():
-                self._alone(trial, progress)
+        for trial in trials:
+            for each in self._left([trial]):
+                self._alone(each, progress)
         return [Result.from_json(read_json(trial.folder / ENDED)) for trial in trials]
+
+    def _left(self, trials: Sequence[Trial]) -> list[Trial]:
+        """Give the trials that are to be run; one whose structure is known to fail is none."""
+        left: list[Trial] = []
+        for trial in trials:
+            if (trial.folder / ENDED).exists():
+                continue
+            if reason := why_not(looked_at(self.shared, trial.plan)):
+                _write(trial, _result(trial, "failed", value=None, reason=reason))
+            else:
+                left.append(trial)
+        return left
 
     def compare(self, first: Sequence[Trial], second: Sequence[Trial]) -> dict[str, float]:
         """Compare two recipes by the answers of their runs to dev, over seeds and over rows.
@@ -130,8 +142,11 @@ class Bench:
                 known = self.shared / foundation(plan)[:12] / baseline.NAME
                 if known.exists():
                     shutil.copy(known, beside / baseline.NAME)
+                if found := looked_at(self.shared, plan):
+                    write_json(beside / preflight.NAME, found.to_json())
         self.spaces.clear()
-        train(plan, out)
+        # What a check says of the winner's rate stands in its report; it has been trained with it.
+        train(plan, out, preflight="tell")
 
     def space(self, plan: Plan) -> Workspace:
         """Give the workspace of a plan, on a base that carries no adapter."""
@@ -209,7 +224,10 @@ class Bench:
         course = course_of(own, trial.folder, progress)
         # What is asked of dev goes by the plan's seed, so that all are judged on the same rows.
         course = replace(course, score=lambda m: dev_score(m, space), hopeless=trial.hopeless)
-        return begin(own, known, course)
+        place = begin(own, known, course)
+        if not place.loop.position:
+            look_once(self.shared, trial.plan, place)
+        return place
 
 
 def _same_base(first: Plan, second: Plan) -> bool:

@@ -14,6 +14,7 @@ from tenon.plan.form import Form
 from tenon.plan.memory import Ground, Memory, ground_here, memory_of
 from tenon.plan.pace import LEAST_SPREAD
 from tenon.plan.plan import Plan
+from tenon.plan.shared import passes, together
 from tenon.plan.work import steps_of
 from tenon.verbs.workspace import Workspace
 
@@ -82,6 +83,19 @@ def foretell(space: Workspace) -> Foretold:
         return Foretold(foresee(space, space.plan, ground_here(space.trunk))[1])
     except PlanError:  # a kind or base that cannot be computed on shapes can still be trained
         return Foretold(None)
+
+
+def foretell_together(spaces: Sequence[Workspace]) -> Foretold:
+    """Foretell the memory of runs that share their passes over one base; see `foretell`."""
+    ground = ground_here(spaces[0].trunk)
+    try:
+        found = [footprint(each.plan, form_of(each), each.tokens, ground.type) for each in spaces]
+    except PlanError:
+        return Foretold(None)
+    shared = passes([each.plan for each in spaces], [each.tokens["train"] for each in spaces])
+    halves = spaces[0].plan.model.dtype != "float32"
+    lengths = len({sum(each) for each in shared}) if halves else 0
+    return Foretold(memory_of(together(found, shared), ground, lengths))
 
 
 def _by_first(took: np.ndarray[Any, Any]) -> list[dict[str, Any]]:

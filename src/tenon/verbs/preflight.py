@@ -10,6 +10,7 @@ from typing import Any, Literal
 from tenon.adapters.kind import KINDS
 from tenon.core.files import read_json, write_json
 from tenon.core.progress import Progress
+from tenon.core.proof import Check
 from tenon.evaluate.ground import rendered_by
 from tenon.model.attach import Attached
 from tenon.model.model import Model
@@ -93,5 +94,10 @@ def found_before(out: Path, names: Names) -> dict[str, Any]:
 
 def failures(found: Mapping[str, Any]) -> list[str]:
     """Give a note for each check that failed and did not stop the run."""
-    failed = [check for check in found.get("checks", ()) if not check["passed"]]
-    return [f"preflight, {check['name']}: {check['what']}; {check['remedy']}" for check in failed]
+    checks = (Check(**check) for check in found.get("checks", ()))
+    return [said(check) for check in checks if not check.passed]
+
+
+def said(check: Check) -> str:
+    """Give a sentence for a check that failed."""
+    return f"preflight, {check.name}: {check.what}. To do: {check.remedy}"

@@ -48,8 +48,11 @@ def write_report(
 
 def write_page(report: Report, folder: Path, lang: str) -> None:
     """Write a report's page in another language than the one it was written in."""
-    path = folder / "report.html"
-    page = html(report, lang)
+    rewrite(folder / "report.html", html(report, lang))
+
+
+def rewrite(path: Path, page: str) -> None:
+    """Write a page unless it stands there already."""
     if not path.is_file() or path.read_text(encoding="utf-8") != page:
         write_text(path, page)
 

@@ -18,6 +18,7 @@ from tenon.evaluate.language import language
 from tenon.evaluate.page import html as page
 from tenon.evaluate.report import Report
 from tenon.evaluate.scorers import SCORERS, Scorer
+from tenon.evaluate.sweep_page import html as swept_page
 from tenon.evaluate.withheld import without_texts
 from tenon.plan.plan import Plan
 from tenon.plan.resolve import FLOORS, Top
@@ -75,14 +76,16 @@ def show(
     Args:
         what: `kinds`, `refused`, `settings` or `scorers`; a run.toml or plan.json; a run, a
             sweep, an adapter or a report, as folder or file.
-        html: file for the page of a run's or an adapter's report; nothing is written without it.
+        html: file for the page of a sweep, or of a run's or an adapter's report; nothing is
+            written without it.
         lang: language of the page, "en" or "zh".
         texts: whether the page quotes rows.
 
     Raises:
         FileError: it is neither a word that is known nor something that Tenon wrote; or a page is
             wanted of what has no report.
-        PlanError: the language is none, or one is given without a page.
+        PlanError: the language is none, or one is given without a page; or a sweep's page is
+            asked for without rows.
         RunError: it is a sweep that has not ended.
     """
     language(lang)
@@ -91,8 +94,14 @@ def show(
             raise PlanError("--lang and --no-texts have no effect without --html OUT")
         return _shown(what)
     shown = _shown(what)
-    report = _report_of(what, shown)
-    write_text(Path(html), page(report if texts else without_texts(report), lang))
+    if isinstance(shown, Sweep):
+        if not texts:
+            raise PlanError("--no-texts has no effect: the page of a sweep quotes no row")
+        made = swept_page(shown.swept, shown.report, lang)
+    else:
+        report = _report_of(what, shown)
+        made = page(report if texts else without_texts(report), lang)
+    write_text(Path(html), made)
     return shown
 
 

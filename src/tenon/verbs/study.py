@@ -4,7 +4,7 @@ study.json    what is swept, and the values of every trial that was begun
 trials/7/     a run, and its result once it has ended
 finals/       runs of the best choices with fresh seeds
 best/         the winner's run, with its report and adapter
-shared/       baselines, fitted once for all trials
+shared/       baselines, and the preflight of each structure, made once for all trials
 sweep.json    what was found; its presence says that the sweep has ended
 sweep.html    the same as a page
 """

@@ -9,20 +9,22 @@ from pathlib import Path
 from typing import Literal
 
 from tenon.core.errors import Occupied, PlanError
-from tenon.core.files import locked, write_json, write_text
+from tenon.core.files import locked, write_json
 from tenon.core.files import sweep as sweep_remains
 from tenon.core.progress import Progress
 from tenon.data.findings import counted
+from tenon.evaluate.language import language
 from tenon.evaluate.sweep_page import html
 from tenon.plan.space import Space
 from tenon.verbs.claim import LOCK, refuse_several_processes
 from tenon.verbs.cluster import Cluster
 from tenon.verbs.engine import Local
 from tenon.verbs.grouping import width
+from tenon.verbs.reported import rewrite, write_page
 from tenon.verbs.search import optuna_or_refuse
 from tenon.verbs.study import (
+    BEST,
     OUTCOME,
-    PAGE,
     SHARED,
     Rules,
     Study,
@@ -50,6 +52,7 @@ def sweep(
     seeds: int = 3,
     prune: bool = True,
     resume: Literal["auto", "never"] = "auto",
+    lang: str = "en",
     progress: Progress | None = None,
 ) -> Sweep:
     """Search settings of a plan by trials on dev; go on where a sweep under `out` stopped.
@@ -63,12 +66,12 @@ def sweep(
         engine: "local", or "ray" for a cluster.
         address: of the cluster; "auto" finds it, "" begins one on this machine.
         at_once: trials whose values are chosen at once; the same for the same results.
-        together: trials that are trained side by side in one pass over the base; 0 decides by
-            the device.
+        together: trials that are trained side by side in one pass over the base; 0: by the device.
         seeds: fresh seeds with which the two best trials and the plan as it stands are trained
             again; 0 leaves that out.
         prune: give up trials that fall behind the median of earlier ones.
         resume: "never" removes what an earlier sweep left there and begins anew.
+        lang: language of the pages, "en" or "zh".
         progress: told of every trial.
 
     Raises:
@@ -78,6 +81,7 @@ def sweep(
     """
     refuse_several_processes()
     optuna_or_refuse()
+    language(lang)
     _refuse_odd(engine, address, trials=trials, at_once=at_once, together=together, seeds=seeds)
     wanted = searched(target, arguments, over, Path(out) if out else None)
     _refuse_undecided(wanted.space)
@@ -87,25 +91,30 @@ def sweep(
         sweep_remains(folder)
         study = Study.claim(folder, wanted.space, Rules(at_once, prune, seeds), anew=anew)
         wanted.keep(anew=anew)
-        if before := _before(study, trials):
+        if before := _before(study, trials, lang):
             return before
         shared = folder / SHARED
         made = Cluster(shared, address) if engine == "ray" else Local(shared, progress)
         with made as running:
             sweeping = Sweeping(study, running, width(together, at_once), progress)
-            command = _command(target, arguments, over, trials, folder)
-            return _ended(sweeping, trials, command)
+            return _ended(sweeping, trials, _command(target, arguments, over, trials, folder), lang)
 
 
-def _ended(sweeping: Sweeping, trials: int, command: str) -> Sweep:
+def _ended(sweeping: Sweeping, trials: int, command: str, lang: str) -> Sweep:
     """Bring a sweep to its end; that it has ended is written last."""
     out = sweeping.study.out
     swept = sweeping.swept(trials, command)
-    report = sweeping.best(swept)
-    write_text(out / PAGE, html(swept, report))
+    made = Sweep(out, swept, sweeping.best(swept))
+    _write_pages(made, lang)
     write_json(out / OUTCOME, swept.to_json())
     sweeping.clear()
-    return Sweep(out, swept, report)
+    return made
+
+
+def _write_pages(made: Sweep, lang: str) -> None:
+    """Write the pages of a sweep and of its winner in a language."""
+    rewrite(made.page, html(made.swept, made.report, lang, f"{BEST}/report/report.html"))
+    write_page(made.report, made.out / BEST / "report", lang)
 
 
 def _refuse_odd(engine: str, address: str, **counts: int) -> None:
@@ -135,8 +144,8 @@ def _refuse_undecided(space: Space) -> None:
         )
 
 
-def _before(study: Study, trials: int) -> Sweep | None:
-    """Give the sweep that has ended in this folder, if one has.
+def _before(study: Study, trials: int, lang: str) -> Sweep | None:
+    """Give the sweep that has ended in this folder, if one has; its pages are in `lang` then.
 
     Raises:
         Occupied: it has ended with fewer trials than are wanted.
@@ -152,6 +161,7 @@ def _before(study: Study, trials: int) -> Sweep | None:
             "winner has answered test, which is done once; choose another --out, or begin anew "
             "with --resume never"
         )
+    _write_pages(found, lang)
     return replace(found, ended_before=True)
 
 

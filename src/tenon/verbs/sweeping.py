@@ -10,9 +10,11 @@ from typing import Any
 from tenon.core.errors import Occupied, RunError
 from tenon.core.progress import Progress
 from tenon.data.findings import counted
+from tenon.evaluate.language import language
 from tenon.evaluate.report import Report
 from tenon.evaluate.scorers import SCORERS
-from tenon.evaluate.swept import Finalist, Open, Swept, Tried, verdict
+from tenon.evaluate.swept import Finalist, Open, Swept, Tried
+from tenon.evaluate.winner import verdict
 from tenon.plan.planfile import near
 from tenon.plan.span import Span
 from tenon.train import checkpoint
@@ -65,7 +67,7 @@ class Sweeping:
         level = self.plan.evaluate.level
         leads = finals.leads(pairs, self.engine, self.scorer, level)
         finalists = [finalist for _, finalist in pairs]
-        outcome, sentence = verdict(finalists, leads, self.scorer)
+        outcome, sentence = verdict(finalists, leads, self.scorer, language("en"))
         space, plan = self.study.space, self.plan
         known = {trial.number: trial.values for trial in tried}
         winner = pairs[0][0].number

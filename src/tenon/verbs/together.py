@@ -22,6 +22,7 @@ from tenon.train.loop import Trained
 from tenon.verbs.claim import LOCK, claim, ended, refuse_foreign, refuse_several_processes
 from tenon.verbs.forgetting import refuse_unfit
 from tenon.verbs.full import forget, refuse_untrainable
+from tenon.verbs.planned import Foretold, foretell_together
 from tenon.verbs.preflight import Manner, look
 from tenon.verbs.reported import write_page
 from tenon.verbs.train import (
@@ -153,6 +154,7 @@ def _train(
     progress: Progress | None,
 ) -> dict[str, Report]:
     trunk = next(iter(spaces.values())).trunk
+    foretold = foretell_together(list(spaces.values()))
     # Baselines read the bare base: all of them are fitted before an adapter is on it.
     known = {name: known_baselines(s, folders[name], progress) for name, s in spaces.items()}
     rack = Rack(trunk)
@@ -166,19 +168,31 @@ def _train(
     loops = {name: place.loop for name, place in places.items()}
     trained = Joint(rack, loops, progress).run()
     return {
-        name: _concluded(rack, name, place, trained[name], progress)
+        name: _concluded(rack, name, place, trained[name], progress, foretold)
         for name, place in places.items()
     }
 
 
 def _concluded(
-    rack: Rack, name: str, place: Place, trained: Trained, progress: Progress | None
+    rack: Rack,
+    name: str,
+    place: Place,
+    trained: Trained,
+    progress: Progress | None,
+    foretold: Foretold,
 ) -> Report:
     """Judge one of the runs with its adapter alone on the trunk."""
     with rack.only(name):
         place.model.eval()
         done = conclude(
-            place.space, place.model, place.known, place.attached, trained, place.out, progress
+            place.space,
+            place.model,
+            place.known,
+            place.attached,
+            trained,
+            place.out,
+            progress,
+            foretold,
         )
         forget(place.out)
         return done.report
