@@ -66,7 +66,9 @@ def export(
     adapter: Annotated[Path, typer.Argument(metavar="ADAPTER")],
     *,
     out: Annotated[Path, typer.Option("--out", "-o", help="The folder to write.")],
-    to: Annotated[str, typer.Option("--to", help="merged, lora, onnx, or peft.")] = "merged",
+    to: Annotated[
+        str, typer.Option("--to", help="merged, lora, vllm, sglang, gguf, mlx, onnx, or peft.")
+    ] = "merged",
     base: Base = "",
     dtype: Annotated[
         str, typer.Option("--dtype", help="Number format of a merged model; auto: the base's.")
