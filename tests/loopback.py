@@ -16,8 +16,12 @@ Answer = Callable[[str, dict[str, Any]], Any]
 
 
 @contextlib.contextmanager
-def serving(answer: Answer) -> Iterator[str]:
-    """Serve JSON on a free port of the loopback; yield its URL."""
+def serving(answer: Answer, seen: Callable[[Any], object] | None = None) -> Iterator[str]:
+    """Serve JSON on a free port of the loopback; yield its URL.
+
+    Args:
+        seen: is told the headers of each request.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
@@ -28,6 +32,8 @@ def serving(answer: Answer) -> Iterator[str]:
             self._reply(json.loads(self.rfile.read(length)))
 
         def _reply(self, body):
+            if seen:
+                seen(self.headers)
             try:
                 status, told = 200, answer(self.path, body)
             except LookupError as error:
@@ -92,4 +98,6 @@ def _completed(model, body, as_ids):
 @torch.no_grad()
 def _classified(model, ids, body):
     scores = model(input_ids=torch.tensor([ids])).logits[0].float()
-    return {"probs": (scores if body.get("use_activation") is False else scores.softmax(-1)).tolist()}
+    return {
+        "probs": (scores if body.get("use_activation") is False else scores.softmax(-1)).tolist()
+    }
