@@ -112,8 +112,7 @@ def test_vllm_takes_a_head_of_one_layer_and_the_script_proves_it(folder_of, tmp_
     folder = folder_of("qwen3")
     model = classifier(folder, pooling="last", bias=False)
     made = export(save(model, folder, tmp_path / "mood"), tmp_path / "out", to="vllm")
-    (line,) = [note for note in made.notes if note.startswith("serve it: ")]
-    words = shlex.split(line)
+    words = shlex.split(made.commands[0])
     told = json.loads(words[words.index("--hf-overrides") + 1])
     assert told["architectures"] == ["Qwen3ForSequenceClassification"]
     assert len(set(told["classifier_from_token"])) == len(LABELS)
@@ -138,7 +137,7 @@ def test_vllm_takes_a_head_of_one_layer_and_the_script_proves_it(folder_of, tmp_
 
 def test_the_rank_that_is_asked_of_vllm_is_one_that_it_has(tmp_path):
     _, made = written(tmp_path, "vllm", rank=9)
-    assert "--max-lora-rank 16 " in made.notes[0]
+    assert "--max-lora-rank 16 " in made.commands[0]
     assert json.loads((tmp_path / "out" / "adapter_config.json").read_text())["r"] == 9
     script = (tmp_path / "out" / "launch.sh").read_text()
     assert '--lora-modules mood="$(cd "$(dirname "$0")" && pwd)"' in script
@@ -152,7 +151,7 @@ def test_layers_that_sglang_computes_together_all_have_matrices(tmp_path):
     found = {name.split(".")[-3] for name in tensors}
     assert found == {"q_proj", "k_proj", "v_proj", "gate_proj", "up_proj"}
     assert not any(tensor.any() for name, tensor in tensors.items() if ".k_proj." in name)
-    assert "--lora-target-modules gate_proj k_proj q_proj up_proj v_proj" in made.notes[0]
+    assert "--lora-target-modules gate_proj k_proj q_proj up_proj v_proj" in made.commands[0]
 
 
 def test_another_kind_is_served_as_a_lora(tmp_path):

@@ -66,7 +66,6 @@ class Engine:
         most: the largest rank that it takes.
         form: changes a plain LoRA as it has to be for it.
         launch: gives the words of the command that serves it.
-        notes: what has to be known of it, in sentences.
     """
 
     name: str
@@ -74,7 +73,6 @@ class Engine:
     most: int
     form: Callable[[Order, Portable], Portable]
     launch: Callable[[Served], list[str]]
-    notes: tuple[str, ...] = ()
 
 
 def write_for(engine: Engine, order: Order, folder: Path) -> Written:
@@ -101,13 +99,11 @@ def write_for(engine: Engine, order: Order, folder: Path) -> Written:
     quantized = manifest.base.quantize
     held = f"the adapter was trained on the base in {quantized}; {engine.title} holds it otherwise"
     notes = (
-        f"serve it: {line}",
-        f"then prove it: python {shlex.quote(str(place / SCRIPT))}",
-        *engine.notes,
         *(() if asked.told else (UNTOLD,)),
         *(() if quantized == "none" else (held,)),
     )
     elsewhere = " ".join(engine.launch(Served(order, drafted.made, "path/of/this/folder")))
     told = engine_card(manifest, drafted.made, drafted.proof, error, engine.title, elsewhere)
     (folder / CARD).write_text(told, "utf-8")
-    return Written(drafted.proof, error, f"{engine.title}, by {LAUNCH}", notes)
+    commands = (line, f"python {shlex.quote(str(place / SCRIPT))}")
+    return Written(drafted.proof, error, f"{engine.title}, by {LAUNCH}", notes, commands)

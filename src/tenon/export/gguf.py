@@ -29,6 +29,7 @@ from tenon.export.draft import draft, near
 from tenon.export.target import TARGETS, Order, Target, Written
 
 FILE = "adapter.gguf"
+SERVE = "llama-server -m base.gguf --lora "
 LORA = "lora"
 ENDS = (".lora_a", ".lora_b")
 WEIGHT = ".weight"
@@ -123,16 +124,20 @@ def write(order: Order, folder: Path) -> Written:
     found_BL = scores_by_hand(adapter.manifest, order.base, drafted.settings, added)
     error = near(drafted, found_BL)
     base = shlex.quote(str(order.base.folder))
-    lines = (
-        f"python convert_hf_to_gguf.py {base} --outfile base.gguf",
-        f"llama-server -m base.gguf --lora {FILE}",
-    )
+    convert = f"python convert_hf_to_gguf.py {base} --outfile base.gguf"
     told = reader_card(
-        order.answerer.manifest, drafted.made, drafted.proof, error, "llama.cpp", "gguf", lines
+        order.answerer.manifest,
+        drafted.made,
+        drafted.proof,
+        error,
+        "llama.cpp",
+        "gguf",
+        (convert, f"{SERVE}{FILE}"),
     )
     (folder / CARD).write_text(told, "utf-8")
-    notes = (f"read it: {lines[1]}", f"the base, if it is not in GGUF: {lines[0]} (of llama.cpp)")
-    return Written(drafted.proof, error, "llama.cpp's --lora", notes)
+    place = shlex.quote(str(order.out.resolve() / FILE))
+    commands = (convert, f"{SERVE}{place}")
+    return Written(drafted.proof, error, "llama.cpp's --lora", commands=commands)
 
 
 def _write(adapter: Adapter, layout: Layout, rank: int, path: Path) -> None:

@@ -133,8 +133,8 @@ def write(order: Order, folder: Path) -> Written:
         (f"{line}path/of/this/folder --prompt 'a prompt'",),
     )
     (folder / CARD).write_text(told, "utf-8")
-    notes = (f"read it: {line}{shlex.quote(str(order.out.resolve()))} --prompt 'a prompt'",)
-    return Written(drafted.proof, error, "mlx_lm.load(…, adapter_path=…)", notes)
+    command = f"{line}{shlex.quote(str(order.out.resolve()))} --prompt 'a prompt'"
+    return Written(drafted.proof, error, "mlx_lm's --adapter-path", commands=(command,))
 
 
 def _span(held: dict[str, Delta], name: str, count: int) -> Span:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tenon.adapters.blend import MOST_RANK
 from tenon.core.errors import MissingExtra
 from tenon.core.registry import Registry
 from tenon.evaluate.answerer import Answerer
@@ -48,12 +49,14 @@ class Written:
         error: largest difference of the scores that the written files give / largest score.
         how: how other tools read the files, in a line.
         notes: what else was measured or left out, in sentences.
+        commands: that read or serve the files, in their order.
     """
 
     proof: Proof
     error: float
     how: str
     notes: tuple[str, ...] = ()
+    commands: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ class Target:
         keeps_format: whether the base is loaded in the number format of its own files.
         ranked: whether a rank can be wanted.
         measures: whether labelled rows are of use to it.
+        most: the largest rank that its reader takes, where a rank can be wanted.
         write: order and an empty folder to what was written there, read again and compared.
         refuses: says in a clause why an adapter cannot be written so, as far as its files and its
             base's config tell; empty where nothing speaks against it.
@@ -80,6 +84,7 @@ class Target:
     measures: bool
     write: Callable[[Order, Path], Written]
     refuses: Callable[[Case], str]
+    most: int = MOST_RANK
     needs: tuple[str, ...] = ()
     extra: str = ""
 

@@ -101,5 +101,6 @@ TARGETS.add(
         measures=False,
         write=write,
         refuses=refuses,
+        most=RANKS[-1],
     ),
 )

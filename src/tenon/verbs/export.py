@@ -33,6 +33,7 @@ class Exported:
         error: largest difference of the scores, as the written files give them / largest score.
         how: how other tools read it.
         notes: what else was measured or left out, in sentences.
+        commands: that read or serve the files, in their order.
     """
 
     out: Path
@@ -42,6 +43,7 @@ class Exported:
     error: float
     how: str
     notes: tuple[str, ...] = ()
+    commands: tuple[str, ...] = ()
 
 
 def export(
@@ -99,7 +101,16 @@ def export(
         order = Order(folder, located, answerer, shard_size, rank, rows, place)
         written = target.write(order, beside)
         files = {file.name: file.stat().st_size for file in sorted(beside.iterdir())}
-    return Exported(place, to, files, written.proof, written.error, written.how, written.notes)
+    return Exported(
+        place,
+        to,
+        files,
+        written.proof,
+        written.error,
+        written.how,
+        written.notes,
+        written.commands,
+    )
 
 
 def _rows(target: Target, answerer: Answerer, folder: Path, data: str) -> Tokens | None:
