@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-TOLERANCE = 0.1
+TOLERANCE = 0.2
 """Nats, or units of a logit, by which an engine that computes in 16 bits may differ."""
 SHARE = 0.05
 """Share of what the adapter changes that an engine may differ by besides."""

@@ -11,7 +11,7 @@ from tenon.core.progress import Progress
 from tenon.evaluate.answerer import Answerer, Dtype, open_answerer
 from tenon.evaluate.merged import Proof
 from tenon.export.case import case_of
-from tenon.export.target import TARGETS, Order, Target
+from tenon.export.target import TARGETS, Order, Target, Written
 from tenon.model.base import stored_dtype
 from tenon.text.tokens import Tokens
 from tenon.verbs.asked import other_rows, own_rows
@@ -91,16 +91,19 @@ def export(
     if why := target.refuses(case):
         raise AdapterError(f"adapter {case.adapter.name}: {why}")
     target.refuse_without_packages()
-    located = case.base
-    chosen = stored_dtype(located) if dtype == "auto" and target.keeps_format else dtype
+    chosen = stored_dtype(case.base) if dtype == "auto" and target.keeps_format else dtype
     answerer = open_answerer(folder, base, device, dtype=chosen)
     if progress:
         progress.start("writing and reading again", None)
     with folder_aside(place) as beside:
         rows = _rows(target, answerer, folder, data)
-        order = Order(folder, located, answerer, shard_size, rank, rows, place)
+        order = Order(folder, case.base, answerer, shard_size, rank, rows, place)
         written = target.write(order, beside)
         files = {file.name: file.stat().st_size for file in sorted(beside.iterdir())}
+    return _exported(place, to, files, written)
+
+
+def _exported(place: Path, to: str, files: dict[str, int], written: Written) -> Exported:
     return Exported(
         place,
         to,
