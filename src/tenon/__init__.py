@@ -26,10 +26,12 @@ if TYPE_CHECKING:
     from tenon.verbs.demo import demo as demo
     from tenon.verbs.eval import evaluate as eval  # noqa: F401 # pyright: ignore[reportUnusedImport]
     from tenon.verbs.export import export as export
+    from tenon.verbs.exportable import exportable as exportable
     from tenon.verbs.init import init as init
     from tenon.verbs.plan import plan as plan
     from tenon.verbs.predict import load_adapter as load_adapter
     from tenon.verbs.predict import predict as predict
+    from tenon.verbs.publish import publish as publish
     from tenon.verbs.show import show as show
     from tenon.verbs.sweep import sweep as sweep
     from tenon.verbs.together import train_together as train_together
@@ -45,12 +47,14 @@ HOMES = {
     "demo": "tenon.verbs.demo:demo",
     "eval": "tenon.verbs.eval:evaluate",
     "export": "tenon.verbs.export:export",
+    "exportable": "tenon.verbs.exportable:exportable",
     "import_adapter": "tenon.verbs.adopt:import_adapter",
     "init": "tenon.verbs.init:init",
     "load_adapter": "tenon.verbs.predict:load_adapter",
     "load_composition": "tenon.verbs.compose:load_composition",
     "plan": "tenon.verbs.plan:plan",
     "predict": "tenon.verbs.predict:predict",
+    "publish": "tenon.verbs.publish:publish",
     "show": "tenon.verbs.show:show",
     "sweep": "tenon.verbs.sweep:sweep",
     "train": "tenon.verbs.train:train",

@@ -10,6 +10,7 @@ import typer
 
 import tenon
 from tenon.commands.app import app, verb
+from tenon.commands.chosen import Chosen
 from tenon.terminal.options import Base, Json, Out, Quiet
 from tenon.terminal.output import bar, emit
 
@@ -65,8 +66,16 @@ def predict(
 def export(
     adapter: Annotated[Path, typer.Argument(metavar="ADAPTER")],
     *,
-    out: Annotated[Path, typer.Option("--out", "-o", help="The folder to write.")],
-    to: Annotated[str, typer.Option("--to", help="merged, lora, onnx, or peft.")] = "merged",
+    check: Annotated[
+        bool, typer.Option("--check", help="Say what it can be written as; write nothing.")
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="The folder to write.", show_default=False),
+    ] = None,
+    to: Annotated[
+        str, typer.Option("--to", help="merged, lora, vllm, sglang, gguf, mlx, onnx, peft, or hub.")
+    ] = "merged",
     base: Base = "",
     dtype: Annotated[
         str, typer.Option("--dtype", help="Number format of a merged model; auto: the base's.")
@@ -78,23 +87,26 @@ def export(
     data: Annotated[
         str, typer.Option("--data", help="Rows on which int8 is measured.", show_default=False)
     ] = "",
+    repo: Annotated[
+        str, typer.Option("--repo", help="Of --to hub: owner/name.", show_default=False)
+    ] = "",
+    public: Annotated[
+        bool, typer.Option("--public", help="Of --to hub: let anyone see it.")
+    ] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Of --to hub: in place of what is there.")
+    ] = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Write files that other tools read, verified by their scores before it says done."""
+    own = {"dtype": dtype, "shard_size": shard_size, "rank": rank, "data": data}
+    chosen = Chosen(to, check, base, out, repo, public=public, replace=replace)
+    call, given = chosen.call(own)
     with bar(silent=json or quiet) as progress:
-        written = verb("export")(
-            adapter,
-            out,
-            to=to,
-            base=base,
-            dtype=dtype,
-            shard_size=shard_size,
-            rank=rank,
-            data=data,
-            progress=progress,
-        )
-    emit(written, json=json, quiet=quiet)
+        shown = {} if check else {"progress": progress}
+        done = verb(call)(adapter, **given, **shown)
+    emit(done, json=json, quiet=quiet)
 
 
 @app.command(name="import")

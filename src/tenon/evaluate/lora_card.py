@@ -17,28 +17,34 @@ def lora_card(manifest: Manifest, made: Portable, proof: Proof, error: float) ->
         proof: what the adapter changes, and what may be lost.
         error: largest difference of the scores, as the files give them / largest score.
     """
-    written = made.adapter.manifest
     return "\n".join(
         [
             *front(manifest, "peft", "lora", "adapter"),
             f"# {manifest.name}, as a LoRA",
             "",
-            f"The adapter `{manifest.name}` of kind `{manifest.kind}` for {manifest.task} over "
-            f"`{manifest.base.name}` ({manifest.base.digest[:12]}), written by Tenon "
-            f"{manifest.tenon} as a plain LoRA: rank {made.rank} in every module, nothing to "
-            "multiply the two matrices by, no bias, no pattern.",
-            "",
-            f"On {proof.texts} texts, its scores differ from those of the adapter by "
-            f"{error:.1e} of their size; the adapter changes the base's by {proof.change:.1e}."
-            f"{_cut(made)}",
+            *as_lora(manifest, made, proof, error),
             "",
             "## Use",
             "",
-            *without_tenon(written),
+            *without_tenon(made.adapter.manifest),
             *from_scores(manifest),
             *labels_of(manifest),
         ]
     )
+
+
+def as_lora(manifest: Manifest, made: Portable, proof: Proof, error: float) -> list[str]:
+    """Say what was written as a plain LoRA, and how near its scores stayed."""
+    return [
+        f"The adapter `{manifest.name}` of kind `{manifest.kind}` for {manifest.task} over "
+        f"`{manifest.base.name}` ({manifest.base.digest[:12]}), written by Tenon "
+        f"{manifest.tenon} as a plain LoRA: rank {made.rank} in every module, nothing to "
+        "multiply the two matrices by, no bias, no pattern.",
+        "",
+        f"On {proof.texts} texts, its scores differ from those of the adapter by "
+        f"{error:.1e} of their size; the adapter changes the base's by {proof.change:.1e}."
+        f"{_cut(made)}",
+    ]
 
 
 def _cut(made: Portable) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -13,8 +12,7 @@ from torch import nn
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from tenon.adapters.directory import CARD, HEAD
-from tenon.adapters.fingerprint import SLOW_TOKENIZERS, tokenizer_digest
-from tenon.adapters.manifest import HEADS, Manifest
+from tenon.adapters.manifest import HEADS
 from tenon.adapters.pack import head_of
 from tenon.core.errors import AdapterError
 from tenon.evaluate.answerer import Answerer
@@ -22,14 +20,14 @@ from tenon.evaluate.merged import Proof, proof_texts, same_scores
 from tenon.evaluate.merged_card import merged_card
 from tenon.evaluate.probes import scores
 from tenon.export.again import scores_again
+from tenon.export.beside import copy_beside
+from tenon.export.case import no_merge
 from tenon.export.target import TARGETS, Order, Target, Written
 from tenon.model.base import Base
 from tenon.model.head import Head
 from tenon.model.settings import ModelSettings
 
 Problem = Literal["single_label_classification", "multi_label_classification", "regression"]
-TOKENIZER_FILES = ("tokenizer.json", "chat_template.jinja", *SLOW_TOKENIZERS)
-OF_WRITING = "generation_config.json"
 PROBLEMS: dict[str, Problem] = {
     "text-classification": "single_label_classification",
     "multi-label-classification": "multi_label_classification",
@@ -53,7 +51,7 @@ def write(order: Order, folder: Path) -> Written:
     _save(model, folder, order.shard_size)
     if manifest.layout == "trunk":
         _save_head(merged, folder)
-    _copy_beside(order.base.folder, folder, manifest)
+    copy_beside(order.base.folder, folder, manifest)
     (folder / CARD).write_text(merged_card(manifest, proof, type(model).__name__), "utf-8")
     _open_rights(folder)
     device = str(merged.model.trunk.device)
@@ -101,25 +99,6 @@ def _save_head(merged: Answerer, folder: Path) -> None:
     (folder / HEAD).write_bytes(data)
 
 
-def _copy_beside(base: Path, folder: Path, manifest: Manifest) -> None:
-    """Copy what turns texts into ids, byte for byte, and how the base is told to write.
-
-    Raises:
-        AdapterError: the tokenizer is not the one that the adapter was trained with.
-    """
-    for name in TOKENIZER_FILES:
-        if (base / name).is_file():
-            shutil.copyfile(base / name, folder / name)
-    (folder / OF_WRITING).unlink(missing_ok=True)
-    if manifest.writes and (base / OF_WRITING).is_file():
-        shutil.copyfile(base / OF_WRITING, folder / OF_WRITING)
-    if tokenizer_digest(folder) != manifest.base.tokenizer_digest:
-        raise AdapterError(
-            f"adapter {manifest.name}: the tokenizer of {base} has files that are not known here, "
-            "so that a copy of it would not be whole; please report this with the base's name"
-        )
-
-
 def _open_rights(folder: Path) -> None:
     """Give each file the rights of any new file; safetensors writes them for the owner alone."""
     mask = os.umask(0)
@@ -137,5 +116,6 @@ TARGETS.add(
         ranked=False,
         measures=False,
         write=write,
+        refuses=no_merge,
     ),
 )

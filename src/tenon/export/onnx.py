@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import shutil
 import warnings
 from collections.abc import Iterator
 from functools import partial
@@ -19,12 +18,13 @@ from typing import Any, cast
 import torch
 
 from tenon.adapters.directory import CARD
-from tenon.adapters.fingerprint import SLOW_TOKENIZERS
 from tenon.adapters.kind import KINDS
-from tenon.core.errors import AdapterError, MissingExtra
+from tenon.core.errors import AdapterError
 from tenon.evaluate.answerer import Answerer
 from tenon.evaluate.merged import Proof, same_scores
 from tenon.evaluate.onnx_card import onnx_card
+from tenon.export.beside import copy_beside
+from tenon.export.case import Case
 from tenon.export.kept import kept, scores_of
 from tenon.export.runtime import Runtime
 from tenon.export.shrunk import Shrunk, shrunk
@@ -37,7 +37,6 @@ from tenon.model.merge import TOLERANCE
 
 GRAPH, SMALL, ABOUT = "model.onnx", "model_int8.onnx", "tenon_onnx.json"
 MOST_ROWS = 4096
-PACKAGES = ("onnx", "onnxscript")
 NOISY = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
 
 
@@ -45,18 +44,10 @@ def write(order: Order, folder: Path) -> Written:
     """Trace the adapter on its base, write the graph and its int8 variant, and run both.
 
     Raises:
-        AdapterError: the base writes its answers, the graph cannot be traced, or it gives other
-            scores on onnxruntime.
-        MissingExtra: onnx, onnxruntime or onnxscript is not installed.
+        AdapterError: the graph cannot be traced, or gives other scores on onnxruntime.
     """
-    _refuse_without_packages()
     answerer = order.answerer
     manifest = answerer.manifest
-    if manifest.writes:
-        raise AdapterError(
-            f"adapter {manifest.name}: its base writes answers, which takes more than one pass; "
-            "--to onnx is for tasks with a head. Export it with --to merged"
-        )
     score = partial(scores_of, answerer)
     expected_BL, change = kept(answerer)
     if KINDS.get(manifest.kind).mergeable:
@@ -67,7 +58,7 @@ def write(order: Order, folder: Path) -> Written:
     whole = Runtime(folder / GRAPH, model.trunk, head)
     error = same_scores(manifest.name, proof, expected_BL, score(whole))
     small = shrunk(folder / GRAPH, folder / SMALL, whole, expected_BL, score, order)
-    _beside(order.base.folder, folder)
+    copy_beside(order.base.folder, folder, manifest)
     _about(answerer, folder, error, small)
     (folder / CARD).write_text(
         onnx_card(manifest, whole.inputs, proof, error, small.notes), "utf-8"
@@ -75,12 +66,13 @@ def write(order: Order, folder: Path) -> Written:
     return Written(proof, error, "onnxruntime.InferenceSession", small.notes)
 
 
-def _refuse_without_packages() -> None:
-    import importlib.util
-
-    for name in PACKAGES:
-        if importlib.util.find_spec(name) is None:
-            raise MissingExtra("--to onnx", name, "onnx")
+def _refuses(case: Case) -> str:
+    if not case.manifest.writes:
+        return ""
+    return (
+        "its base writes answers, which takes more than one pass; --to onnx is for tasks with a "
+        "head. Export it with --to merged"
+    )
 
 
 def _traced(name: str, graph: Graph, path: Path) -> None:
@@ -133,13 +125,6 @@ def _quietly() -> Iterator[None]:
             logging.getLogger(name).setLevel(level)
 
 
-def _beside(base: Path, folder: Path) -> None:
-    """Copy what turns texts into ids."""
-    for name in ("tokenizer.json", *SLOW_TOKENIZERS):
-        if (base / name).is_file():
-            shutil.copyfile(base / name, folder / name)
-
-
 def _about(answerer: Answerer, folder: Path, error: float, small: Shrunk) -> None:
     """Write what a program needs to know of the graphs."""
     manifest = answerer.manifest
@@ -169,5 +154,8 @@ TARGETS.add(
         ranked=False,
         measures=True,
         write=write,
+        refuses=_refuses,
+        needs=("onnx", "onnxruntime", "onnxscript"),
+        extra="onnx",
     ),
 )

@@ -10,6 +10,7 @@ from tenon.adapters.directory import CARD, CONFIG, HEAD, WEIGHTS
 from tenon.evaluate.merged import Proof, proof_texts, same_scores
 from tenon.evaluate.probes import scores
 from tenon.export.again import scores_again
+from tenon.export.case import never
 from tenon.export.target import TARGETS, Order, Target, Written
 from tenon.model.merge import TOLERANCE
 from tenon.model.settings import ModelSettings
@@ -49,5 +50,6 @@ TARGETS.add(
         ranked=False,
         measures=False,
         write=write,
+        refuses=never,
     ),
 )

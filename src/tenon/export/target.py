@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tenon.adapters.blend import MOST_RANK
+from tenon.core.errors import MissingExtra
 from tenon.core.registry import Registry
 from tenon.evaluate.answerer import Answerer
 from tenon.evaluate.merged import Proof
+from tenon.export.case import Case
 from tenon.model.base import Base
 from tenon.text.tokens import Tokens
 
@@ -24,6 +28,7 @@ class Order:
         shard_size: largest file of weights, as "5GB".
         rank: that a LoRA is cut to; 0 for the least that leaves nothing out.
         rows: labelled rows on which what is lost is measured; None where none are known.
+        out: the folder's name once it is whole.
     """
 
     adapter: Path
@@ -32,6 +37,7 @@ class Order:
     shard_size: str
     rank: int = 0
     rows: Tokens | None = None
+    out: Path = Path()
 
 
 @dataclass(frozen=True)
@@ -43,12 +49,14 @@ class Written:
         error: largest difference of the scores that the written files give / largest score.
         how: how other tools read the files, in a line.
         notes: what else was measured or left out, in sentences.
+        commands: that read or serve the files, in their order.
     """
 
     proof: Proof
     error: float
     how: str
     notes: tuple[str, ...] = ()
+    commands: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -61,7 +69,12 @@ class Target:
         keeps_format: whether the base is loaded in the number format of its own files.
         ranked: whether a rank can be wanted.
         measures: whether labelled rows are of use to it.
+        most: the largest rank that its reader takes, where a rank can be wanted.
         write: order and an empty folder to what was written there, read again and compared.
+        refuses: says in a clause why an adapter cannot be written so, as far as its files and its
+            base's config tell; empty where nothing speaks against it.
+        needs: packages without which it cannot be written.
+        extra: of Tenon's, that installs them.
     """
 
     name: str
@@ -70,11 +83,38 @@ class Target:
     ranked: bool
     measures: bool
     write: Callable[[Order, Path], Written]
+    refuses: Callable[[Case], str]
+    most: int = MOST_RANK
+    needs: tuple[str, ...] = ()
+    extra: str = ""
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The packages that it needs and that are not installed."""
+        return tuple(name for name in self.needs if importlib.util.find_spec(name) is None)
+
+    def refuse_without_packages(self) -> None:
+        """Refuse to begin without the packages that it needs.
+
+        Raises:
+            MissingExtra: one is not installed.
+        """
+        if self.missing:
+            raise MissingExtra(f"--to {self.name}", self.missing[0], self.extra)
 
 
 TARGETS: Registry[Target] = Registry(
     "target of an export",
     "tenon.exporters",
-    ("tenon.export.merged", "tenon.export.lora", "tenon.export.onnx", "tenon.export.plain"),
+    (
+        "tenon.export.gguf",
+        "tenon.export.lora",
+        "tenon.export.merged",
+        "tenon.export.mlx",
+        "tenon.export.onnx",
+        "tenon.export.plain",
+        "tenon.export.sglang",
+        "tenon.export.vllm",
+    ),
 )
 """By the name that `--to` takes."""

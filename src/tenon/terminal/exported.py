@@ -11,8 +11,11 @@ from tenon.terminal.report import paths
 from tenon.terminal.sheet import heading, notes, page, sheet
 from tenon.verbs.adopt import Imported
 from tenon.verbs.export import Exported
+from tenon.verbs.exportable import Exportable
+from tenon.verbs.publish import Published
 
 SHOWN_MODULES = 3
+STYLES = {"yes": "green", "no": "red", "open": "yellow"}
 
 
 def exported_page(written: Exported) -> RenderableType:
@@ -39,7 +42,33 @@ def exported_page(written: Exported) -> RenderableType:
         sheet("", "", rows=rows),
         sheet("file", "size", rows=files, numbers=("size",)),
         notes(written.notes) if written.notes else None,
+        # A command is copied: it stays on one line, however long that is.
+        *(Text(f"  {line}", no_wrap=True, overflow="ignore") for line in written.commands),
         paths([(written.to, str(written.out))]),
+    )
+
+
+def published_page(published: Published) -> RenderableType:
+    """Lay out the repository, the files and what has to be known of them."""
+    seen = "private" if published.private else "public"
+    files = [(Text(name), Text(size(count))) for name, count in published.files.items()]
+    return page(
+        heading(f"published as {published.repo}", f"{seen}, commit {published.commit[:12]}"),
+        sheet("file", "size", rows=files, numbers=("size",)),
+        notes(("downloaded again: every byte is as it is here", *published.notes)),
+        Text(f"  {published.url}", no_wrap=True, overflow="ignore"),
+    )
+
+
+def exportable_page(found: Exportable) -> RenderableType:
+    """Lay out each target with its answer and the reason."""
+    rows = [
+        (Text(each.to), Text(each.state, style=STYLES[each.state]), Text(each.why or each.what))
+        for each in found.targets
+    ]
+    return page(
+        heading(f"{found.name}, {found.kind} for {found.task}", f"over {found.base}"),
+        sheet("--to", "can it", "why", rows=rows),
     )
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from tenon.adapters import pack
-from tenon.core.errors import DataError, FileError, PlanError
+from tenon.core.errors import AdapterError, DataError, FileError, PlanError
 from tenon.core.files import folder_aside
 from tenon.core.progress import Progress
 from tenon.evaluate.answerer import Answerer, Dtype, open_answerer
 from tenon.evaluate.merged import Proof
-from tenon.export.target import TARGETS, Order, Target
-from tenon.model.base import locate, stored_dtype
+from tenon.export.case import case_of
+from tenon.export.target import TARGETS, Order, Target, Written
+from tenon.model.base import stored_dtype
 from tenon.text.tokens import Tokens
 from tenon.verbs.asked import other_rows, own_rows
 from tenon.verbs.home import adapter_folder, refuse_own, run_of
@@ -33,6 +33,7 @@ class Exported:
         error: largest difference of the scores, as the written files give them / largest score.
         how: how other tools read it.
         notes: what else was measured or left out, in sentences.
+        commands: that read or serve the files, in their order.
     """
 
     out: Path
@@ -42,6 +43,7 @@ class Exported:
     error: float
     how: str
     notes: tuple[str, ...] = ()
+    commands: tuple[str, ...] = ()
 
 
 def export(
@@ -62,7 +64,8 @@ def export(
     Args:
         adapter: the adapter directory, or a run.
         out: folder to be written, whole or not at all; it must not exist or be empty.
-        to: a target of `tenon.export.target.TARGETS`: "merged", "lora", "onnx" or "peft".
+        to: a target of `tenon.export.target.TARGETS`: "merged", "lora", "vllm", "sglang", "gguf",
+            "mlx", "onnx" or "peft".
         base: where the base is now, if not under the name it was trained on.
         dtype: number format of a merged model; "auto" is that of the base's own files.
         shard_size: largest file of a merged model's weights.
@@ -75,6 +78,7 @@ def export(
         PlanError: no such target or number format, or a rank without effect.
         AdapterError: the adapter cannot be trusted, or cannot be written in this form.
         FileError: something is not there, or `out` holds files.
+        MissingExtra: a package that writes this form is not installed.
     """
     target, folder, place = TARGETS.get(to), adapter_folder(adapter), Path(out)
     if dtype not in DTYPES:
@@ -83,18 +87,33 @@ def export(
     _refuse_taken(place)
     if progress:
         progress.start("loading", None)
-    manifest = pack.read(folder).manifest
-    located = locate(base or manifest.base.name, manifest.base.revision)
-    chosen = stored_dtype(located) if dtype == "auto" and target.keeps_format else dtype
+    case = case_of(folder, base)
+    if why := target.refuses(case):
+        raise AdapterError(f"adapter {case.adapter.name}: {why}")
+    target.refuse_without_packages()
+    chosen = stored_dtype(case.base) if dtype == "auto" and target.keeps_format else dtype
     answerer = open_answerer(folder, base, device, dtype=chosen)
     if progress:
         progress.start("writing and reading again", None)
     with folder_aside(place) as beside:
         rows = _rows(target, answerer, folder, data)
-        order = Order(folder, located, answerer, shard_size, rank, rows)
+        order = Order(folder, case.base, answerer, shard_size, rank, rows, place)
         written = target.write(order, beside)
         files = {file.name: file.stat().st_size for file in sorted(beside.iterdir())}
-    return Exported(place, to, files, written.proof, written.error, written.how, written.notes)
+    return _exported(place, to, files, written)
+
+
+def _exported(place: Path, to: str, files: dict[str, int], written: Written) -> Exported:
+    return Exported(
+        place,
+        to,
+        files,
+        written.proof,
+        written.error,
+        written.how,
+        written.notes,
+        written.commands,
+    )
 
 
 def _rows(target: Target, answerer: Answerer, folder: Path, data: str) -> Tokens | None:
