@@ -10,13 +10,15 @@ import random
 import sys
 
 import pytest
+import torch
 
 from disk import names, small_disk
+from models import classifier, save
 from processes import FULL, INTERRUPT, KILL, moments, nursery
 from runs import project, table
 from tenon.adapters import pack
 from tenon.core.errors import DataError, FileError, MissingExtra, Occupied, RequestError, RunError
-from tenon.core.files import is_beside, locked
+from tenon.core.files import locked
 from tenon.verbs import crew, questions
 from tenon.verbs.clerk import Clerk, device_of, paired
 from tenon.verbs.clerks import Order, Worker
@@ -198,15 +200,24 @@ class TestFaultyRows:
         with pytest.raises(DataError, match=r"bad\.csv:2"):
             predict(run.out, tmp_path / "bad.csv", tmp_path / "a.jsonl", faulty="keep")
 
-    def test_a_text_without_tokens_fails_alone(self, run, tmp_path):
-        odd = "\u200b\u200b"
-        (tmp_path / "odd.csv").write_text(f"text\nthe dog\n{odd}\nthe fox\n", encoding="utf-8")
-        clerk = Clerk(load_adapter(run.adapter), questions.Columns(text="text"), Kept(()))
-        asked = [questions.Row({"text": text}, f"odd:{at}") for at, text in
-                 enumerate(("the dog", odd, "the fox"))]  # fmt: skip
-        answered = [json.loads(line) for line in clerk.answer(Portion(0, asked)).splitlines()]
-        empty = not clerk.answerer.renderer.tokenizer(odd, add_special_tokens=False).input_ids
-        assert [("failed" in entry) for entry in answered] == [False, empty and False, False]
+    def test_rows_that_fail_stand_in_their_place(self, folder_of, tmp_path):
+        """A text of which the tokenizer leaves nothing, and a score that is not finite."""
+        qwen2 = folder_of("qwen2")
+        save(classifier(qwen2), qwen2, tmp_path / "mood")
+        (tmp_path / "odd.csv").write_text("text,n\na day,1\n家,2\nmy dog,3\n", encoding="utf-8")
+        answered = predict(tmp_path / "mood", tmp_path / "odd.csv", tmp_path / "a.jsonl", keep="n")
+        found = lines(tmp_path / "a.jsonl")
+        assert [line["row"]["n"] for line in found] == ["1", "2", "3"]
+        assert [line.get("answer") is None for line in found] == [False, True, False]
+        assert found[1]["failed"].startswith("this text has no tokens")
+        assert (answered.rows, answered.missed) == (2, 1)
+        assert answered.failed == {f"{tmp_path}/odd.csv:3": found[1]["failed"]}
+        held = load_adapter(tmp_path / "mood")
+        with torch.no_grad():
+            held.model.head.linear.bias[0] = torch.nan
+        asked = Portion(0, [questions.Row({"text": "a day"}, "o:1")])
+        told = Clerk(held, questions.Columns(text="text"), Kept(())).answer(asked)
+        assert "not finite" in json.loads(told)["failed"]
 
     def test_rows_that_lose_tokens_are_counted(self, run, tmp_path):
         (tmp_path / "long.csv").write_text(f"text\n{'dog ' * 600}\nthe fox\n")
@@ -306,34 +317,38 @@ def test_a_cluster_gives_the_same_bytes(run, rows, tmp_path):
     assert names(tmp_path) == {"rows.csv", "local.csv", "ray.csv", "both.csv"}
 
 
+@pytest.fixture(scope="module")
+def killing(run, tmp_path_factory):
+    """Give what answers sixty rows as a process of its own; a folder for each file of answers."""
+    folder = tmp_path_factory.mktemp("killed")
+    (folder / "rows.csv").write_text(table(60, seed=4))
+    words = ["predict", str(run.out), str(folder / "rows.csv"), "--keep", "label", "--quiet"]
+    with nursery(folder) as cradle:
+
+        def answer(home: str, name: str, **more):
+            (folder / home).mkdir(exist_ok=True)
+            out = folder / home / name
+            told = [*words, "--portion", "9", "--out", str(out)]
+            return cradle.run(*told, watched=out.parent, **more), out
+
+        answer("warm", "a.jsonl")
+        yield answer
+
+
 @pytest.mark.parametrize("name", ["a.jsonl", "a.parquet"])
-def test_killed_at_any_moment(run, tmp_path, name):
+def test_killed_at_any_moment(killing, name):
     """SIGKILL, Ctrl-C and a full disk, at any file operation or time: the same bytes at the end."""
-    (tmp_path / "rows.csv").write_text(table(60, seed=4))
-    chosen = random.Random(len(name))
-    with nursery(tmp_path) as cradle:
-
-        def answer(home: str, **more):
-            (tmp_path / home).mkdir(exist_ok=True)
-            words = ["predict", str(run.out), str(tmp_path / "rows.csv"), "--keep", "label"]
-            words += ["--portion", "9"]
-            out = tmp_path / home / name
-            return cradle.run(*words, "--quiet", "--out", str(out), watched=out.parent, **more), out
-
-        answer("warm")
-        whole, made = answer("whole")
-        assert whole.code == 0, whole.err
-        moment, left, killed = moments(7, whole.operations, whole.seconds), KILLS // 2, 0
-        while killed < left:
-            what = KILL if KILLS < 8 else chosen.choice([KILL, KILL, INTERRUPT, FULL])
-            met = {"operation": chosen.randint(1, whole.operations)}
-            ended, out = answer("met", what=what, **(next(moment) if what == KILL else met))
-            killed += 1
-            if ended.code != 0:
-                assert not out.exists()
-                ended, out = answer("met")
-            assert ended.code == 0, ended.err
-            assert out.read_bytes() == made.read_bytes()
-            assert names(out.parent) == {name}
-            assert not [path for path in out.parent.iterdir() if is_beside(path)]
-            out.unlink()
+    whole, made = killing("whole", name)
+    assert whole.code == 0, whole.err
+    chosen, moment = random.Random(len(name)), moments(7, whole.operations, whole.seconds)
+    for _ in range(KILLS // 2):
+        what = KILL if KILLS < 8 else chosen.choice([KILL, KILL, INTERRUPT, FULL])
+        met = {"operation": chosen.randint(1, whole.operations)}
+        ended, out = killing("met", name, what=what, **(next(moment) if what == KILL else met))
+        if ended.code != 0:
+            assert not out.exists()
+            ended, out = killing("met", name)
+        assert ended.code == 0, ended.err
+        assert out.read_bytes() == made.read_bytes()
+        assert names(out.parent) == {name}
+        out.unlink()

@@ -18,11 +18,13 @@ from tenon.data.example import Example, Row
 from tenon.data.fields import Refusal
 from tenon.data.settings import Columns
 from tenon.data.task import TASKS, Tally
-from tenon.evaluate.answerer import Answerer
+from tenon.evaluate.answerer import BATCH_TOKENS, Answerer
 from tenon.evaluate.exam import EXAMS
 from tenon.text.tokens import Tokens, collect
 from tenon.verbs.questions import Kept, Portion
 
+CPU_TOKENS = 4096
+"""Tokens computed at once on a CPU: a larger batch takes new memory from the system each time."""
 FAILED, CUT, ROW = "failed", "cut", "row"
 """Keys of a line beside those of the task: why there is no answer, lost tokens, kept columns."""
 
@@ -120,7 +122,8 @@ class Clerk:
         tokens = self._tokens(examples, causes)
         lost, entries = _cut(tokens), iter(())
         if len(tokens):
-            answers = self.answerer.answer(tokens, progress=progress)
+            size = batch_tokens(self.answerer)
+            answers = self.answerer.answer(tokens, batch_tokens=size, progress=progress)
             causes |= answers.failed
             entries = EXAMS.get(self.answerer.manifest.task).entries(answers)
         lines: list[str] = []
@@ -190,6 +193,12 @@ class Local:
             lines = self.clerk.answer(portion, self.pace)
             self.pace.end()
             yield portion.number, lines
+
+
+def batch_tokens(answerer: Answerer) -> int:
+    """Give how many tokens are computed at once; answers that are written gain by large batches."""
+    small = answerer.model.trunk.device.type == "cpu" and not answerer.manifest.writes
+    return CPU_TOKENS if small else BATCH_TOKENS
 
 
 def device_of(answerer: Answerer) -> str:
