@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
@@ -88,6 +88,7 @@ class Task:
         kept: columns that are carried along.
         lenient: whether a row that cannot be asked is told in its place.
         pace: told of rows.
+        cut: where portions end.
         engine: "local", or "ray" with `address` and `workers`.
     """
 
@@ -98,10 +99,10 @@ class Task:
     kept: Kept
     lenient: bool
     pace: Pace
-    engine: str = "local"
-    address: str = ""
-    workers: int = 0
-    cut: Cut = field(default_factory=Cut)
+    cut: Cut
+    engine: str
+    address: str
+    workers: int
 
     def questions(self) -> Questions:
         """Read the rows once, and say all that is wrong with them."""
@@ -192,26 +193,24 @@ def predict(
         Occupied: another process writes the same file.
     """
     folder, source = adapter_folder(adapter), str(rows)
-    _refuse_idle(out, format, resume, engine, address, workers, faulty)
-    if portion < 0:
-        raise RequestError(f"portion {portion}: is no number of rows; give 1 or more, 0 for auto")
+    _refuse_idle(out, format, resume, engine, address, workers, faulty, portion)
     target = None if out is None else _target(Path(out), source, folder)
     manifest = pack.read(folder).manifest
-    kept, pace, cut = Kept.of(keep), Pace(progress), Cut.of(manifest, source, portion)
-    lenient = faulty == "keep"
-    task = Task(folder, manifest, source, base, kept, lenient, pace, engine, address, workers, cut)
+    kept, cut, lenient = Kept.of(keep), Cut.of(manifest, source, portion), faulty == "keep"
+    at = (engine, address, workers)
+    task = Task(folder, manifest, source, base, kept, lenient, Pace(progress), cut, *at)
     if target is None:
         return _streamed(task)
     form = Form(format_of(target, format), manifest, kept)
     form.require()
-    passing = source == STDIN
-    with journals.opened(target, anew=passing or resume == "never", lasting=not passing) as journal:
+    anew, lasting = resume == "never" or source == STDIN, source != STDIN
+    with journals.opened(target, anew=anew, lasting=lasting) as journal:
         return _filed(task, journal, form)
 
 
 def _refuse_idle(
     out: Path | str | None, format: str, resume: str, engine: str, address: str, workers: int,
-    faulty: str,
+    faulty: str, portion: int,
 ) -> None:  # fmt: skip
     """Refuse settings that would have no effect, or are not known.
 
@@ -220,6 +219,8 @@ def _refuse_idle(
     """
     if engine not in ENGINES:
         raise RequestError(f"engine {engine!r}: choose one of {', '.join(ENGINES)}")
+    if portion < 0:
+        raise RequestError(f"portion {portion}: is no number of rows; give 1 or more, 0 for auto")
     if faulty not in FAULTY:
         raise RequestError(f"faulty {faulty!r}: choose one of {', '.join(FAULTY)}")
     if out is None:
