@@ -7,7 +7,7 @@ import torch
 
 from attached import TABLES
 from models import rows_of
-from racks import MIXED, adapter_in, alone, put, rack_of
+from racks import MIXED, adapter_in, alone, rack_of
 from tenon.core.errors import RunError
 from tenon.model.rack import Rack
 from tenon.model.slots import FIRST_SLOTS

@@ -111,13 +111,17 @@ class Rack:
         So can be kept what `keep` refuses, as long as the name is free.
         """
         layers = {p: cast(nn.Module, layer) for p, layer in adapted(self.trunk.model).items()}
-        whole = self.trunk.whole
-        output = None if whole is None else self.trunk.output
+        output = None if self.trunk.whole is None else self.trunk.output
         self._take(name, peft, layers)
         coupled = output if isinstance(output, UncoupledHead) else None
-        self.fittings[name] = replace(self.fittings[name], apart=True, output=coupled)
+        self.fittings[name] = replace(self.fittings[name], output=coupled)
+        self.set_apart(name)
         if coupled is not None:
             self._put_output(base_of(coupled))
+
+    def set_apart(self, name: str) -> None:
+        """Let an adapter that is kept share no pass with others."""
+        self.fittings[name] = replace(self.fittings[name], apart=True)
 
     def _take(self, name: str, peft: PeftModel, layers: Mapping[str, nn.Module]) -> None:
         bases = {path: base_of(layer) for path, layer in layers.items()}

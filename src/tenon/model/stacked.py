@@ -144,8 +144,8 @@ def _product(model: nn.Module, adapter: Adapter) -> Found | None:
     }
     if len(parts) < len(held) or not all(is_linear(model.get_submodule(path)) for path in parts):
         return None
-    places: dict[str, Place] = {path: "beside" for path in parts}
-    return places, parts, ""
+    beside: Place = "beside"
+    return dict.fromkeys(parts, beside), parts, ""
 
 
 def _bottleneck(model: nn.Module, adapter: Adapter, config: BottleneckConfig) -> Found | None:
