@@ -11,10 +11,10 @@ KILLS ?= 500
 TEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := list
-.PHONY: list demo test lint format types floors laws deep gpu kill bench coverage clean
+.PHONY: list demo test lint format types floors laws deep gpu kill kill-predict bench coverage clean
 
 list: ## list these targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
 demo: .venv/.demo ## train two adapters on the demo's data and print how good they are
 	@$(BIN)/tenon demo
@@ -48,6 +48,9 @@ gpu: ## run the tests that need a CUDA device, with the Python that is called PY
 
 kill: .venv/.dev ## kill, interrupt and fill the disk of hundreds of real runs (minutes; KILLS=500)
 	@TENON_KILLS=$(KILLS) $(TEST) -o timeout=3600 tests/laws/test_kill.py
+
+kill-predict: .venv/.dev ## kill, interrupt and fill the disk of hundreds of predictions (minutes; KILLS=500)
+	@TENON_KILLS=$(KILLS) $(TEST) -o timeout=3600 tests/verbs/test_predict_parts.py -k killed
 
 bench: .venv/.dev ## measure speed against transformers' Trainer (minutes; use a quiet machine)
 	@$(BIN)/python benchmarks/train_vs_trainer.py

@@ -172,8 +172,9 @@ def _texts():
             gold=[(f"the number {r} and no more",) for r in range(ROWS)],
             nats_R=np.full(ROWS, 9.0) + np.arange(ROWS) / ROWS + len(words), tokens_R=np.full(ROWS,
             9.0),
-            bytes_R=np.full(ROWS, 30.0), answers=said, ended=[r > 3 for r in range(ROWS)], cut=0,
-            extract="strip", tokenizer="13a", failed={},
+            bytes_R=np.full(ROWS, 30.0), answers=said, ended=[r > 3 for r in range(ROWS)],
+            looped=[r == 0 for r in range(ROWS)], cut=0, extract="strip", tokenizer="13a",
+            failed={},
         )  # fmt: skip
 
     return one("the"), one("another"), "zero_shot"

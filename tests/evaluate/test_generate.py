@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from tenon.evaluate.generate import clipped, generate, room
+from tenon.evaluate.generate import Said, clipped, generate, room
 from tenon.evaluate.settings import EvaluateSettings
 from tenon.evaluate.write import How, write
 from tenon.text.batch import of_ids
@@ -124,3 +124,21 @@ def test_a_prompt_makes_room_for_its_answer(base_of):
     assert clipped([1, 2, 3], 5, 1) == [1, 2, 3]
     assert clipped([1, 2, 3, 4, 5], 3, 1) == [1, 4, 5]
     assert clipped([1, 2, 3, 4, 5], 3, 9) == [3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("ids", "repeated"),
+    [
+        ([7] * 16, True),
+        ([7] * 15, False),
+        ([1, 2, 3, *[5, 6] * 8], True),
+        ([*[5, 6] * 8, 1], False),
+        (list(range(40)) * 4, True),
+        (list(range(65)) * 4, False),
+        (list(range(40)) * 3, False),
+        ([], False),
+    ],
+)
+def test_an_answer_that_repeats_itself_to_the_end_is_known(ids, repeated):
+    assert Said(ids, ended=False).looped is repeated
+    assert not Said(ids, ended=True).looped

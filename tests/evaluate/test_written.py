@@ -34,6 +34,7 @@ def written(
         bytes_R=np.array([len(text) for text in gold], float),
         answers=[a if row < answered else None for row, a in enumerate(answers)],
         ended=[row != 3 for row in range(rows)],
+        looped=[row == 3 for row in range(rows)],
         cut=0,
         extract=extract,
         tokenizer="13a",
@@ -121,6 +122,7 @@ def test_what_is_to_be_known_is_said():
     said = notes(written())
     assert said[0].startswith("a sample of 20 of 40 rows")
     assert said[1].startswith("1 of 20 answers came to no end")
+    assert said[2] == "of these, 1 by repeating the same words to the end"
     assert notes(written(answered=0)) == []
 
 

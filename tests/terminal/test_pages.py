@@ -171,7 +171,7 @@ def test_the_page_of_a_run_and_of_answers(made, tmp_path):
     assert str(tmp_path / "adapter") in text
     assert str(tmp_path / "report" / "report.html") in text
     view = shown(
-        Answered(1_200, {"a.csv:3": "too [b]odd"}, tmp_path / "out.jsonl", ["by its name"]),
+        Answered(1_200, {"a.csv:3": "too [b]odd"}, tmp_path / "out.jsonl", ["by its name"], 1, 64),
         width=200,
     )
     assert "1,200 rows answered" in view

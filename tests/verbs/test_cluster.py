@@ -11,8 +11,9 @@ import torch
 
 import tenon
 from tenon.core.errors import FileError, MissingExtra, Occupied, PlanError, RunError
-from tenon.verbs import cluster
-from tenon.verbs.cluster import KNOWN, Cluster, Worker
+from tenon.verbs import crew
+from tenon.verbs.cluster import Cluster, Worker
+from tenon.verbs.crew import KNOWN
 from tenon.verbs.target import searched
 from tenon.verbs.trial import Trial
 from verbs.test_sweep import OVER, project, result
@@ -53,13 +54,13 @@ def test_both_workers_have_worked_and_errors_come_back(two_workers, plan_file, t
     done = []
     with Cluster(tmp_path / "shared") as made:
         results = made.run([[trial] for trial in trials], done.append)
-        assert len(made.workers) == 2
+        assert len(made.crew.workers) == 2
         assert [[each.state for each in group] for group in results] == [["complete"]] * 2
         assert len(done) == 2
         absent = Trial(space.default.model_copy(update={"base": "absent/base"}), tmp_path / "3")
         with pytest.raises(FileError, match="absent/base"):
             made.run([[absent]], done.append)
-    assert made.workers == []
+    assert made.crew.workers == []
 
 
 @pytest.mark.slow
@@ -72,7 +73,7 @@ def test_a_worker_that_is_lost_is_told(two_workers, plan_file, tmp_path):
         time.sleep(0.5)
         ray.kill(worker)
         with pytest.raises(RunError, match=r"a worker is lost .*; the same command goes on"):
-            made._got(asked)
+            made.crew.got(asked)
 
 
 def test_a_worker_speaks_json(plan_file, tmp_path):
@@ -93,7 +94,7 @@ def test_a_worker_speaks_json(plan_file, tmp_path):
 
 
 def test_without_ray_the_install_line_is_told(plan_file, tmp_path, monkeypatch):
-    monkeypatch.setattr(cluster, "NAME", "absent_package")
+    monkeypatch.setattr(crew, "NAME", "absent_package")
     with pytest.raises(MissingExtra, match=r'pip install "tenonlm\[ray\]"'):
         tenon.sweep(str(plan_file), over=["rank=1,2"], out=tmp_path / "s", engine="ray")
 

@@ -13,7 +13,6 @@ from disk import names, small_disk
 from runs import LABELS, plan, project, table
 from tenon.core.errors import DataError, FileError, RequestError
 from tenon.data import reading
-from tenon.verbs import predict as verb
 from tenon.verbs.predict import load_adapter, predict
 from tenon.verbs.train import train
 
@@ -85,10 +84,9 @@ class TestAnswers:
         for one, other in zip(found, expected, strict=True):
             assert one["probability"] == pytest.approx(other["probability"], abs=1e-5)
 
-    def test_they_do_not_depend_on_the_rows_beside(self, run, write, tmp_path, monkeypatch):
+    def test_they_do_not_depend_on_the_rows_beside(self, run, write, tmp_path):
         predict(run.out, write(*ROWS), tmp_path / "whole.jsonl")
-        monkeypatch.setattr(verb, "CHUNK_ROWS", 3)
-        predict(run.out, write(*ROWS), tmp_path / "pieces.jsonl")
+        predict(run.out, write(*ROWS), tmp_path / "pieces.jsonl", portion=3)
         whole, pieces = lines(tmp_path / "whole.jsonl"), lines(tmp_path / "pieces.jsonl")
         assert [line["answer"] for line in whole] == [line["answer"] for line in pieces]
         for one, other in zip(whole, pieces, strict=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 import tenon
@@ -97,6 +98,8 @@ def test_other_files_are_answered(trained, tmp_path, suffix, capsys):
     found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert len(found) == (6 if suffix == "json" else 2)
     assert all(entry["gold"] is None for entry in found)
+    run("predict", str(trained), str(path), "--quiet", "--out", str(tmp_path / "a.parquet"))
+    assert pq.read_table(tmp_path / "a.parquet").drop(["failed", "cut"]).to_pylist() == found
 
 
 def test_eval_gives_the_figures_of_the_run_again(trained, folder, capsys):

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from tenon.cli import main
@@ -133,6 +134,8 @@ def test_predicting_tokens_texts_and_lines_gives_the_same_spans(
         (line,) = lines_of(tmp_path / f"{name}.out")
         assert line["gold"] is None and line["text"] == text
         found.append(line["answer"])
+        predict(trained.folder / "run", tmp_path / name, tmp_path / f"{name}.parquet")
+        assert [line["answer"]] == pq.read_table(tmp_path / f"{name}.parquet")["answer"].to_pylist()
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(f"{text}\n".encode())))
     predict(trained.folder / "run", "-")
     found.append(json.loads(capsys.readouterr().out)["answer"])

@@ -11,7 +11,17 @@ import typer
 import tenon
 from tenon.commands.app import app, verb
 from tenon.commands.chosen import Chosen
-from tenon.terminal.options import Base, Json, Out, Quiet
+from tenon.terminal.options import (
+    Address,
+    Base,
+    Engine,
+    Engines,
+    Faulty,
+    Json,
+    Out,
+    Quiet,
+    Resume,
+)
 from tenon.terminal.output import bar, emit
 
 
@@ -46,13 +56,54 @@ def predict(
     rows: Annotated[str, typer.Argument(metavar="ROWS", help="path[#member]; - for stdin")],
     *,
     out: Out = None,
+    format: Annotated[
+        str,
+        typer.Option(
+            "--format", help="jsonl, csv or parquet; else what --out ends in.", show_default=False
+        ),
+    ] = "",
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--keep",
+            metavar="NAME,…|all",
+            help="Columns of the rows that are carried along.",
+            show_default=False,
+        ),
+    ] = None,
+    faulty: Annotated[
+        Faulty, typer.Option(help="stop at a row that cannot be asked, or keep its place.")
+    ] = Faulty.stop,
+    resume: Annotated[
+        Resume, typer.Option(help="auto goes on where it stopped; never begins anew.")
+    ] = Resume.auto,
+    engine: Engines = Engine.local,
+    address: Address = "",
+    workers: Annotated[int, typer.Option(help="Of the cluster, at most; 0: all.")] = 0,
+    portion: Annotated[
+        int, typer.Option(help="Rows answered at once, at most lost by a kill; 0: by the task.")
+    ] = 0,
     base: Base = "",
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Answer the rows of a file: JSONL to --out, or to standard output."""
+    """Answer the rows of a file, in their order; stopped, the same command goes on."""
     with bar(silent=json or quiet) as progress:
-        answered = tenon.predict(adapter, rows, out, base=base, progress=progress)
+        answered = tenon.predict(
+            adapter,
+            rows,
+            out,
+            base=base,
+            format=format,
+            keep=keep or (),
+            faulty=faulty.value,
+            resume=resume.value,
+            engine=engine.value,
+            address=address,
+            workers=workers,
+            portion=portion,
+            progress=progress,
+        )
     if out is not None:
         emit(answered, json=json, quiet=quiet)
     elif not quiet:

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 import tenon
 from tenon.commands.app import app
-from tenon.terminal.options import Given, Json, Lang, Out, Quiet, Resume, Target
+from tenon.terminal.options import (
+    Address,
+    Engine,
+    Engines,
+    Given,
+    Json,
+    Lang,
+    Out,
+    Quiet,
+    Resume,
+    Target,
+)
 from tenon.terminal.output import bar, emit
-
-
-class Engine(StrEnum):
-    """Where trials are run."""
-
-    local = "local"
-    ray = "ray"
 
 
 @app.command()
@@ -36,12 +39,8 @@ def sweep(
     ] = None,
     trials: Annotated[int, typer.Option("--trials", "-n", help="How many.")] = 20,
     out: Out = None,
-    engine: Annotated[
-        Engine, typer.Option(help="In this process, or on a cluster.")
-    ] = Engine.local,
-    address: Annotated[
-        str, typer.Option(help="Of the Ray cluster: auto, HOST:PORT; one here unless given.")
-    ] = "",
+    engine: Engines = Engine.local,
+    address: Address = "",
     at_once: Annotated[int, typer.Option(help="Trials whose values are chosen at once.")] = 4,
     together: Annotated[
         int, typer.Option(help="Trials in one pass over the base; 0: by the device.")

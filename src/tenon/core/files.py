@@ -13,6 +13,7 @@ import json
 import os
 import re
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ from filelock import FileLock, Timeout
 
 from tenon.core.errors import FileError, Occupied
 
+STALE_SECONDS = 24 * 3600
 BESIDE = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.(?P<role>part|old)")
 
 
@@ -129,6 +131,19 @@ def sweep(folder: Path) -> None:
                 path.rename(target)
             else:
                 remove(path)
+
+
+def sweep_stale(folder: Path) -> None:
+    """Remove files that killed processes left half-written in a folder where others may write.
+
+    A process that writes changes its file all the time; one that nobody has changed for a day is
+    left over. What cannot be removed stays.
+    """
+    now = time.time()
+    for path in folder.glob(".*.part"):
+        with contextlib.suppress(OSError):
+            if is_beside(path) and path.is_file() and now - path.stat().st_mtime > STALE_SECONDS:
+                path.unlink()
 
 
 def is_beside(path: Path) -> bool:

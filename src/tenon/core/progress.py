@@ -26,6 +26,7 @@ class Progress(Protocol):
 
         Args:
             n: units since the last call.
-            fields: what can be said of the stage by now: `loss`, `dev`, `tokens_per_second`.
+            fields: what can be said of the stage by now: `loss`, `dev`, `tokens_per_second`,
+                `rows_per_second`.
         """
         ...

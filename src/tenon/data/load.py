@@ -6,10 +6,9 @@ import hashlib
 import itertools
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from pathlib import Path
 
 from tenon.core.errors import DataError, Faults, FileError, PlanError
-from tenon.core.files import digest, digest_of
+from tenon.core.files import digest_of
 from tenon.data.columns import SAMPLE_ROWS, require
 from tenon.data.example import Row
 from tenon.data.findings import said
@@ -264,10 +263,4 @@ def _source_digest(route: Route, part: str, columns: Columns) -> str:
         for example in route.judged(part, columns, Faults()):
             rows.update(f"{example.id}{example.gold}\n".encode())
         return rows.hexdigest()
-    if len(source.files) > 1:
-        return digest_of([digest(Path(file)) for file in source.files])
-    path = Path(source.path)
-    if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.is_file())
-        return digest_of([[str(file.relative_to(path)), digest(file)] for file in files])
-    return digest(path)
+    return source.digest()

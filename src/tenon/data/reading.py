@@ -30,12 +30,14 @@ class Reading:
         task: what is answered.
         columns: which column of this source holds what.
         notes: what was guessed and accepted.
+        rows: how many there are, those included that cannot be used.
     """
 
     source: str
     task: str
     columns: Columns
     notes: tuple[str, ...]
+    rows: int
 
     def examples(self) -> Iterator[Example]:
         """Read the examples, in the order of the file.
@@ -55,6 +57,7 @@ def open_reading(
     labels: Sequence[str] | None = None,
     *,
     task: str = "text-classification",
+    lenient: bool = False,
 ) -> Reading:
     """Read a source once, and say all that is wrong with it.
 
@@ -65,6 +68,8 @@ def open_reading(
         trained: field of an example to its column in the training rows; empty if not known.
         labels: the adapter's labels, where the rows' own are wanted.
         task: what it was trained for.
+        lenient: whether rows of a sound file that cannot be used are counted and left to the
+            caller; at least one must be of use.
 
     Raises:
         FileError: the source is not there.
@@ -73,13 +78,15 @@ def open_reading(
     """
     if not source.strip():
         raise FileError(f"{source!r}: is an empty path; name a file of rows")
-    faults, notes = Faults(), list[str]()
+    faults, notes, used = Faults(), list[str](), 0
+    refused = Faults() if lenient else faults
     sample = list(islice(read(source, Faults()), SAMPLE_ROWS))
     columns = _columns(sample, trained, labels, notes, task) if sample else Columns()
     found, tally = Labels(labels, TASKS.get(task)), Tally()
     rows = read(source, faults, notes=notes)
-    for example in to_examples(rows, columns, faults, task, tally) if sample else ():
+    for example in to_examples(rows, columns, refused, task, tally) if sample else ():
         found.count(example)
+        used += 1
     if not sample:
         deque(rows, maxlen=0)
     notes += [said(count, *what) for what, count in tally.items()]
@@ -88,7 +95,9 @@ def open_reading(
     faults.raise_if_any(DataError)
     if not sample:
         raise DataError(f"{source}: holds no rows; nothing can be answered")
-    return Reading(source, task, columns, tuple(notes))
+    if not used:
+        refused.raise_if_any(DataError)
+    return Reading(source, task, columns, tuple(notes), used + refused.count)
 
 
 def sound(examples: Iterable[Example], faults: Faults) -> Iterator[Example]:

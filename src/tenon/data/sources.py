@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
 
 from tenon.core.errors import DataError, Faults, FileError, did_you_mean, nearest
-from tenon.core.files import reading
+from tenon.core.files import digest, digest_of, reading
 from tenon.data.conll import conll_rows
 from tenon.data.dialect import Quoting
 from tenon.data.example import Row
@@ -74,6 +74,20 @@ class Source:
     def files(self) -> tuple[str, ...]:
         """The paths that it reads: the two of a pair of parallel files, else its own."""
         return split_pair(self.path) or (self.path,)
+
+    def digest(self) -> str:
+        """Give the digest of a file's bytes, or of all files of a pair or a folder.
+
+        Raises:
+            FileError: one of them cannot be read.
+        """
+        if len(self.files) > 1:
+            return digest_of([digest(Path(file)) for file in self.files])
+        path = Path(self.path)
+        if path.is_dir():
+            files = sorted(file for file in path.rglob("*") if file.is_file())
+            return digest_of([[str(file.relative_to(path)), digest(file)] for file in files])
+        return digest(path)
 
     def require(self) -> None:
         """Check that the file or folder is there.

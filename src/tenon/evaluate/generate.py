@@ -27,6 +27,8 @@ Writing = Writer | Seq2Seq
 """A model that writes answers itself."""
 LEAST_PROMPT = 16
 """So many tokens of a prompt are kept, whatever room answers are to have."""
+LOOP_TIMES, LOOP_TOKENS, LONGEST_LOOP = 4, 16, 64
+"""A loop is the same tokens, at most so many, so often one after another, over so many tokens."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,21 @@ class Said:
 
     ids: list[int]
     ended: bool
+
+    @property
+    def looped(self) -> bool:
+        """Whether it was broken off while it said the same tokens over and over."""
+        return not self.ended and repeats(self.ids)
+
+
+def repeats(ids: Sequence[int]) -> bool:
+    """Tell whether tokens end in the same few, time after time."""
+    for period in range(1, min(LONGEST_LOOP, len(ids) // LOOP_TIMES) + 1):
+        size = max(LOOP_TIMES * period, LOOP_TOKENS)
+        end = ids[-size:]
+        if len(end) == size and list(end[period:]) == list(end[:-period]):
+            return True
+    return False
 
 
 def room(model: Writing, limit: int, max_new_tokens: int) -> int:

@@ -95,6 +95,7 @@ def _laid(model: Writing, tokens: Tokens, batch_tokens: int, how: How) -> tuple[
         bytes_R=_summed(row_W, bytes_W, count),
         answers=[None] * count,
         ended=[False] * count,
+        looped=[False] * count,
         cut=0,
         extract=how.settings.extract,
         tokenizer=cast(Tokenizer, how.settings.bleu_tokenizer),
@@ -163,11 +164,11 @@ def _answered(
         progress=progress,
     )
     answers: list[str | None] = [None] * len(made)
-    ended = [False] * len(made)
+    ended, looped = [False] * len(made), [False] * len(made)
     for row, one in zip(chosen, found, strict=True):
-        answers[row], ended[row] = renderer.answer(one.ids), one.ended
+        answers[row], ended[row], looped[row] = renderer.answer(one.ids), one.ended, one.looped
     cut = sum(len(prompt) > most for prompt in prompts)
-    return replace(made, answers=answers, ended=ended, cut=cut)
+    return replace(made, answers=answers, ended=ended, looped=looped, cut=cut)
 
 
 def _sample(ids: Sequence[str], most: int, seed: int) -> list[int]:

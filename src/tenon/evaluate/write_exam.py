@@ -110,6 +110,8 @@ def entries(answers: Written) -> Iterator[dict[str, Any]]:
         }
         if answer is not None:
             entry["ended"] = answers.ended[row]
+        if answers.looped[row]:
+            entry["looped"] = True
         if answers.tokens_R[row]:
             entry["nats"] = round(float(answers.nats_R[row]), 6)
             entry["tokens"] = int(answers.tokens_R[row])
@@ -132,7 +134,7 @@ def replies(answers: Written) -> list[Text]:
 
 
 def notes(answers: Written) -> list[str]:
-    """Say how many answers there are, were broken off, or answer a prompt that was cut."""
+    """Say how many answers there are, were broken off, repeat themselves, or lost their prompt."""
     answered = sum(answer is not None for answer in answers.answers)
     if not answered:
         return []
@@ -143,6 +145,8 @@ def notes(answers: Written) -> list[str]:
         lines.append(
             f"{broken:,} of {answered:,} answers came to no end within evaluate.max_new_tokens"
         )
+    if looped := sum(answers.looped):
+        lines.append(f"of these, {looped:,} by repeating the same words to the end")
     if answers.cut:
         lines.append(f"{answers.cut:,} prompts lost tokens at the left to leave room for answers")
     return lines

@@ -31,6 +31,7 @@ class Written:
         bytes_R: how many bytes of text they are.
         answers: what was written; None where nothing was asked to be.
         ended: whether an answer came to its end within the tokens it may have.
+        looped: whether an answer was broken off while it repeated itself.
         cut: prompts that lost tokens so that the base has room for an answer.
         extract: what of an answer is compared, by its name; see `tenon.evaluate.extractors`.
         tokenizer: how BLEU parts answers into words, by sacreBLEU's name.
@@ -46,6 +47,7 @@ class Written:
     bytes_R: Doubles
     answers: Sequence[str | None]
     ended: Sequence[bool]
+    looped: Sequence[bool]
     cut: int
     extract: str
     tokenizer: Tokenizer
@@ -83,6 +85,7 @@ class Written:
             bytes_R=self.bytes_R[rows],
             answers=[self.answers[row] for row in places],
             ended=[self.ended[row] for row in places],
+            looped=[self.looped[row] for row in places],
         )
 
     def same_gold(self, other: Written) -> bool:
@@ -112,7 +115,14 @@ class Written:
         nothing = np.zeros(len(self))
         ended = [answer is not None for answer in answers]
         return replace(
-            self, answers=answers, ended=ended, nats_R=nothing, tokens_R=nothing, cut=0, failed={}
+            self,
+            answers=answers,
+            ended=ended,
+            looped=[False] * len(self),
+            nats_R=nothing,
+            tokens_R=nothing,
+            cut=0,
+            failed={},
         )
 
 

@@ -16,6 +16,7 @@ a group, L tokens of a group's longest row.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any
@@ -80,16 +81,7 @@ class Borders:
     @cached_property
     def groups(self) -> tuple[Group, ...]:
         """Neighbouring rows of like length, together all rows."""
-        runs: list[list[int]] = []
-        for length in self.lengths:
-            if runs and _alike(runs[-1], length):
-                runs[-1].append(length)
-            else:
-                runs.append([length])
-        groups: list[Group] = []
-        for run in runs:
-            groups.append(_group(groups[-1].stop if groups else 0, run, self.device))
-        return tuple(groups)
+        return groups_of(self.lengths, self.device)
 
     @property
     def longest(self) -> int:
@@ -100,6 +92,25 @@ class Borders:
     def used(self) -> bool:
         """Whether any attention layer has asked for the borders."""
         return "groups" in self.__dict__ or "starts_B1" in self.__dict__
+
+
+def groups_of(lengths: Sequence[int], device: torch.device) -> tuple[Group, ...]:
+    """Give neighbouring rows of like length, together all rows.
+
+    Args:
+        lengths: tokens of each row.
+        device: of the batch.
+    """
+    runs: list[list[int]] = []
+    for length in lengths:
+        if runs and _alike(runs[-1], length):
+            runs[-1].append(length)
+        else:
+            runs.append([length])
+    groups: list[Group] = []
+    for run in runs:
+        groups.append(_group(groups[-1].stop if groups else 0, run, device))
+    return tuple(groups)
 
 
 def _alike(run: list[int], length: int) -> bool:
@@ -167,10 +178,7 @@ def packed_attention(
     Raises:
         RunError: the base attends in a way that this attention does not know.
     """
-    given = {"attention_mask": attention_mask, **others}
-    for name in ("attention_mask", *BEYOND):
-        if given.get(name) is not None:
-            raise RunError(f"its attention adds {name}, which packed attention lacks")
+    refuse_unknown({"attention_mask": attention_mask, **others})
     if sliding_window is not None:
         borders.windows.add(sliding_window)
     causal = bool(getattr(module, "is_causal", False)) if is_causal is None else is_causal
@@ -184,10 +192,24 @@ def packed_attention(
     outputs: list[Tensor] = []
     first = 0
     for group in borders.groups:
-        part = None if prefix is None else prefix.of(first, group.rows)
+        part = None if prefix is None else prefix.of(slice(first, first + group.rows))
         outputs.append(_attend(group, query_1HTD, key_1KTD, value_1KTD, rule, part))
         first += group.rows
     return torch.cat(outputs)[None], None
+
+
+def refuse_unknown(given: Mapping[str, object]) -> None:
+    """Refuse what a base adds to attention and attention over packed rows does not know.
+
+    Args:
+        given: what it calls attention with, by name.
+
+    Raises:
+        RunError: something of it is not None.
+    """
+    for name in ("attention_mask", *BEYOND):
+        if given.get(name) is not None:
+            raise RunError(f"its attention adds {name}, which packed attention lacks")
 
 
 def _attend(

@@ -23,6 +23,7 @@ FORMS = {
     "loss": "loss {:.3f}",
     "dev": "dev {:.3f}",
     "tokens_per_second": "{:,.0f} tokens/s",
+    "rows_per_second": "{:,.0f} rows/s",
 }
 
 

@@ -27,6 +27,20 @@ class Preflight(StrEnum):
     off = "off"
 
 
+class Engine(StrEnum):
+    """Where work is done."""
+
+    local = "local"
+    ray = "ray"
+
+
+class Faulty(StrEnum):
+    """What a row that cannot be asked does to a file of rows."""
+
+    stop = "stop"
+    keep = "keep"
+
+
 def complete(incomplete: str) -> list[str]:
     """Offer the settings that begin with what was typed."""
     from tenon.terminal.completion import settings
@@ -52,4 +66,8 @@ Out = Annotated[
 ]
 Base = Annotated[
     str, typer.Option("--base", help="Where the base is now, if elsewhere.", show_default=False)
+]
+Engines = Annotated[Engine, typer.Option("--engine", help="In this process, or on a cluster.")]
+Address = Annotated[
+    str, typer.Option("--address", help="Of the Ray cluster: auto, HOST:PORT; else one here.")
 ]

@@ -90,10 +90,16 @@ def answered_page(answered: Answered) -> RenderableType:
 
 def told(answered: Answered) -> list[str]:
     """Give what is to be told beside the answers: what was guessed, and which rows failed."""
-    failed = list(answered.failed.items())
-    missed = [f"{counted(len(failed), 'row')} could not be answered"] if failed else []
-    shown = [f"{origin}: {cause}" for origin, cause in failed[:SHOWN_FAILED]]
-    return [*answered.notes, *missed, *shown]
+    before = f"{counted(answered.resumed, 'row')} of them had been answered before"
+    shown = [f"{origin}: {cause}" for origin, cause in answered.failed.items()][:SHOWN_FAILED]
+    more = answered.missed - len(shown)
+    return [
+        *([before] if answered.resumed else []),
+        *answered.notes,
+        *([f"{counted(answered.missed, 'row')} could not be answered"] if shown else []),
+        *shown,
+        *([f"… and {count(more)} more"] if shown and more > 0 else []),
+    ]
 
 
 def report_file(run: Path) -> Path:

@@ -1,37 +1,42 @@
-"""Predict: answers for a file of rows, streaming, in their order."""
+"""Predict: answers for a file of rows, in their order; stopped, it goes on where it was."""
 
 from __future__ import annotations
 
-import json
-import re
+import platform
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from itertools import chain, islice
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
-from typing import TextIO, cast
+from typing import Any, Literal
 
+import torch
+
+from tenon import __version__
+from tenon.adapters import pack
 from tenon.adapters.manifest import Manifest
-from tenon.core.errors import DataError, Fault, Faults
-from tenon.core.files import aside
+from tenon.core.errors import RequestError
 from tenon.core.progress import Progress
-from tenon.data.adapted import other_sort
-from tenon.data.example import Example, Row
-from tenon.data.lines import REFUSED, Lines
-from tenon.data.reading import open_reading
-from tenon.data.settings import Columns
-from tenon.data.streams import Readable, Stream
-from tenon.data.task import to_examples
 from tenon.evaluate.answerer import Answerer, open_answerer
-from tenon.evaluate.exam import EXAMS
+from tenon.verbs import journal as journals
+from tenon.verbs.answer_file import Form, Totals, format_of
+from tenon.verbs.clerk import Clerk, Engine, Local, Pace
 from tenon.verbs.home import adapter_folder, refuse_own, refuse_sources
+from tenon.verbs.journal import Journal
+from tenon.verbs.questions import (
+    STDIN,
+    Cut,
+    Kept,
+    Portion,
+    Questions,
+    open_questions,
+    source_digest,
+)
 
-CHUNK_ROWS = 4096
-WRITTEN_ROWS = 64
-"""Rows that are answered before their lines are given, where each answer is written by the base."""
-STDIN = "-"
-STDIN_NAME = "stdin"
-CONVERSION = re.compile(r"iconv -f \S+ -t \S+")
+ENGINES = ("local", "ray")
+LIBRARIES = ("torch", "transformers", "tokenizers", "peft")
+FAULTY = ("stop", "keep")
 
 
 @dataclass(frozen=True)
@@ -40,15 +45,19 @@ class Answered:
 
     Args:
         rows: answered.
-        failed: origin to cause of the rows that were not.
+        failed: origin to cause of the rows that were not; the first thousand of them.
         out: file of the answers; None where they went to standard output.
         notes: what was guessed and accepted.
+        missed: how many rows were not answered.
+        resumed: how many rows had been answered before, by a call that was stopped.
     """
 
     rows: int
     failed: dict[str, str]
     out: Path | None
     notes: list[str]
+    missed: int = 0
+    resumed: int = 0
 
 
 def load_adapter(folder: Path | str, base: str = "", *, device: str = "auto") -> Answerer:
@@ -67,46 +76,160 @@ def load_adapter(folder: Path | str, base: str = "", *, device: str = "auto") ->
     return open_answerer(adapter_folder(folder), base, device)
 
 
+@dataclass(frozen=True)
+class Task:
+    """What is to be done, once it is known to be possible.
+
+    Args:
+        folder: the adapter directory.
+        manifest: of the adapter.
+        source: `path[#member]`, or `-`.
+        base: where the base is now; "" for where it was.
+        kept: columns that are carried along.
+        lenient: whether a row that cannot be asked is told in its place.
+        pace: told of rows.
+        cut: where portions end.
+        engine: "local", or "ray" with `address` and `workers`.
+    """
+
+    folder: Path
+    manifest: Manifest
+    source: str
+    base: str
+    kept: Kept
+    lenient: bool
+    pace: Pace
+    cut: Cut
+    engine: str
+    address: str
+    workers: int
+
+    def questions(self) -> Questions:
+        """Read the rows once, and say all that is wrong with them."""
+        return open_questions(self.source, self.manifest, self.kept, lenient=self.lenient)
+
+    def hire(self, questions: Questions, threads: int) -> Engine:
+        """Give who answers."""
+        if self.engine == "ray":
+            from tenon.verbs.clerks import Order, Remote
+
+            order = Order(
+                str(self.folder.absolute()),
+                self.base,
+                questions.columns,
+                self.kept.names,
+                threads,
+                lenient=self.lenient,
+            )
+            return Remote(order, self.pace, self.address, self.workers)
+        answerer = open_answerer(self.folder, self.base)
+        clerk = Clerk(answerer, questions.columns, self.kept, lenient=self.lenient)
+        return Local(clerk, threads, self.pace)
+
+    def facts(self) -> dict[str, Any]:
+        """Give what decides the answers, but for what computes them."""
+        return {
+            "format": journals.FORMAT,
+            "rows": self.source,
+            "digest of the rows": source_digest(self.source),
+            "adapter": pack.digest(self.folder),
+            "base": self.manifest.base.digest,
+            "--keep": list(self.kept.names),
+            "--faulty": FAULTY[self.lenient],
+            "portions": [self.cut.rows, self.cut.characters],
+            "versions": {
+                "tenon": __version__,
+                "python": platform.python_version(),
+                **{name: version(name) for name in LIBRARIES},
+            },
+        }
+
+
 def predict(
     adapter: Path | str,
     rows: Path | str,
     out: Path | str | None = None,
     *,
     base: str = "",
+    format: str = "",
+    keep: str | Sequence[str] = (),
+    faulty: Literal["stop", "keep"] = "stop",
+    resume: Literal["auto", "never"] = "auto",
+    engine: Literal["local", "ray"] = "local",
+    address: str = "",
+    workers: int = 0,
+    portion: int = 0,
     progress: Progress | None = None,
 ) -> Answered:
-    """Answer the rows of a file, one JSON line each, to `out` or standard output.
+    """Answer the rows of a file, one line each in their order, to `out` or standard output.
 
-    A file is read twice, so that a fault at its end is told before anything is answered. Memory
-    is that of some thousand rows, whatever the size of the file. Answers that are written come as
-    they are made, some at a time; one by one to lines that are typed.
+    A file is read once before anything is answered, so that a fault at its end is told first.
+    Memory is that of some thousand rows, whatever the size of the file. What is answered is kept
+    in portions beside `out`: the same call again goes on after the last of them, and ends with the
+    same bytes. Lines that are typed are answered one by one.
 
     Args:
         adapter: the adapter directory, or a run.
         rows: `path[#member]`, or `-` for one text a line on standard input.
         out: file of the answers, written whole or not at all.
         base: where the base is now, if not under the name it was trained on.
+        format: "jsonl", "csv" or "parquet"; by default what the suffix of `out` says, else JSONL.
+        keep: columns of the rows that are carried along; "all" for all.
+        faulty: "keep" tells of a row that cannot be asked in its place, as of one that fails;
+            "stop" refuses the file.
+        resume: "never" removes what an earlier call left and begins anew.
+        engine: "local", or "ray" for the workers of a Ray cluster.
+        address: of the cluster; "auto" finds the one of this machine, "" begins one here.
+        workers: of the cluster, at most; 0 for as many as it has GPUs, or CPUs without them.
+        portion: rows that are answered at once, which are what a kill can lose; 0 for 4,096, or 64
+            where each answer is written by the base.
 
     Raises:
-        RunError: the run has no adapter yet.
+        RunError: the run has no adapter yet, or what an earlier call left is of something else.
         DataError: rows that cannot be read; nothing is written to `out`.
         AdapterError: the adapter cannot be trusted.
+        RequestError: the format is not known, or a setting would have no effect.
         FileError: something is not there, or `out` holds the rows or is a file of a run.
+        Occupied: another process writes the same file.
     """
     folder, source = adapter_folder(adapter), str(rows)
+    _refuse_idle(out, format, resume, engine, address, workers, faulty, portion)
     target = None if out is None else _target(Path(out), source, folder)
-    answerer = load_adapter(folder, base)
-    notes: list[str] = []
-    manifest = answerer.manifest
-    examples = _typed(manifest, notes) if source == STDIN else _read(source, manifest, notes)
-    if progress:
-        progress.start(f"answers of {source}", None)
-    size = _chunk(manifest, source)
+    manifest = pack.read(folder).manifest
+    kept, cut, lenient = Kept.of(keep), Cut.of(manifest, source, portion), faulty == "keep"
+    at = (engine, address, workers)
+    task = Task(folder, manifest, source, base, kept, lenient, Pace(progress), cut, *at)
     if target is None:
-        return Answered(*_write(answerer, examples, sys.stdout, progress, size), None, notes)
-    with aside(target) as beside, beside.open("w", encoding="utf-8") as file:
-        written = _write(answerer, examples, file, progress, size)
-    return Answered(*written, target, notes)
+        return _streamed(task)
+    form = Form(format_of(target, format), manifest, kept)
+    form.require()
+    anew, lasting = resume == "never" or source == STDIN, source != STDIN
+    with journals.opened(target, anew=anew, lasting=lasting) as journal:
+        return _filed(task, journal, form)
+
+
+def _refuse_idle(
+    out: Path | str | None, format: str, resume: str, engine: str, address: str, workers: int,
+    faulty: str, portion: int,
+) -> None:  # fmt: skip
+    """Refuse settings that would have no effect, or are not known.
+
+    Raises:
+        RequestError: one of them is set.
+    """
+    if engine not in ENGINES:
+        raise RequestError(f"engine {engine!r}: choose one of {', '.join(ENGINES)}")
+    if portion < 0:
+        raise RequestError(f"portion {portion}: is no number of rows; give 1 or more, 0 for auto")
+    if faulty not in FAULTY:
+        raise RequestError(f"faulty {faulty!r}: choose one of {', '.join(FAULTY)}")
+    if out is None:
+        idle = {"--format": format, "--resume": resume == "never", "--engine": engine == "ray"}
+        for name in (name for name, given in idle.items() if given):
+            raise RequestError(f"{name}: needs a file of answers; name one with --out")
+    if engine == "local" and (address or workers):
+        name = "--address" if address else "--workers"
+        raise RequestError(f"{name}: has no effect in this process; add --engine ray, or remove it")
 
 
 def _target(out: Path, source: str, folder: Path) -> Path:
@@ -116,78 +239,47 @@ def _target(out: Path, source: str, folder: Path) -> Path:
     return out
 
 
-def _chunk(manifest: Manifest, source: str) -> int:
-    """Give how many rows are answered at once."""
-    if source == STDIN and sys.stdin.isatty():
-        return 1
-    return WRITTEN_ROWS if manifest.writes else CHUNK_ROWS
+def _streamed(task: Task) -> Answered:
+    """Answer to standard output, a portion at a time."""
+    questions, totals = task.questions(), Totals()
+    with task.hire(questions, torch.get_num_threads()) as engine:
+        task.pace.start(f"answers of {task.source}", questions.rows)
+        for _, lines in engine.answer(task.cut.portions(questions.stream())):
+            sys.stdout.write(lines)
+            sys.stdout.flush()
+            for line in lines.splitlines():
+                totals.count(line)
+    return _answered(totals, None, questions.notes)
 
 
-def _write(
-    answerer: Answerer,
-    examples: Iterator[Example],
-    file: TextIO,
-    progress: Progress | None,
-    size: int,
-) -> tuple[int, dict[str, str]]:
-    rows, failed = 0, dict[str, str]()
-    while chunk := list(islice(examples, size)):
-        answers = answerer.answer_examples(chunk)
-        for line in EXAMS.get(answerer.manifest.task).entries(answers):
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
-        file.flush()
-        rows += len(answers)
-        failed |= answers.failed
-        if progress:
-            progress.advance(len(chunk))
-    return rows, failed
+def _filed(task: Task, journal: Journal, form: Form) -> Answered:
+    """Answer what is not answered yet, and make one file of it."""
+    facts = task.facts()
+    journal.refuse_other(facts)
+    held = journal.facts if journal.portions else {}
+    questions = Questions.from_json(held["reading"], task.source) if held else task.questions()
+    before = journal.rows
+    waiting = _waiting(task.cut.portions(questions.stream()), set(journal.portions))
+    first = next(waiting, None)
+    if first is not None:
+        facts["threads"] = held.get("threads", torch.get_num_threads())
+        with task.hire(questions, facts["threads"]) as engine:
+            facts["device"] = engine.device
+            journal.refuse_other(facts)
+            journal.begin({**facts, "reading": questions.to_json()})
+            task.pace.start(f"answers of {task.source}", questions.rows, done=before)
+            for number, lines in engine.answer(chain([first], waiting)):
+                journal.keep(number, lines)
+    journal.end(form.write)
+    notes = [*questions.notes, *journal.notes, *form.notes]
+    return _answered(form.totals, journal.out, notes, before)
 
 
-def _read(source: str, manifest: Manifest, notes: list[str]) -> Iterator[Example]:
-    """Give the examples of a file that has been found to be sound."""
-    reading = open_reading(source, manifest.columns, task=manifest.task)
-    notes += reading.notes
-    return reading.examples()
+def _waiting(portions: Iterator[Portion], answered: set[int]) -> Iterator[Portion]:
+    return (portion for portion in portions if portion.number not in answered)
 
 
-def _typed(manifest: Manifest, notes: list[str]) -> Iterator[Example]:
-    """Give the lines of standard input, the first of which has come.
-
-    Raises:
-        DataError: the adapter reads pairs, nothing was typed, or a line is no text.
-    """
-    if manifest.columns.get("pair") or EXAMS.get(manifest.task).paired:
-        trained = Columns.model_validate(manifest.columns).named()
-        raise other_sort(STDIN_NAME, "gives single texts", trained, "name a file with these")
-    faults = Faults()
-    rows, columns = _lines(faults, notes), Columns(text="text")
-    examples = _sound(to_examples(rows, columns, faults, manifest.task), faults)
-    first = next(examples, None)
-    if first is None:
-        raise DataError(f"{STDIN_NAME}: holds no text; give one text a line")
-    return chain([first], examples)
-
-
-def _sound(examples: Iterator[Example], faults: Faults) -> Iterator[Example]:
-    """Yield examples up to the first fault; then tell all, their remedies as a pipe needs them."""
-    for example in examples:
-        if not faults.count:
-            yield example
-    faults.kept = [_piped(fault) for fault in faults.kept]
-    faults.raise_if_any(DataError)
-
-
-def _piped(fault: Fault) -> Fault:
-    command = CONVERSION.search(fault.remedy)
-    return replace(fault, remedy=f"convert it: … | {command[0]} | tenon …") if command else fault
-
-
-def _lines(faults: Faults, notes: list[str]) -> Iterator[Row]:
-    """Give the lines of standard input, read as bytes whatever the terminal's encoding is."""
-    buffer = getattr(sys.stdin, "buffer", None)
-    if buffer is None:
-        raise DataError(f"{STDIN_NAME}: there is none here; name a file of rows")
-    stream = Stream(cast(Readable, buffer), STDIN_NAME, STDIN_NAME, faults)
-    for number, line in enumerate(Lines(stream, STDIN_NAME, faults, notes), 1):
-        if line != REFUSED:
-            yield Row({"text": line.rstrip("\r\n")}, f"{STDIN_NAME}:{number}")
+def _answered(totals: Totals, out: Path | None, notes: list[str], resumed: int = 0) -> Answered:
+    if totals.cut:
+        notes = [*notes, f"{totals.cut:,} rows lost tokens: they are longer than the adapter reads"]
+    return Answered(totals.rows, totals.failed, out, notes, totals.missed, resumed)

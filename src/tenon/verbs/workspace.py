@@ -18,7 +18,7 @@ from tenon.adapters.fusion_parts import refuse_other_base
 from tenon.adapters.kind import KINDS
 from tenon.core import cache, memory
 from tenon.core.errors import FileError, PlanError
-from tenon.core.files import digest_of
+from tenon.core.files import digest_of, sweep_stale
 from tenon.core.progress import Progress
 from tenon.data.example import Example
 from tenon.data.load import Parts
@@ -327,6 +327,7 @@ def _tokens(
         return open_tokens(path, renderer.limit)
     if progress:
         progress.start(f"tokens of {part}", parts.counts[part])
+    sweep_stale(path.parent)
     return tokenize(parts.examples(part), renderer, path, progress)
 
 
