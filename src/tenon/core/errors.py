@@ -46,6 +46,23 @@ class RequestError(TenonError, ValueError):
     """A request for an answer that cannot be fulfilled."""
 
 
+class Busy(RequestError):
+    """More requests wait than may; nothing of this one has been done.
+
+    Args:
+        told: the message.
+        retry_seconds: after which there may be room.
+    """
+
+    def __init__(self, told: str, retry_seconds: float) -> None:
+        super().__init__(told)
+        self.retry_seconds = retry_seconds
+
+
+class Late(RequestError):
+    """The time that a request had is over; it has no answer."""
+
+
 class MissingExtra(TenonError, ImportError):
     """An optional package that this feature needs is not installed."""
 

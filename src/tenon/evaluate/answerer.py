@@ -67,7 +67,7 @@ class Answerer:
                 texts where the adapter was trained on pairs, or the other way.
         """
         examples = _examples(texts)
-        self._refuse_other_sort(examples)
+        self.refuse_other_sort(examples)
         try:
             tokens = collect(examples, self.renderer)
         except DataError as error:
@@ -107,7 +107,12 @@ class Answerer:
         settings = settings.model_copy(update={"max_new_tokens": length})
         return exam_of(self.manifest.task, self.renderer, settings, seed, shots)
 
-    def _refuse_other_sort(self, examples: Sequence[Example]) -> None:
+    def refuse_other_sort(self, examples: Sequence[Example]) -> None:
+        """Refuse single texts where pairs were trained on, or the other way.
+
+        Raises:
+            RequestError: these are of the other sort.
+        """
         columns = self.manifest.columns
         if not columns or not examples:
             return

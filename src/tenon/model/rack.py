@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 from peft import PeftModel
 from torch import nn
 
 from tenon.adapters.bottleneck import UncoupledHead
+from tenon.adapters.bottleneck_layer import BottleneckLayer
 from tenon.adapters.composition import Composition, names
 from tenon.adapters.kind import KINDS
 from tenon.adapters.wrapped import MARK, adapted, base_of, place
@@ -34,11 +35,15 @@ class Fitting:
         peft: the PEFT model; whole only while the adapter is in.
         layers: full name of a wrapped module to the layer around it.
         bases: the same to the base's own module.
+        apart: whether it shares no pass over the trunk with others.
+        output: what it puts before the base's language-model head; None where that stays.
     """
 
     peft: PeftModel
     layers: Mapping[str, nn.Module]
     bases: Mapping[str, nn.Module]
+    apart: bool = False
+    output: UncoupledHead | None = None
 
 
 @dataclass
@@ -63,8 +68,8 @@ class Rack:
 
     @property
     def own(self) -> dict[str, Composition]:
-        """Each adapter, as a composition of its own name."""
-        return {name: name for name in self.fittings}
+        """Each adapter that a row can have for itself, as a composition of its own name."""
+        return {name: name for name, fit in self.fittings.items() if not fit.apart}
 
     @property
     def bases(self) -> dict[str, nn.Module]:
@@ -93,10 +98,44 @@ class Rack:
             )
         layers = {p: cast(nn.Module, layer) for p, layer in adapted(self.trunk.model).items()}
         _refuse_beside(name, layers)
+        self._take(name, peft, layers)
+
+    def keep_apart(self, name: str, peft: PeftModel) -> None:
+        """Take an adapter out as `keep` does, which `only` puts in and `all` does not.
+
+        So can be kept what `keep` refuses, as long as the name is free.
+        """
+        layers = {p: cast(nn.Module, layer) for p, layer in adapted(self.trunk.model).items()}
+        whole = self.trunk.whole
+        output = None if whole is None else self.trunk.output
+        self._take(name, peft, layers)
+        coupled = output if isinstance(output, UncoupledHead) else None
+        self.fittings[name] = replace(self.fittings[name], apart=True, output=coupled)
+        if coupled is not None:
+            self._put_output(base_of(coupled))
+
+    def _take(self, name: str, peft: PeftModel, layers: Mapping[str, nn.Module]) -> None:
         bases = {path: base_of(layer) for path, layer in layers.items()}
         self.fittings[name] = Fitting(peft, layers, bases)
         place(self.trunk.model, bases)
         vars(self.trunk.model).pop(MARK, None)
+
+    def strip(self) -> None:
+        """Take out an adapter that was put on the trunk, whole or in part, and forget it."""
+        layers = {p: cast(nn.Module, layer) for p, layer in adapted(self.trunk.model).items()}
+        place(self.trunk.model, {path: base_of(layer) for path, layer in layers.items()})
+        vars(self.trunk.model).pop(MARK, None)
+        if self.trunk.whole is not None and isinstance(self.trunk.output, UncoupledHead):
+            self._put_output(base_of(self.trunk.output))
+
+    def _put_output(self, output: nn.Module) -> None:
+        """Put another module in the place of the base's language-model head."""
+        whole = self.trunk.whole
+        assert whole is not None  # noqa: S101 - the adapter was put on a base with its head
+        now = self.trunk.output
+        name = next(name for name, module in whole.named_modules() if module is now)
+        parent, _, last = name.rpartition(".")
+        setattr(whole.get_submodule(parent), last, output)
 
     @contextlib.contextmanager
     def only(self, name: str) -> Iterator[PeftModel]:
@@ -104,9 +143,13 @@ class Rack:
         fitting = self.fittings[name]
         with self._holding(fitting.layers, fitting.bases):
             vars(self.trunk.model)[MARK] = fitting.peft.peft_config
+            if fitting.output is not None:
+                self._put_output(fitting.output)
             try:
                 yield fitting.peft
             finally:
+                if fitting.output is not None:
+                    self._put_output(base_of(fitting.output))
                 del vars(self.trunk.model)[MARK]
 
     @contextlib.contextmanager
@@ -167,7 +210,9 @@ class Rack:
 
     def drop(self, name: str) -> None:
         """Forget an adapter; the others stay as they are."""
-        del self.fittings[name]
+        for layer in self.fittings.pop(name).layers.values():
+            if isinstance(layer, BottleneckLayer):
+                layer.release()
 
     def _composed(self, composition: Composition) -> dict[str, nn.Module]:
         """Give what a composition puts in the place of each module."""

@@ -1,0 +1,243 @@
+"""Engine: many adapters over one base in memory, of any kinds, asked from any thread."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from concurrent.futures import Future
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import Any, Self
+
+from tenon.adapters.fingerprint import fingerprint
+from tenon.adapters.manifest import Manifest
+from tenon.core.errors import RequestError, TenonError, did_you_mean
+from tenon.evaluate.generate import clipped
+from tenon.model.base import Base, locate
+from tenon.serve.admission import admit
+from tenon.serve.asked import Features, Piece, Prompt, Rows
+from tenon.serve.handle import Handle
+from tenon.serve.intake import Intake, longest, most_of_prompt, writer_of
+from tenon.serve.passes import costs
+from tenon.serve.queue import Queue, Waiting
+from tenon.serve.seat import Seat
+from tenon.serve.settings import EngineSettings
+from tenon.serve.stage import Stage
+from tenon.serve.ticket import Ticket
+from tenon.serve.trunks import Sort, Trunks
+from tenon.serve.worker import Worker
+from tenon.serve.writing import Told
+from tenon.text.text_generation_render import WritingRenderer
+
+SHORTEST_DIGEST = 6
+
+
+class Engine:
+    """Adapters over one base, ready to answer.
+
+    Every method may be called from any thread. One thread of the engine's own computes.
+
+    Args:
+        base: a base, or its folder, package or hub id.
+        settings: what it may hold, queue and compute at once.
+
+    Raises:
+        FileError: the base is not there.
+        AdapterError: its weights are damaged.
+    """
+
+    def __init__(self, base: Base | str, settings: EngineSettings | None = None) -> None:
+        self.settings = settings or EngineSettings()
+        self.base = locate(base) if isinstance(base, str) else base
+        held = self.settings.quantize
+        self.fingerprint = fingerprint(self.base.folder, self.base.name, self.base.revision, held)
+        self._trunks = Trunks(self.base, self.settings.model)
+        self._intake = Intake(self.base, self.settings.request_rows)
+        self._seats: dict[Handle, tuple[Stage, Seat]] = {}
+        self._names: dict[str, Handle] = {}
+        self._owned: dict[Sort, Stage] = {}
+        self._changing = threading.Lock()
+        self._loading = threading.Lock()
+        self._worker = Worker(Queue(self.settings.queue_requests), self.settings)
+
+    @property
+    def handles(self) -> Mapping[str, Handle]:
+        """The adapters that may be asked now, by name; it does not change when they do."""
+        return MappingProxyType(dict(self._names))
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for their turn."""
+        return len(self._worker.queue)
+
+    def add(self, name: str, folder: Path | str) -> Handle:
+        """Admit an adapter, or replace the one of this name; it is proved before it may answer.
+
+        Requests that hold the old handle are still answered by the old adapter.
+
+        Args:
+            name: under which it is asked.
+            folder: the adapter directory.
+
+        Raises:
+            AdapterError: it is damaged, belongs to another base, or does not give the scores that
+                it gave when it was written. Nothing has changed.
+            FileError: the folder is not there. Nothing has changed.
+        """
+        admission = admit(name, Path(folder), self.fingerprint)
+        with self._changing:
+            before = self._names.get(name)
+            if before is not None and before.digest == admission.handle.digest:
+                return before
+            stage = self._stage(admission.adapter.manifest)
+            seat = self._worker.do(lambda: stage.seat(admission.handle, admission.adapter))
+            self._seats[seat.handle] = (stage, seat)
+            self._names[name] = seat.handle
+            if before is not None:
+                self._drain(before)
+        return seat.handle
+
+    def remove(self, name: str) -> None:
+        """Take an adapter out; what was asked of it before is still answered.
+
+        Raises:
+            RequestError: there is none of this name.
+        """
+        with self._changing:
+            self._drain(self.handle(name))
+            del self._names[name]
+
+    def _drain(self, handle: Handle) -> None:
+        """Forget an adapter once nothing waits for it."""
+        if self._seats[handle][1].leave():
+            self._clear(handle)
+
+    def _clear(self, handle: Handle) -> None:
+        stage, seat = self._seats.pop(handle)
+        self._worker.queue.call(lambda: stage.unseat(seat))
+
+    def handle(self, name: str) -> Handle:
+        """Give the adapter of a name, or of a name and digest, `name@digest`.
+
+        Raises:
+            RequestError: there is none, or it has been replaced.
+        """
+        plain, _, digest = name.partition("@")
+        found = self._names.get(plain)
+        if found is None:
+            raise RequestError(f"adapter {plain}: is not here; {did_you_mean(plain, self._names)}")
+        if digest and not (len(digest) >= SHORTEST_DIGEST and found.digest.startswith(digest)):
+            raise RequestError(
+                f"adapter {plain}: is {found.digest[:12]}… now, {digest[:12]} was asked; ask by "
+                "name alone for what is here"
+            )
+        return found
+
+    def ask(self, asked: Rows | Features) -> Future[list[Any]]:
+        """Ask for answers to rows, or for vectors of texts.
+
+        Returns:
+            Of the answers, in the order of the rows; `.cancel()` takes back what still waits.
+
+        Raises:
+            RequestError: something cannot be answered; Busy: too much waits already.
+        """
+        future: Future[list[Any]] = Future()
+        if isinstance(asked, Features):
+            job = self._intake.features(self._own("reads"), asked)
+            self._put(Waiting(job, asked.flow, *costs(job), asked.deadline, future), None)
+            return future
+        stage, seat = self._seat(asked.handle)
+        made = self._intake.rows(stage, seat, asked)
+        flow = f"{asked.flow}\n{seat.key}"
+        self._put(Waiting(made, flow, *costs(made), asked.deadline, future), seat)
+        return future
+
+    def write(self, asked: Prompt, told: Told) -> Ticket:
+        """Let an adapter, or the base itself, go on from a prompt.
+
+        Args:
+            asked: the prompt.
+            told: gets the pieces, the last of which has a `finish`, in the engine's own thread: it
+                must not take long.
+
+        Raises:
+            RequestError: it cannot be answered; Busy: too much waits already.
+        """
+        stage, seat = self._writer(asked.handle)
+        ticket = Ticket(Future[Piece]())
+        job = self._intake.prompt(stage, seat, asked, told, ticket)
+        tokens = len(asked.ids) + job.prompt.sampling.max_new_tokens
+        flow = f"{asked.flow}\n{seat.key if seat else ''}"
+        self._put(Waiting(job, flow, tokens, 1, asked.deadline, ticket.future), seat)
+        return ticket
+
+    def renderer(self, handle: Handle | None) -> WritingRenderer:
+        """Give what makes prompts of conversations for an adapter, or for the base itself.
+
+        Raises:
+            RequestError: the adapter, or the base, writes no texts.
+        """
+        return writer_of(*self._writer(handle))
+
+    def fitted(
+        self, handle: Handle | None, ids: tuple[int, ...], max_new_tokens: int = 0
+    ) -> tuple[int, ...]:
+        """Give a prompt's last tokens that leave room for so many new ones; its begin token stays.
+
+        Args:
+            max_new_tokens: 0 for as many as the adapter writes when nothing is said.
+        """
+        stage, seat = self._writer(handle)
+        renderer = writer_of(stage, seat)
+        most = most_of_prompt(stage, renderer, max_new_tokens or longest(seat))
+        begin = renderer.tokenizer.bos_token_id
+        return tuple(clipped(ids, most, begin if isinstance(begin, int) else None))
+
+    def close(self) -> None:
+        """Answer what waits, take nothing more, and end."""
+        self._worker.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _put(self, waiting: Waiting, seat: Seat | None) -> None:
+        if seat is not None:
+            seat.begin()
+            waiting.future.add_done_callback(lambda _: self._end(seat))
+        try:
+            self._worker.queue.put(waiting)
+        except TenonError:
+            waiting.future.cancel()
+            raise
+
+    def _end(self, seat: Seat) -> None:
+        if seat.end():
+            self._clear(seat.handle)
+
+    def _seat(self, handle: Handle) -> tuple[Stage, Seat]:
+        found = self._seats.get(handle)
+        if found is None:
+            raise RequestError(f"adapter {handle.name}: has been taken out; ask for it by name")
+        return found
+
+    def _writer(self, handle: Handle | None) -> tuple[Stage, Seat | None]:
+        return (self._own("writes"), None) if handle is None else self._seat(handle)
+
+    def _stage(self, manifest: Manifest) -> Stage:
+        return self._worker.do(lambda: self._trunks.stage(manifest))
+
+    def _own(self, sort: Sort) -> Stage:
+        """Give the stage on which the base answers for itself."""
+        with self._loading:
+            if sort not in self._owned:
+                self._owned[sort] = self._worker.do(lambda: self._trunks.own(sort))
+            return self._owned[sort]

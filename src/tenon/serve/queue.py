@@ -1,0 +1,167 @@
+"""Queue: requests that wait for their turn: bounded, and fair between flows."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+from tenon.core.errors import Busy, Late, RunError
+
+SMOOTHING = 0.05
+"""Weight of the newest request in the running mean of the time that one takes."""
+LEAST_RETRY = 0.1
+
+
+@dataclass(eq=False)
+class Waiting:
+    """A request in the queue.
+
+    Args:
+        what: is asked.
+        flow: flows take turns.
+        tokens, rows: what it costs.
+        deadline: by `time.monotonic()`; None for none.
+        future: of its answer.
+    """
+
+    what: Any
+    flow: str
+    tokens: int
+    rows: int
+    deadline: float | None
+    future: Future[Any]
+
+    def begin(self) -> bool:
+        """Say whether it still wants an answer; one that is late is told so."""
+        if not self.future.set_running_or_notify_cancel():
+            return False
+        if self.deadline is not None and time.monotonic() > self.deadline:
+            self.future.set_exception(Late("the request waited longer than it may; ask again"))
+            return False
+        return True
+
+
+class Queue:
+    """Requests by flow, and calls that go before all of them.
+
+    Args:
+        most: requests that may wait.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.closed = False
+        self.seconds = LEAST_RETRY
+        self._flows: OrderedDict[str, deque[Waiting]] = OrderedDict()
+        self._calls: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
+        self._count = 0
+        self._changed = threading.Condition()
+
+    def __len__(self) -> int:
+        return self._count
+
+    def put(self, waiting: Waiting) -> None:
+        """Let a request wait.
+
+        Raises:
+            Busy: as many wait as may.
+            RunError: the queue is closed.
+        """
+        with self._changed:
+            self._refuse_closed()
+            if self._count >= self.most:
+                seconds = max(LEAST_RETRY, round(self.seconds * self._count, 1))
+                raise Busy(
+                    f"{self._count:,} requests wait already; ask again in {seconds:g} s", seconds
+                )
+            self._flows.setdefault(waiting.flow, deque()).append(waiting)
+            self._count += 1
+            self._changed.notify()
+
+    def call(self, compute: Callable[[], Any]) -> Future[Any]:
+        """Let the worker compute something before it takes the next requests.
+
+        Raises:
+            RunError: the queue is closed.
+        """
+        future: Future[Any] = Future()
+        with self._changed:
+            self._refuse_closed()
+            self._calls.append((compute, future))
+            self._changed.notify()
+        return future
+
+    def take(self, tokens: int, rows: int, *, wait: bool = True) -> list[Waiting] | None:
+        """Give requests to be answered together, one of each flow in turn; run calls before.
+
+        Args:
+            tokens, rows: most of all of them; a single request may have more.
+            wait: until there is something.
+
+        Returns:
+            None once the queue is closed and empty.
+        """
+        while True:
+            with self._changed:
+                while wait and not (self._calls or self._count or self.closed):
+                    self._changed.wait()
+                calls = list(self._calls)
+                self._calls.clear()
+                found = [] if calls else self._turn(tokens, rows)
+                if not (calls or found or self._count):
+                    if self.closed:
+                        return None
+                    if not wait:
+                        return []
+            for compute, future in calls:
+                run(compute, future)
+            if begun := [waiting for waiting in found if waiting.begin()]:
+                return begun
+
+    def served(self, requests: int, seconds: float) -> None:
+        """Take note of how long requests took, for those that must come again."""
+        each = seconds / max(1, requests)
+        self.seconds += SMOOTHING * (each - self.seconds)
+
+    def close(self) -> None:
+        """Take no more; what waits is still given."""
+        with self._changed:
+            self.closed = True
+            self._changed.notify_all()
+
+    def _refuse_closed(self) -> None:
+        if self.closed:
+            raise RunError("the engine is closed; open another")
+
+    def _turn(self, tokens: int, rows: int) -> list[Waiting]:
+        found: list[Waiting] = []
+        while self._flows:
+            flow, waiting = next(iter(self._flows.items()))
+            first = waiting[0]
+            if found and (first.tokens > tokens or first.rows > rows):
+                break
+            found.append(waiting.popleft())
+            tokens, rows = tokens - first.tokens, rows - first.rows
+            self._count -= 1
+            if waiting:
+                self._flows.move_to_end(flow)
+            else:
+                del self._flows[flow]
+        return found
+
+
+def run(compute: Callable[[], Any], future: Future[Any]) -> None:
+    """Compute something for a future, which gets the result or the error."""
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        result = compute()
+    except BaseException as error:  # noqa: BLE001 - it is raised where the future is asked
+        future.set_exception(error)
+    else:
+        future.set_result(result)

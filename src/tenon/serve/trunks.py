@@ -1,0 +1,92 @@
+"""Trunks: the forms in which a base is held, for adapters that read and for those that write."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+from transformers import PreTrainedTokenizerBase
+
+from tenon.adapters.manifest import Manifest
+from tenon.core.errors import FileError, PlanError, RequestError
+from tenon.core.files import read_json
+from tenon.model import trunk as trunks
+from tenon.model.base import Base
+from tenon.model.loading import POOLERS, writes_answers
+from tenon.model.rack import Rack
+from tenon.model.settings import ModelSettings
+from tenon.serve.stage import Stage
+from tenon.text.seq2seq import lead, speak
+from tenon.text.tokenizer import load_tokenizer
+
+Sort = Literal["reads", "writes"]
+
+
+@dataclass
+class Trunks:
+    """A base, loaded in each form when it is first needed.
+
+    A decoder is loaded with its language-model head, and adapters of all tasks sit on it; of an
+    encoder-decoder, adapters with a head of their own sit on the encoder alone.
+
+    Args:
+        base: where its files lie.
+        settings: how it is loaded.
+    """
+
+    base: Base
+    settings: ModelSettings
+    held: dict[tuple[Sort, str, str], Stage] = field(
+        default_factory=dict[tuple[Sort, str, str], Stage]
+    )
+
+    def stage(self, manifest: Manifest) -> Stage:
+        """Give the stage that an adapter sits on.
+
+        Raises:
+            PlanError: the base cannot be held as the adapter needs it.
+            FileError: the base's files are not whole.
+        """
+        text = manifest.text
+        sort: Sort = "writes" if manifest.writes or self.decoder else "reads"
+        return self._stage(sort, text.source_language, text.target_language)
+
+    def own(self, sort: Sort) -> Stage:
+        """Give the stage on which the base itself reads or writes.
+
+        Raises:
+            RequestError: it does not write.
+        """
+        if sort == "writes" and not writes_answers(self.base):
+            raise RequestError(f"base {self.base.name}: is an encoder, which writes no texts")
+        return self._stage("writes" if self.decoder else sort, "", "")
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The base's config."""
+        return read_json(self.base.folder / "config.json")
+
+    @cached_property
+    def decoder(self) -> bool:
+        """Whether it is a decoder with a language-model head."""
+        return not self.config.get("is_encoder_decoder") and writes_answers(self.base)
+
+    def _stage(self, sort: Sort, source: str, target: str) -> Stage:
+        at = (sort, source, target)
+        if at not in self.held:
+            tokenizer = load_tokenizer(self.base.folder)
+            if sort == "writes":
+                speak(tokenizer, source, target)
+            self.held[at] = Stage(Rack(self._trunk(sort, tokenizer)), tokenizer)
+        return self.held[at]
+
+    def _trunk(self, sort: Sort, tokenizer: PreTrainedTokenizerBase) -> trunks.Trunk:
+        if sort == "writes":
+            return trunks.load(self.base, self.settings, writes=True, lead=lead(tokenizer))
+        if self.config.get("model_type") not in POOLERS:
+            return trunks.load(self.base, self.settings)
+        try:
+            return trunks.load(self.base, self.settings, pooler=True)
+        except (PlanError, FileError):  # it has no trained pooler; no adapter can have read it
+            return trunks.load(self.base, self.settings)
