@@ -26,7 +26,10 @@ CHALLENGE = {"www-authenticate": 'Bearer realm="tenon"'}
 
 def needed(path: str) -> Right:
     """Give the scope that a path needs."""
-    return next((right for begin, right in NEEDED if path.startswith(begin)), "any")
+    for begin, right in NEEDED:
+        if path.startswith(begin):
+            return right
+    return "any"
 
 
 class Auth:

@@ -254,9 +254,7 @@ class ClassifyBody(HeadBody):
     def texts(self) -> list[tuple[str, str | None]]:
         """Give the texts, or pairs."""
         items = self.input if isinstance(self.input, list) else [self.input]
-        return [
-            (item, None) if isinstance(item, str) else (item.text, item.pair) for item in items
-        ]
+        return [(item, None) if isinstance(item, str) else (item.text, item.pair) for item in items]
 
 
 class TagBody(HeadBody):

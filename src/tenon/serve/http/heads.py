@@ -19,7 +19,7 @@ from tenon.serve.http.paper import paper
 from tenon.serve.http.patience import patient
 from tenon.serve.http.refusal import Refused
 from tenon.serve.http.service import Service, key_of, note, service_of
-from tenon.serve.http.shelf import adapter
+from tenon.serve.http.shelf import adapter, successor
 
 router = APIRouter()
 ROUTES = {
@@ -60,9 +60,8 @@ async def _answered(request: Request, route: str, body: HeadBody, texts: Texts) 
     found = [_asked(service, request, route, name, texts) for name in names]
     note(request, adapters=[handle.pinned for handle in found], texts=len(texts))
     deadline = service.deadline()
-    work = asyncio.gather(
-        *(_one(service, request, handle, texts, deadline) for handle in found)
-    )
+    asked = zip(names, found, strict=True)
+    work = asyncio.gather(*(_one(request, name, handle, texts, deadline) for name, handle in asked))
     results = await patient(request, service.settings.answer_seconds, work)
     return paper({"object": "list", "results": results})
 
@@ -79,9 +78,7 @@ def _check_amounts(service: Service, names: int, texts: int) -> None:
             raise Refused(400, told, param=param, code="too_many")
 
 
-def _asked(
-    service: Service, request: Request, route: str, name: str, texts: Texts
-) -> Handle:
+def _asked(service: Service, request: Request, route: str, name: str, texts: Texts) -> Handle:
     """Give the adapter of a name, if it answers such texts on this route."""
     handle = adapter(service, key_of(request), name)
     manifest = handle.manifest
@@ -100,25 +97,23 @@ def _asked(
 
 
 async def _one(
-    service: Service, request: Request, handle: Handle, texts: Texts, deadline: float
+    request: Request,
+    name: str,
+    handle: Handle,
+    texts: Texts,
+    deadline: float,
+    attempts: int = ATTEMPTS,
 ) -> dict[str, Any]:
-    """Give what one adapter answers to all texts."""
-    examples = tuple(
-        Example(content_id(text, pair), f"input {place}", text, pair)
-        for place, (text, pair) in enumerate(texts)
-    )
-    flow = key_of(request).name
-    for attempt in range(ATTEMPTS):
-        rows = Rows(handle, examples, flow, deadline)
-        try:
-            future = await service.apart(lambda rows=rows: service.engine.ask(rows))
-            break
-        except RequestError:
-            now = service.handles.get(handle.name)
-            # It was replaced between looking it up and asking: the one that is here answers.
-            if now is None or now is handle or attempt + 1 == ATTEMPTS:
-                raise
-            handle = now
+    """Give what one adapter answers to all texts; one that replaced it meanwhile, if it did."""
+    service = service_of(request)
+    rows = Rows(handle, _examples(texts), key_of(request).name, deadline)
+    try:
+        future = await service.apart(lambda: service.engine.ask(rows))
+    except RequestError:
+        now = successor(service, handle, name)
+        if now is None or attempts == 1:
+            raise
+        return await _one(request, name, now, texts, deadline, attempts - 1)
     replies = await asyncio.wrap_future(future)
     service.telemetry.answers.labels(handle.name).inc(len(replies))
     return {
@@ -127,6 +122,13 @@ async def _one(
         "task": handle.manifest.task,
         "answers": [plain(reply) for reply in replies],
     }
+
+
+def _examples(texts: Texts) -> tuple[Example, ...]:
+    return tuple(
+        Example(content_id(text, pair), f"input {place}", text, pair)
+        for place, (text, pair) in enumerate(texts)
+    )
 
 
 def plain(reply: Any) -> dict[str, Any]:

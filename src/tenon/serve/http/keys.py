@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from tenon.core.errors import FileError, Faults, PlanError, did_you_mean
+from tenon.core.errors import Faults, FileError, PlanError, did_you_mean
 from tenon.core.files import reading
 
 Scope = Literal["any", "infer", "admin", "metrics"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from typing import TypeVar, cast
 from fastapi import Request
 from transformers import PreTrainedTokenizerBase
 
+from tenon.model.loading import writes_answers
 from tenon.serve.engine import Engine
 from tenon.serve.handle import Handle
 from tenon.serve.http.keys import Key, Keys
@@ -47,6 +49,7 @@ class Service:
     scribe: Scribe | None = None
     began: int = field(default_factory=lambda: int(time.time()))
     ready: bool = False
+    counting: threading.Lock = field(default_factory=threading.Lock)
     _pool: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(THREADS, thread_name_prefix="tenon-http")
     )
@@ -61,6 +64,23 @@ class Service:
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """Give a tokenizer that nobody else changes, to count and to show tokens by."""
         return load_tokenizer(self.engine.base.folder)
+
+    @cached_property
+    def base_task(self) -> str:
+        """Give what the base does when it is asked itself."""
+        return "text-generation" if writes_answers(self.engine.base) else "feature-extraction"
+
+    @cached_property
+    def base_route(self) -> str:
+        """Give the route at which the base itself is asked."""
+        if self.base_task == "feature-extraction":
+            return "/v1/embeddings"
+        return "/v1/chat/completions" if self.tokenizer.chat_template else "/v1/completions"
+
+    @cached_property
+    def loading(self) -> asyncio.Semaphore:
+        """Let in so many adapters at once as may be admitted."""
+        return asyncio.Semaphore(self.settings.loading)
 
     @property
     def handles(self) -> Mapping[str, Handle]:

@@ -50,6 +50,16 @@ def adapter(service: Service, key: Key, model: str) -> Handle:
     return found
 
 
+def successor(service: Service, handle: Handle | None, model: str) -> Handle | None:
+    """Give the adapter by which another was replaced between looking it up and asking it.
+
+    Args:
+        model: as it was asked for; one that is pinned has no successor.
+    """
+    now = service.handles.get(handle.name) if handle and "@" not in model else None
+    return None if now is handle else now
+
+
 def allowed(service: Service, key: Key) -> list[Handle]:
     """Give the adapters that a key may ask, by name."""
     return [handle for name, handle in sorted(service.handles.items()) if key.may_ask(name)]

@@ -18,29 +18,34 @@ class Telemetry:
     """
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        known = {"registry": self.registry, "namespace": "tenon"}
+        self.registry = own = CollectorRegistry()
         self.requests = Counter(
-            "requests", "Requests that were answered.", ["route", "status"], **known
+            "tenon_requests", "Requests that were answered.", ["route", "status"], registry=own
         )
         self.seconds = Histogram(
-            "request_seconds", "From header to the last byte.", ["route"], buckets=SECONDS, **known
-        )
+            "tenon_request_seconds", "From header to the last byte.", ["route"],
+            buckets=SECONDS, registry=own,
+        )  # fmt: skip
         self.first = Histogram(
-            "first_token_seconds", "Until an answer's first token.", buckets=SECONDS, **known
+            "tenon_first_token_seconds", "Until an answer's first token.",
+            buckets=SECONDS, registry=own,
+        )  # fmt: skip
+        self.tokens = Counter(
+            "tenon_tokens", "Tokens that were read and written.", ["sort"], registry=own
         )
-        self.tokens = Counter("tokens", "Tokens that were read and written.", ["sort"], **known)
-        self.answers = Counter("answers", "Answers that were given.", ["adapter"], **known)
-        self.open = Gauge("open_requests", "Requests that are being answered.", **known)
-        self.connections = Gauge("connections", "Connections that are open.", **known)
+        self.answers = Counter(
+            "tenon_answers", "Answers that were given.", ["adapter"], registry=own
+        )
+        self.open = Gauge("tenon_open_requests", "Requests that are being answered.", registry=own)
+        self.connections = Gauge("tenon_connections", "Connections that are open.", registry=own)
         self.broken = Counter(
-            "broken_connections", "Connections of clients that were too slow.", ["cause"], **known
-        )
-        self.known = known
+            "tenon_broken_connections", "Connections of clients that were too slow.", ["cause"],
+            registry=own,
+        )  # fmt: skip
 
     def watch(self, name: str, meaning: str, value: Callable[[], float]) -> None:
         """Add a number that is looked up whenever numbers are asked for."""
-        Gauge(name, meaning, **self.known).set_function(value)
+        Gauge(f"tenon_{name}", meaning, registry=self.registry).set_function(value)
 
     def text(self) -> bytes:
         """Give all numbers in Prometheus' text form."""
