@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +31,11 @@ CHAT = (
     "{% endfor %}{{ '<s>assistant ' if add_generation_prompt else '' }}"
 )
 TEXT = "the old dog was tired and sad"
+PLAN = "9f" * 32
+REPORT = (
+    "<!doctype html><title>mood</title><style>p { color: teal }</style><p>92 % of 60 rows</p>"
+    "<script>document.title = 'ran'</script>"
+)
 PAIR = {"text": "is it a good day?", "pair": "my parcel was early, i was glad"}
 
 
@@ -76,16 +82,26 @@ def serving(
 
 def readers(base: Path, out: Path) -> dict[str, Path]:
     """Write adapters with heads on a tiny encoder: of single texts, pairs, spans and answers."""
-    mood = models.save(models.classifier(base), base, out / "mood", columns={"text": "t"})
+    mood = models.classifier(base)
+    run = {"columns": {"text": "t"}, "plan_digest": PLAN}
     tone = models.classifier(base, "houlsby")
     pairs = {"text": "t", "pair": "p"}
     return {
-        "mood": mood,
+        "mood": _run(models.save(mood, base, out / "mood" / "adapter", **run)),
         "tone": models.save(tone, base, out / "tone", "houlsby", columns={"text": "t"}),
         "duo": models.save(models.classifier(base), base, out / "duo", columns=pairs),
         "names": _tagger(base, out / "names"),
         "finder": _finder(base, out / "finder"),
     }
+
+
+def _run(adapter: Path) -> Path:
+    """Put a report beside an adapter, as a run does."""
+    folder = adapter.parent / "report"
+    folder.mkdir()
+    (folder / "report.json").write_text(json.dumps({"environment": {"plan": PLAN}}))
+    (folder / "report.html").write_text(REPORT)
+    return adapter
 
 
 def _tagger(base: Path, out: Path) -> Path:

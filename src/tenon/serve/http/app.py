@@ -94,10 +94,20 @@ async def _refused(request: Request, error: Exception) -> Response:
 async def _invalid(request: Request, error: Exception) -> Response:
     del request
     assert isinstance(error, RequestValidationError)  # noqa: S101
-    faults = [(_place(each["loc"]), str(each["msg"])) for each in error.errors()]
-    lines = [f"{place}: {what.removeprefix('Value error, ')}" for place, what in faults]
-    told = "\n".join(dict.fromkeys(lines))[:MOST_TOLD]
-    return _response(Refused(400, told, param=faults[0][0], code="invalid_body"))
+    lines = dict.fromkeys(_told(each) for each in error.errors())
+    told = "\n".join(f"{place}{what}" for place, what in lines)[:MOST_TOLD]
+    return _response(Refused(400, told, param=_param(error.errors()[0]), code="invalid_body"))
+
+
+def _told(fault: Any) -> tuple[str, str]:
+    """Give where a fault of a body is, and what it is; a field's own fault begins with its name."""
+    place = _place(fault["loc"])
+    return ("" if place == "body" else f"{place}: "), str(fault["msg"])
+
+
+def _param(fault: Any) -> str:
+    place = _place(fault["loc"])
+    return str(fault.get("ctx", {}).get("field", "")) if place == "body" else place
 
 
 async def _plain(request: Request, error: Exception) -> Response:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, ClassVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError
 
 from tenon.core.errors import did_you_mean
 
@@ -16,6 +17,10 @@ Unsupported = dict[str, tuple[tuple[object, ...], str]]
 Model = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 Text = Annotated[str, StringConstraints(min_length=1, pattern=r"\S")]
 """A text that is not blank."""
+
+
+def _fault(field: str, told: str) -> PydanticCustomError:
+    return PydanticCustomError("refused", "{field} {told}", {"field": field, "told": told})
 
 
 class Body(BaseModel):
@@ -39,9 +44,10 @@ class Body(BaseModel):
             neutral, reason = cls.unsupported.get(name, ((), ""))
             if not reason:
                 shown = name[:SHOWN]
-                raise ValueError(f"{shown!r} is not known; {did_you_mean(shown, cls.model_fields)}")
+                near = did_you_mean(shown, cls.model_fields)
+                raise _fault(shown, f"is not known; {near}")
             if not any(type(value) is type(one) and value == one for one in neutral):
-                raise ValueError(f"{name} is not supported: {reason}")
+                raise _fault(name, f"is not supported: {reason}")
         return kept
 
 
@@ -139,12 +145,12 @@ class WritingBody(Body):
         if not self.temperature:
             for name, neutral in (("top_p", 1.0), ("top_k", 0)):
                 if getattr(self, name) not in (None, neutral):
-                    raise ValueError(
-                        f"{name} has no effect at temperature 0, which is the default here; give "
-                        "a temperature"
+                    raise _fault(
+                        name,
+                        "has no effect at temperature 0, which is the default here; give one",
                     )
         if self.stream_options is not None and not self.stream:
-            raise ValueError("stream_options has no effect without stream; leave it out")
+            raise _fault("stream_options", "has no effect without stream; leave it out")
         return self
 
     @property
@@ -164,11 +170,11 @@ class ChatBody(WritingBody):
     @model_validator(mode="after")
     def _whole(self) -> ChatBody:
         if self.max_tokens is not None and self.max_completion_tokens is not None:
-            raise ValueError("max_tokens and max_completion_tokens are the same; give one of them")
+            raise _fault("max_tokens", "is max_completion_tokens under its old name; give one")
         if self.top_logprobs is not None and not self.logprobs:
-            raise ValueError("top_logprobs has no effect without logprobs; set logprobs to true")
+            raise _fault("top_logprobs", "has no effect without logprobs; set that to true")
         if self.messages[-1].role != "user":
-            raise ValueError("messages: the last is not the user's, so that nothing is asked")
+            raise _fault("messages", "do not end with the user's, so that nothing is asked")
         return self
 
 
@@ -229,9 +235,9 @@ class HeadBody(Body):
     @model_validator(mode="after")
     def _one_of_both(self) -> HeadBody:
         if (self.model is None) == (self.adapters is None):
-            raise ValueError("expected model, or adapters, and not both")
+            raise _fault("model", "or adapters is needed, and not both")
         if self.adapters is not None and len({*self.adapters}) < len(self.adapters):
-            raise ValueError("adapters: names one twice; name each once")
+            raise _fault("adapters", "names one twice; name each once")
         return self
 
     @property

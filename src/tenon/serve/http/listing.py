@@ -135,7 +135,8 @@ def _is_of(handle: Handle, values: Path) -> bool:
         return False
     told = read_json(values)
     environment: Any = told.get("environment", {}) if isinstance(told, dict) else {}
-    return environment.get("plan") == handle.manifest.plan_digest
+    plan = handle.manifest.plan_digest
+    return bool(plan) and environment.get("plan") == plan
 
 
 def _held(path: Path, most: int) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from tenon.core.errors import RequestError
@@ -14,6 +15,7 @@ from tenon.serve.http.heads import ROUTES
 from tenon.serve.http.refusal import Refused
 from tenon.serve.http.scribe import Written
 from tenon.serve.http.service import Service
+from tenon.serve.intake import BASE_NEW_TOKENS
 from tenon.text.text_generation_render import WritingRenderer
 
 FIELDS = ("limit", "form", "instruction", "cut", "seq2seq")
@@ -51,6 +53,8 @@ async def asked(
         written = await _conversation(service, handle, renderer, body.messages)
     else:
         written = await _text(service, handle, renderer, body.text)
+    if handle is None and not wanted:
+        wanted = await _room(service, written)
     ids = await _fitted(service, handle, written, wanted)
     sampling = Sampling(
         max_new_tokens=wanted,
@@ -135,6 +139,17 @@ def _wanted(service: Service, body: WritingBody) -> int:
         told = f"max_tokens is {given:,}, more than {service.settings.new_tokens:,}; ask for fewer"
         raise Refused(400, told, param="max_tokens", code="too_many")
     return given
+
+
+async def _room(service: Service, written: Written) -> int:
+    """Give the most tokens that the base writes where nothing is said: halved until there is room."""
+    most = BASE_NEW_TOKENS
+    while most > 1:
+        fitted = await service.apart(partial(service.engine.fitted, None, written.ids, most))
+        if len(fitted) == len(written.ids):
+            break
+        most //= 2
+    return most
 
 
 async def _fitted(
