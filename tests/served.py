@@ -26,10 +26,7 @@ from tenon.serve.http.settings import ServerSettings
 from tenon.text.answer_render import AnswerRenderer
 from tenon.text.tokenizer import load_tokenizer
 
-CHAT = (
-    "{% for message in messages %}<s>{{ message['role'] }} {{ message['content'] }}</s>\n"
-    "{% endfor %}{{ '<s>assistant ' if add_generation_prompt else '' }}"
-)
+CHAT = writers.CHATML
 TEXT = "the old dog was tired and sad"
 PLAN = "9f" * 32
 REPORT = (
@@ -54,20 +51,25 @@ class Answering:
     def client(self, key: str = "", **more: Any) -> httpx.Client:
         """Give a client, with a key."""
         headers = {"authorization": f"Bearer {key}"} if key else {}
-        return httpx.Client(base_url=self.url, headers=headers, timeout=60, **more)
+        # No certificates are read for a client that asks loopback.
+        return httpx.Client(base_url=self.url, headers=headers, timeout=60, verify=False, **more)
 
 
 @contextmanager
 def serving(
     engine: Engine,
     *,
-    settings: ServerSettings | None = None,
     keys: Keys | None = None,
     root: Path | None = None,
+    **settings: Any,
 ) -> Iterator[Answering]:
-    """Have a server answer on a free port of loopback."""
-    service = Service(engine, settings or ServerSettings(), keys or Keys(), root)
-    listening = listen("127.0.0.1", 0, keys=bool(keys))
+    """Have a server answer on a free port of loopback.
+
+    Args:
+        settings: of the server.
+    """
+    service = Service(engine, ServerSettings(**settings), keys or Keys(), root)
+    listening = listen("127.0.0.1", 0, keys=keys is not None)
     port = listening.getsockname()[1]
     server, begun = Server(service, listening), threading.Event()
     thread = threading.Thread(target=server.run, args=(begun.set,))
@@ -80,28 +82,34 @@ def serving(
         thread.join(60)
 
 
-def readers(base: Path, out: Path) -> dict[str, Path]:
+def readers(base: Path, out: Path) -> None:
     """Write adapters with heads on a tiny encoder: of single texts, pairs, spans and answers."""
-    mood = models.classifier(base)
-    run = {"columns": {"text": "t"}, "plan_digest": PLAN}
-    tone = models.classifier(base, "houlsby")
-    pairs = {"text": "t", "pair": "p"}
+    single = {"columns": {"text": "t"}}
+    mood = models.save(
+        models.classifier(base), base, out / "mood" / "adapter", plan_digest=PLAN, **single
+    )
+    _report(mood)
+    models.save(models.classifier(base, "houlsby"), base, out / "tone", "houlsby", **single)
+    pairs = {"columns": {"text": "t", "pair": "p"}}
+    models.save(models.classifier(base), base, out / "duo", **pairs)
+    _tagger(base, out / "names")
+    _finder(base, out / "finder")
+
+
+def places(out: Path) -> dict[str, Path]:
+    """Give where these adapters lie, by name."""
     return {
-        "mood": _run(models.save(mood, base, out / "mood" / "adapter", **run)),
-        "tone": models.save(tone, base, out / "tone", "houlsby", columns={"text": "t"}),
-        "duo": models.save(models.classifier(base), base, out / "duo", columns=pairs),
-        "names": _tagger(base, out / "names"),
-        "finder": _finder(base, out / "finder"),
+        name: out / name / "adapter" if name == "mood" else out / name
+        for name in ("mood", "tone", "duo", "names", "finder")
     }
 
 
-def _run(adapter: Path) -> Path:
+def _report(adapter: Path) -> None:
     """Put a report beside an adapter, as a run does."""
     folder = adapter.parent / "report"
     folder.mkdir()
     (folder / "report.json").write_text(json.dumps({"environment": {"plan": PLAN}}))
     (folder / "report.html").write_text(REPORT)
-    return adapter
 
 
 def _tagger(base: Path, out: Path) -> Path:

@@ -71,6 +71,9 @@ def routes(service: Service) -> FastAPI:
 
 def app(service: Service) -> ASGIApp:
     """Give a server's app: journal, then auth, then intake, then the routes."""
+    numbers, engine = service.telemetry, service.engine
+    numbers.watch("waiting_requests", "Requests that wait for their turn.", lambda: engine.waiting)
+    numbers.watch("adapters", "Adapters that may be asked.", lambda: len(engine.handles))
     inner = Intake(routes(service), service.settings)
     return Journal(Auth(inner, service.keys, page()), service.telemetry)
 

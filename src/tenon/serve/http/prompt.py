@@ -142,7 +142,7 @@ def _wanted(service: Service, body: WritingBody) -> int:
 
 
 async def _room(service: Service, written: Written) -> int:
-    """Give the most tokens that the base writes where nothing is said: halved until there is room."""
+    """Give the most tokens that the base writes where nothing is said: halved while room lacks."""
     most = BASE_NEW_TOKENS
     while most > 1:
         fitted = await service.apart(partial(service.engine.fitted, None, written.ids, most))
