@@ -36,9 +36,7 @@ def test_depth_is_that_of_the_value(value):
         assert deep(text.encode("utf-8", "surrogatepass")) == nested(value)
 
 
-@pytest.mark.parametrize(
-    "body", [b'"' * 200_000, b'"\\' * 100_000, b"[" * 200_000, b'\\"' * 99_999]
-)
+@pytest.mark.parametrize("part", [b'"', b'"\\', b"[", b'\\"'])
 def test_depth_is_found_in_one_pass(part):
     deep(part * 300_000)  # looking at each byte more than once would not end within the test's time
 
