@@ -1,148 +1,110 @@
-"""Served: real servers on loopback, over tiny bases with adapters of every task."""
+"""Served: adapters of every task as directories, and what evaluation answers by them."""
 
 from __future__ import annotations
 
-import json
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import httpx
-
+import formed
 import models
+import reading
 import taggers
-import writers
+from attached import FAMILY, TABLES
 from tenon.adapters import pack
+from tenon.adapters.fingerprint import fingerprint
+from tenon.adapters.kind import settle
+from tenon.adapters.manifest import Lengths, Manifest, Pooling
+from tenon.adapters.weights import take
+from tenon.data.example import Example
+from tenon.evaluate.answerer import open_answerer
+from tenon.evaluate.exam import EXAMS
 from tenon.evaluate.probes import probe
-from tenon.model.models import model_for
-from tenon.serve.engine import Engine
-from tenon.serve.http.keys import Keys
-from tenon.serve.http.server import Server, listen
-from tenon.serve.http.service import Service
-from tenon.serve.http.settings import ServerSettings
-from tenon.text.answer_render import AnswerRenderer
-from tenon.text.tokenizer import load_tokenizer
+from tenon.text.renderers import ANSWERS
 
-CHAT = writers.CHATML
-TEXT = "the old dog was tired and sad"
-PLAN = "9f" * 32
-REPORT = (
-    "<!doctype html><title>mood</title><style>p { color: teal }</style><p>92 % of 60 rows</p>"
-    "<script>document.title = 'ran'</script>"
-)
-PAIR = {"text": "is it a good day?", "pair": "my parcel was early, i was glad"}
+CLASSES, LABELS, NUMBER = "text-classification", formed.SEVERAL, "text-regression"
+TAGS, ANSWER = "token-classification", "question-answering"
+TASKS = (CLASSES, LABELS, NUMBER, TAGS, ANSWER)
+SPREAD: dict[str, dict[str, Any]] = {
+    **TABLES,
+    "pfeiffer": {**FAMILY["pfeiffer"], "reduction": 4},
+    "compacter": FAMILY["compacter"],
+    "dora": {"kind": "dora.v1"},
+    "ia3": {"kind": "ia3.v1"},
+    "vera": {"kind": "vera.v1"},
+}
+"""Kinds in slots, and others of several sorts."""
 
 
-@dataclass
-class Answering:
-    """A server that answers.
-
-    Args:
-        url: of it.
-        service: behind it.
-    """
-
-    url: str
-    service: Service
-
-    def client(self, key: str = "", **more: Any) -> httpx.Client:
-        """Give a client, with a key."""
-        headers = {"authorization": f"Bearer {key}"} if key else {}
-        # No certificates are read for a client that asks loopback.
-        return httpx.Client(base_url=self.url, headers=headers, timeout=60, verify=False, **more)
+def saved(task: str, which: str, base: Path, folder: Path, *, seed: int = 0) -> Path:
+    """Write an adapter of a task; of another seed, with other weights."""
+    model = _model(task, which, base)
+    for parameter in model.trainable().values():
+        parameter.data.add_(0.01 * seed)
+    if task == CLASSES:
+        return models.save(model, base, folder, which)
+    if task == TAGS:
+        return taggers.save(model, base, folder, which, taggers.renderer_of(base))
+    if task == ANSWER:
+        return _save_reader(model, base, folder, which)
+    return formed.save(model, task, base, folder, which)
 
 
-@contextmanager
-def serving(
-    engine: Engine,
-    *,
-    keys: Keys | None = None,
-    root: Path | None = None,
-    **settings: Any,
-) -> Iterator[Answering]:
-    """Have a server answer on a free port of loopback.
-
-    Args:
-        settings: of the server.
-    """
-    service = Service(engine, ServerSettings(**settings), keys or Keys(), root)
-    listening = listen("127.0.0.1", 0, keys=keys is not None)
-    port = listening.getsockname()[1]
-    server, begun = Server(service, listening), threading.Event()
-    thread = threading.Thread(target=server.run, args=(begun.set,))
-    thread.start()
-    try:
-        assert begun.wait(120)
-        yield Answering(f"http://127.0.0.1:{port}", service)
-    finally:
-        server.stop()
-        thread.join(60)
+def _model(task: str, which: str, base: Path) -> Any:
+    if task == CLASSES:
+        return models.classifier(base, which)
+    if task == TAGS:
+        return taggers.tagger(base, which)
+    if task == ANSWER:
+        return reading.reader(base, which)
+    return formed.formed(base, task, which)
 
 
-def readers(base: Path, out: Path) -> None:
-    """Write adapters with heads on a tiny encoder: of single texts, pairs, spans and answers."""
-    single = {"columns": {"text": "t"}}
-    mood = models.save(
-        models.classifier(base), base, out / "mood" / "adapter", plan_digest=PLAN, **single
+def _save_reader(model: Any, base: Path, folder: Path, which: str) -> Path:
+    settings, renderer = settle("mood", TABLES[which]), reading.renderer_of(base)
+    manifest = Manifest(
+        tenon="0.1.0",
+        name="mood",
+        kind=settings.kind,
+        task=ANSWER,
+        labels=reading.CLASSES,
+        base=fingerprint(base, str(base)),
+        pooling=Pooling(mode="tokens"),
+        text=Lengths(max_tokens=renderer.limit, units=ANSWERS, answer_tokens=8),
+        probes=probe(ANSWER, model, renderer),
     )
-    _report(mood)
-    models.save(models.classifier(base, "houlsby"), base, out / "tone", "houlsby", **single)
-    pairs = {"columns": {"text": "t", "pair": "p"}}
-    models.save(models.classifier(base), base, out / "duo", **pairs)
-    _tagger(base, out / "names")
-    _finder(base, out / "finder")
+    linear, config = model.head.linear, model.peft.peft_config["default"]
+    head = {"weight": linear.weight.detach(), "bias": linear.bias.detach()}
+    held = pack.Adapter("mood", settings.kind, settings, config, take(model.peft), head, manifest)
+    return pack.write(folder, held, card="# mood")
 
 
-def places(out: Path) -> dict[str, Path]:
-    """Give where these adapters lie, by name."""
-    return {
-        name: out / name / "adapter" if name == "mood" else out / name
-        for name in ("mood", "tone", "duo", "names", "finder")
-    }
+def rows(task: str, count: int = 4, seed: int = 0) -> tuple[Example, ...]:
+    """Give rows of a task."""
+    if task == CLASSES:
+        return tuple(models.examples()[seed % 3 :][:count])
+    if task == TAGS:
+        return tuple(taggers.tagged(count, seed, gold=False))
+    if task == ANSWER:
+        return tuple(reading.examples(count, seed))
+    return tuple(formed.rows_of(task, count, seed, gold=False))
 
 
-def _report(adapter: Path) -> None:
-    """Put a report beside an adapter, as a run does."""
-    folder = adapter.parent / "report"
-    folder.mkdir()
-    (folder / "report.json").write_text(json.dumps({"environment": {"plan": PLAN}}))
-    (folder / "report.html").write_text(REPORT)
+def evaluated(folder: Path, examples: Sequence[Example]) -> list[dict[str, Any]]:
+    """Give what the adapter answers when it is alone, as `tenon predict` writes it."""
+    answerer = open_answerer(folder)
+    found = answerer.answer_examples(examples)
+    return list(EXAMS.get(answerer.manifest.task).entries(found))
 
 
-def _tagger(base: Path, out: Path) -> Path:
-    model, renderer = taggers.tagger(base, "lora"), taggers.renderer_of(base, units="tokens")
-    return taggers.save(model, base, out, "lora", renderer)
-
-
-def _finder(base: Path, out: Path) -> Path:
-    """Write an adapter that answers questions: its head scores where an answer begins and ends."""
-    labels = ("start", "end")
-    made = taggers.tagger(base, "lora", tags=len(labels))
-    taggers.save(made, base, out, "lora", taggers.renderer_of(base, tags=labels))
-    held = pack.read(out)
-    renderer = AnswerRenderer(load_tokenizer(base), labels, 48, 8)
-    task = "question-answering"
-    model = model_for(task, made.trunk, made.peft, made.head, "tokens").eval()
-    text = held.manifest.text.model_copy(update={"units": "answers", "answer_tokens": 8})
-    manifest = held.manifest.model_copy(
-        update={"task": task, "text": text, "probes": probe(task, model, renderer)}
-    )
-    return pack.write(out, replace(held, manifest=manifest), card="# finder")
-
-
-def talker(base: Path, out: Path) -> Path:
-    """Write an adapter that was trained on conversations, on a tiny decoder with a template."""
-    model = writers.writer(base, shaken=True)
-    writers.save(model, base, out)
-    held = pack.read(out)
-    renderer = writers.renderer_of(base, form="chat")
-    text = held.manifest.text.model_copy(
-        update={"units": "turns", "template": "chat", "template_digest": renderer.template_digest}
-    )
-    manifest = held.manifest.model_copy(
-        update={"text": text, "probes": probe("text-generation", model, renderer)}
-    )
-    return pack.write(out, replace(held, manifest=manifest), card="# talker")
+def same(found: Any, expected: Any, tolerance: float = 2e-5) -> bool:
+    """Whether two answers are equal, numbers within a tolerance."""
+    if isinstance(expected, float):
+        return abs(found - expected) <= tolerance * max(1.0, abs(expected))
+    if isinstance(expected, dict):
+        keys = found.keys() == expected.keys()
+        return keys and all(same(found[key], expected[key], tolerance) for key in expected)
+    if isinstance(expected, list | tuple):
+        pairs = list(zip(found, expected, strict=False))
+        return len(found) == len(expected) and all(same(*pair, tolerance) for pair in pairs)
+    return found == expected

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-import served
+import loopback
 import writers
 from folders import base_folder
 from tenon.serve.engine import Engine
@@ -15,7 +15,7 @@ def root(tmp_path_factory):
     """Adapters with heads on a tiny encoder, in the folder that is served."""
     folder = tmp_path_factory.mktemp("served")
     base = base_folder(folder / "bases", "bert")
-    served.readers(base, folder / "root")
+    loopback.readers(base, folder / "root")
     return folder
 
 
@@ -23,7 +23,7 @@ def root(tmp_path_factory):
 def reading(root):
     """An engine over the tiny encoder with all of them."""
     with Engine(str(root / "bases" / "bert")) as engine:
-        for name, folder in served.places(root / "root").items():
+        for name, folder in loopback.places(root / "root").items():
             engine.add(name, folder)
         yield engine
 
@@ -31,7 +31,7 @@ def reading(root):
 @pytest.fixture(scope="session")
 def reader(reading, root):
     """A server of it, without keys."""
-    with served.serving(reading, root=root / "root") as answering:
+    with loopback.serving(reading, root=root / "root") as answering:
         yield answering
 
 
@@ -39,10 +39,10 @@ def reader(reading, root):
 def writer(tmp_path_factory):
     """A server over a tiny decoder: one adapter for conversations, one for prompts."""
     folder = tmp_path_factory.mktemp("written")
-    base = writers.causal_folder(folder, "llama", served.CHAT)
+    base = writers.causal_folder(folder, "llama", loopback.CHAT)
     with Engine(str(base)) as engine:
-        engine.add("talker", served.talker(base, folder / "talker"))
+        engine.add("talker", loopback.talker(base, folder / "talker"))
         prompts = writers.save(writers.writer(base, shaken=True), base, folder / "prompts")
         engine.add("prompts", prompts)
-        with served.serving(engine) as answering:
+        with loopback.serving(engine) as answering:
             yield answering

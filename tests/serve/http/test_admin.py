@@ -7,10 +7,10 @@ import threading
 
 import pytest
 
+import loopback
 import models
-import served
 
-ASK = {"model": "new", "input": served.TEXT}
+ASK = {"model": "new", "input": loopback.TEXT}
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_names_that_cannot_be_asked(client, name, status):
 
 
 def test_without_a_root_nothing_can_be_added(reading):
-    with served.serving(reading) as answering, answering.client() as client:
+    with loopback.serving(reading) as answering, answering.client() as client:
         assert put(client, "mood").json()["error"]["code"] == "no_root"
 
 
@@ -130,5 +130,5 @@ def test_no_answer_is_cut_or_mixed_while_adapters_change(reader, client, root):
 
 def test_models_are_not_the_same(root):
     """The two that replace each other differ, or the test above says nothing."""
-    first, second = (served.places(root / "root")[name] for name in ("mood", "tone"))
+    first, second = (loopback.places(root / "root")[name] for name in ("mood", "tone"))
     assert models.pack.digest(first) != models.pack.digest(second)

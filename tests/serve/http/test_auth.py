@@ -8,7 +8,7 @@ import re
 import httpx
 import pytest
 
-import served
+import loopback
 from tenon.core.errors import PlanError, RunError
 from tenon.serve.http.app import routes
 from tenon.serve.http.auth import OPEN, needed
@@ -32,7 +32,7 @@ def known(key: Key) -> Key:
 @pytest.fixture(scope="module")
 def locked(reading, root):
     keys = Keys(tuple(known(key) for key in {key.name: key for key in MAY.values()}.values()))
-    with served.serving(reading, keys=keys, root=root / "root") as answering:
+    with loopback.serving(reading, keys=keys, root=root / "root") as answering:
         yield answering
 
 
@@ -92,7 +92,7 @@ class TestKeys:
         assert "mood" not in answer.text
 
     def test_a_key_asks_its_adapters_alone_and_does_not_learn_of_others(self, locked):
-        ask = {"input": served.TEXT}
+        ask = {"input": loopback.TEXT}
         with locked.client("plain") as client:
             assert client.post("/v1/classify", json={"model": "mood", **ask}).status_code == 200
             here = client.post("/v1/classify", json={"model": "tone", **ask})

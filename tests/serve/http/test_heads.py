@@ -7,16 +7,16 @@ import subprocess
 
 import pytest
 
-import served
+import loopback
 from tenon.evaluate.answerer import open_answerer
 from tenon.serve.http.heads import plain
 
-TEXTS = [served.TEXT, "the best day 😀 of my parcel", "sad"]
+TEXTS = [loopback.TEXT, "the best day 😀 of my parcel", "sad"]
 QUESTION = {"question": "was it sad?", "context": "the old dog 😀 was tired; it was a bad day"}
 ASKED = {
     "mood": ("/v1/classify", TEXTS, TEXTS),
     "tone": ("/v1/classify", TEXTS, TEXTS),
-    "duo": ("/v1/classify", [served.PAIR], [tuple(served.PAIR.values())]),
+    "duo": ("/v1/classify", [loopback.PAIR], [tuple(loopback.PAIR.values())]),
     "names": ("/v1/tag", TEXTS, TEXTS),
     "finder": ("/v1/answer", [QUESTION], [tuple(QUESTION.values())]),
 }
@@ -43,7 +43,7 @@ def close(first, second) -> bool:
 def test_served_is_evaluated(client, root, name):
     route, sent, asked = ASKED[name]
     result = client.post(route, json={"model": name, "input": sent}).json()["results"][0]
-    alone = open_answerer(served.places(root / "root")[name], device="cpu")
+    alone = open_answerer(loopback.places(root / "root")[name], device="cpu")
     wanted = [plain(reply) for reply in alone.predict(asked)]
     assert close(json.loads(json.dumps(wanted)), result["answers"])
     assert result["task"] == alone.manifest.task
@@ -109,7 +109,7 @@ def test_what_cannot_be_answered_is_told(client, body, status, param, told):
 
 
 def test_curl(reader):
-    body = json.dumps({"model": "mood", "input": served.TEXT})
+    body = json.dumps({"model": "mood", "input": loopback.TEXT})
     command = ["curl", "-sS", f"{reader.url}/v1/classify", "-H", "Content-Type: application/json"]
     done = subprocess.run([*command, "-d", body], capture_output=True, text=True, check=True)
     answer = json.loads(done.stdout)["results"][0]["answers"][0]
@@ -119,7 +119,7 @@ def test_curl(reader):
 def test_cards_and_reports(client, root):
     assert client.get("/v1/cards/mood").text == "# mood"
     report = client.get("/v1/reports/mood")
-    assert report.text == served.REPORT
+    assert report.text == loopback.REPORT
     assert "sandbox" in report.headers["content-security-policy"]
     assert client.get("/v1/reports/tone").status_code == 404
     card = root / "root" / "tone" / "README.md"

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import served
+import loopback
 from tenon.serve.engine import Engine
 from tenon.serve.http.intake import deep
 from tenon.serve.settings import EngineSettings
@@ -44,7 +44,7 @@ def test_depth_is_found_in_one_pass(part):
 @pytest.fixture(scope="module")
 def tight(reading, root):
     """A server with narrow limits."""
-    with served.serving(
+    with loopback.serving(
         reading, root=root / "root", body_bytes=2_000, json_depth=4, texts=3, fan_out=2, answers=4,
         header_seconds=1, body_seconds=1, write_seconds=1,
     ) as answering:  # fmt: skip
@@ -124,7 +124,7 @@ def test_who_takes_nothing_is_parted_from(tight):
 
 
 def test_late_answers_are_told(reading):
-    with served.serving(reading, answer_seconds=1e-4) as answering, answering.client() as client:
+    with loopback.serving(reading, answer_seconds=1e-4) as answering, answering.client() as client:
         answer = client.post("/v1/classify", json=CLASSIFY)
     assert answer.status_code == 504
     assert answer.json()["error"]["type"] == "timeout_error"
@@ -133,8 +133,8 @@ def test_late_answers_are_told(reading):
 def test_a_full_queue_is_told_with_when_to_come_again(root):
     settings = EngineSettings(queue_requests=1, batch_rows=1)
     with Engine(str(root / "bases" / "bert"), settings) as engine:
-        engine.add("mood", served.places(root / "root")["mood"])
-        with served.serving(engine) as answering, answering.client() as client:
+        engine.add("mood", loopback.places(root / "root")["mood"])
+        with loopback.serving(engine) as answering, answering.client() as client:
             statuses, headers = [], []
 
             def ask():

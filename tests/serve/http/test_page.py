@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 
-import served
+import loopback
 from pages import CHROMIUM, CONTRAST, browser
 from tenon.serve.http.keys import Key, Keys
 from tenon.serve.http.page import page
@@ -29,7 +29,8 @@ def sheet_of(opened, url, told, width=1_400, scheme="light", locale="en-US"):
     sheet.on("console", lambda each: told.append(each.text))
     sheet.on("pageerror", lambda each: told.append(str(each)))
     sheet.on(
-        "request", lambda each: None if each.url.startswith((url, "data:")) else told.append(each.url)
+        "request",
+        lambda each: None if each.url.startswith((url, "data:")) else told.append(each.url),
     )
     sheet.goto(f"{url}/")
     return sheet
@@ -49,7 +50,7 @@ def test_answers_side_by_side(opened, reader, width, scheme, locale):
     told = []
     sheet = sheet_of(opened, reader.url, told, width, scheme, locale)
     sheet.wait_for_selector("#adapters .chips input")
-    sheet.fill("#first", f"{served.TEXT} 😀")
+    sheet.fill("#first", f"{loopback.TEXT} 😀")
     sheet.press("#first", "Control+Enter")
     answered(sheet)
     names = sheet.eval_on_selector_all(".reply h2 span", "all => all.map(e => e.textContent)")
@@ -65,11 +66,11 @@ def test_answers_side_by_side(opened, reader, width, scheme, locale):
 
 def test_the_numbers_are_those_of_the_route(opened, reader):
     sheet = sheet_of(opened, reader.url, [])
-    sheet.fill("#first", served.TEXT)
+    sheet.fill("#first", loopback.TEXT)
     sheet.click("#go")
     answered(sheet)
     with reader.client() as client:
-        asked = {"model": "mood", "input": served.TEXT}
+        asked = {"model": "mood", "input": loopback.TEXT}
         answer = client.post("/v1/classify", json=asked).json()["results"][0]["answers"][0]
     shown = sheet.locator(".reply").first.inner_text()
     assert answer["label"] in shown
@@ -138,14 +139,14 @@ def test_both_languages_have_every_word(opened, reader):
 
 def test_a_key_opens_the_page(opened, reading):
     key = Key("web", hashlib.sha256(b"secret").hexdigest(), frozenset({"mood"}))
-    with served.serving(reading, keys=Keys((key,))) as answering:
+    with loopback.serving(reading, keys=Keys((key,))) as answering:
         sheet = sheet_of(opened, answering.url, [])
         sheet.fill("#key", "wrong")
         sheet.keyboard.press("Enter")
         sheet.wait_for_selector("#keyfault:not(:empty)")
         sheet.fill("#key", "secret")
         sheet.keyboard.press("Enter")
-        sheet.fill("#first", served.TEXT)
+        sheet.fill("#first", loopback.TEXT)
         sheet.click("#go")
         answered(sheet)
         assert sheet.locator(".reply h2 span").all_inner_texts() == ["mood"]
