@@ -112,11 +112,13 @@ def test_no_answer_is_cut_or_mixed_while_adapters_change(reader, client, root):
     threads = [threading.Thread(target=ask) for _ in range(4)]
     for thread in threads:
         thread.start()
-    for turn in range(12):
-        assert put(client, ("mood", "tone")[turn % 2]).status_code == 200
-    ends.set()
-    for thread in threads:
-        thread.join()
+    try:
+        for turn in range(12):
+            assert put(client, ("mood", "tone")[turn % 2]).status_code == 200
+    finally:
+        ends.set()
+        for thread in threads:
+            thread.join()
     assert {each.status_code for each in seen} == {200}
     digests = set()
     for each in seen:

@@ -1,4 +1,4 @@
-"""The OpenAPI document: whatever is sent that it allows, or does not, is answered by no error of ours.
+"""The OpenAPI document: nothing that is sent by it, or against it, is answered by an error of ours.
 
 `make fuzz-serve` sends thousands: TENON_FUZZ is how many to each operation.
 """

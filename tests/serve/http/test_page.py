@@ -1,4 +1,4 @@
-"""The page at / in a real browser: two languages, two widths, light and dark, the keyboard alone."""
+"""The page at / in a real browser: in two languages, at two widths, light and dark, by keyboard."""
 
 from __future__ import annotations
 
