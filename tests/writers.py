@@ -44,14 +44,21 @@ CHATML = (
 )
 
 
-def causal_folder(cache: Path, arch: str, template: str = "") -> Path:
-    """Give the folder of a tiny decoder with its language-model head; made on the first call."""
-    folder = cache / f"{arch}-{'chat' if template else 'plain'}"
+def causal_folder(cache: Path, arch: str, template: str = "", **own: Any) -> Path:
+    """Give the folder of a tiny decoder with its language-model head; made on the first call.
+
+    Args:
+        own: of its config.
+    """
+    marks = "".join(f"-{name}-{value}" for name, value in own.items())
+    folder = cache / f"{arch}-{'chat' if template else 'plain'}{marks}"
     if not folder.exists():
         logging.disable_progress_bar()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(2)
-            model = AutoModelForCausalLM.from_config(CONFIGS[arch]())
+            config = CONFIGS[arch]()
+            config.update(own)
+            model = AutoModelForCausalLM.from_config(config)
             with torch.no_grad():
                 for parameter in model.parameters():
                     parameter.add_(torch.randn_like(parameter) * 0.05)

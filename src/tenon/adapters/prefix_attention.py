@@ -85,11 +85,14 @@ class Seen:
     real_RP: Tensor | None = None
     gate_RH: Tensor | None = None
 
-    def of(self, first: int, rows: int) -> Seen:
-        """Give what `rows` rows see, from row `first` on."""
+    def of(self, part: slice | Tensor) -> Seen:
+        """Give what some rows see.
+
+        Args:
+            part: the places of these rows, int64 if a tensor.
+        """
         if len(self.key_RKPD) == 1:
             return self
-        part = slice(first, first + rows)
         real_RP = None if self.real_RP is None else self.real_RP[part]
         return Seen(self.key_RKPD[part], self.value_RKPD[part], real_RP)
 

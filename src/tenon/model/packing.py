@@ -16,7 +16,7 @@ a group, L tokens of a group's longest row.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any
@@ -178,10 +178,7 @@ def packed_attention(
     Raises:
         RunError: the base attends in a way that this attention does not know.
     """
-    given = {"attention_mask": attention_mask, **others}
-    for name in ("attention_mask", *BEYOND):
-        if given.get(name) is not None:
-            raise RunError(f"its attention adds {name}, which packed attention lacks")
+    refuse_unknown({"attention_mask": attention_mask, **others})
     if sliding_window is not None:
         borders.windows.add(sliding_window)
     causal = bool(getattr(module, "is_causal", False)) if is_causal is None else is_causal
@@ -195,10 +192,24 @@ def packed_attention(
     outputs: list[Tensor] = []
     first = 0
     for group in borders.groups:
-        part = None if prefix is None else prefix.of(first, group.rows)
+        part = None if prefix is None else prefix.of(slice(first, first + group.rows))
         outputs.append(_attend(group, query_1HTD, key_1KTD, value_1KTD, rule, part))
         first += group.rows
     return torch.cat(outputs)[None], None
+
+
+def refuse_unknown(given: Mapping[str, object]) -> None:
+    """Refuse what a base adds to attention and attention over packed rows does not know.
+
+    Args:
+        given: what it calls attention with, by name.
+
+    Raises:
+        RunError: something of it is not None.
+    """
+    for name in ("attention_mask", *BEYOND):
+        if given.get(name) is not None:
+            raise RunError(f"its attention adds {name}, which packed attention lacks")
 
 
 def _attend(

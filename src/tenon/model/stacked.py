@@ -22,6 +22,7 @@ from tenon.adapters.bottleneck_placement import Place, place_of
 from tenon.adapters.delta import PAIRS, deltas, why_not
 from tenon.adapters.layers import is_linear
 from tenon.adapters.pack import PEFT_PREFIX, Adapter
+from tenon.adapters.wrapped import bare
 
 LEAST_WIDTH = 4
 STACKABLE: tuple[Place, ...] = ("after", "stream", "around", "beside", "residual")
@@ -110,7 +111,7 @@ def stacked(model: nn.Module, adapter: Adapter) -> Stacked | None:
     """Give an adapter as it is stacked with others; None where it cannot be.
 
     Args:
-        model: the base without adapters.
+        model: the base; adapters may be in it.
     """
     if isinstance(adapter.config, BottleneckConfig):
         found = _bottleneck(model, adapter, adapter.config)
@@ -142,10 +143,12 @@ def _product(model: nn.Module, adapter: Adapter) -> Found | None:
         for module, part in held.items()
         if part.pair == PAIRS[0]
     }
-    if len(parts) < len(held) or not all(is_linear(model.get_submodule(path)) for path in parts):
+    modules = [bare(model.get_submodule(path)) for path in parts]
+    if len(parts) < len(held) or not all(map(is_linear, modules)):
         return None
-    beside: Place = "beside"
-    return dict.fromkeys(parts, beside), parts, ""
+    places: dict[str, Place] = {}
+    places.update((path, "beside") for path in parts)
+    return places, parts, ""
 
 
 def _bottleneck(model: nn.Module, adapter: Adapter, config: BottleneckConfig) -> Found | None:
@@ -157,7 +160,7 @@ def _bottleneck(model: nn.Module, adapter: Adapter, config: BottleneckConfig) ->
     known = {*PARTS, SCALE}
     if not all(set(PARTS) <= set(tensors) <= known for tensors in held.values()):
         return None
-    places = {path: place_of(model.get_submodule(path), config, path) for path in held}
+    places = {path: place_of(bare(model.get_submodule(path)), config, path) for path in held}
     if not all(place in STACKABLE for place in places.values()):
         return None
     parts = {path: _scaled(tensors, config) for path, tensors in held.items()}

@@ -255,7 +255,7 @@ def load(
         return _seq2seq(base, replace(trunk, whole=loaded, decoder=True), lead, settings.batches)
     if writes:
         trunk = replace(trunk, whole=loaded)
-        ids_1T = torch.tensor([_proof_row(trunk, 7)], device=trunk.device)
+        ids_1T = torch.tensor([proof_row(trunk, 7)], device=trunk.device)
         asked = {"input_ids": ids_1T, "use_cache": False}
         with torch.no_grad(), quiet():
             hidden_TD = model(**asked).last_hidden_state[0]
@@ -313,7 +313,7 @@ def _seq2seq(base: Base, trunk: Trunk, lead: Sequence[int], wanted: str) -> Trun
     if wanted == "packed":
         raise PlanError(f'model.batches = "packed": {why}; use "auto"')
     made = replace(trunk, start=(first, *lead), why="asked for" if wanted == "padded" else why)
-    ids_1T = torch.tensor([_proof_row(trunk, 7)], device=trunk.device)
+    ids_1T = torch.tensor([proof_row(trunk, 7)], device=trunk.device)
     real_1T = torch.ones_like(ids_1T)
     asked = {"input_ids": ids_1T, "decoder_input_ids": ids_1T, "use_cache": False}
     with torch.no_grad(), quiet():
@@ -373,7 +373,7 @@ def _packing_fault(trunk: Trunk) -> str:
 
 def _difference(trunk: Trunk, lengths: tuple[int, ...]) -> tuple[str, set[int]]:
     """Compare packed to padded rows; give what is wrong, and the sliding windows met."""
-    batch = of_ids([_proof_row(trunk, length) for length in lengths]).to(trunk.device)
+    batch = of_ids([proof_row(trunk, length) for length in lengths]).to(trunk.device)
     borders = Borders(batch.lengths, trunk.device)
     with torch.no_grad(), quiet():
         expected_TD = replace(trunk, packed=False).hidden_TD(batch).float()
@@ -391,7 +391,7 @@ def _difference(trunk: Trunk, lengths: tuple[int, ...]) -> tuple[str, set[int]]:
     return f"its hidden states differ by {error:.1e} from padded ones", borders.windows
 
 
-def _proof_row(trunk: Trunk, length: int) -> list[int]:
+def proof_row(trunk: Trunk, length: int) -> list[int]:
     """Give token ids that differ along the row; none is the pad token."""
     vocabulary = int(trunk.model.config.vocab_size)
     ids = [(7 * place + length) % (vocabulary - 1) + 1 for place in range(length)]

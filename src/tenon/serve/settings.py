@@ -27,6 +27,8 @@ class EngineSettings(Settings):
         request_rows: most rows of one request.
         batch_tokens: tokens computed at once.
         batch_rows: rows computed at once.
+        prompt_tokens: tokens of prompts that are read in a pass beside rows that are being written;
+            longer prompts are read in several.
         cache_tokens: tokens of prompts and answers whose keys and values are held at once.
     """
 
@@ -39,6 +41,7 @@ class EngineSettings(Settings):
     request_rows: int = Field(default=4096, ge=1)
     batch_tokens: int = Field(default=4096, ge=1)
     batch_rows: int = Field(default=64, ge=1)
+    prompt_tokens: int = Field(default=512, ge=1)
     cache_tokens: int = Field(default=32_768, ge=1)
 
     @property

@@ -16,11 +16,11 @@ from tenon.data.text_generation import example_of
 from tenon.evaluate.answerer import Answerer
 from tenon.evaluate.generate import Writing, clipped, generate, room
 from tenon.evaluate.reply import Text
+from tenon.text.spelling import Spelling
 from tenon.text.text_generation_render import WritingRenderer
 from tenon.verbs.predict import load_adapter
 
 ORIGIN = "what you wrote"
-HALF = "\N{REPLACEMENT CHARACTER}"
 Told = Callable[[str], None]
 
 
@@ -98,7 +98,7 @@ class Chat:
                 stop_ids=renderer.stop_ids,
                 max_new_tokens=most_new,
                 batch_tokens=1,
-                streamer=None if told is None else Spelling(renderer, told),
+                streamer=None if told is None else Speaker(renderer, told),
             )[0]
         answer = Text(renderer.answer(said.ids), said.ended)
         if answer.text.strip():
@@ -129,7 +129,7 @@ def chat(adapter: Path | str, *, base: str = "", compare: bool = False, system: 
     return Chat(answerer, compare, system)
 
 
-class Spelling(BaseStreamer):
+class Speaker(BaseStreamer):
     """Tells an answer while it is written, in whole characters.
 
     Args:
@@ -138,23 +138,22 @@ class Spelling(BaseStreamer):
     """
 
     def __init__(self, renderer: WritingRenderer, told: Told) -> None:
-        self.renderer, self.told = renderer, told
-        self.ids: list[int] | None = None
-        self.shown = ""
+        self.told, self.stop_ids = told, renderer.stop_ids
+        self.spelling = Spelling(renderer.answer)
+        self.begun = False
 
     def put(self, value: Any) -> None:
         """Take in the prompt, and then token after token."""
-        if self.ids is None:
-            self.ids = []
+        if not self.begun:
+            self.begun = True
             return
-        self.ids += [token for token in value.tolist() if token not in self.renderer.stop_ids]
-        text = self.renderer.answer(self.ids)
-        if not text.endswith(HALF) and text.startswith(self.shown):
-            self.told(text[len(self.shown) :])
-            self.shown = text
+        tokens = [token for token in value.tolist() if token not in self.stop_ids]
+        self._tell("".join(self.spelling.put(token) for token in tokens))
 
     def end(self) -> None:
         """Tell what was held back."""
-        text = self.renderer.answer(self.ids or [])
-        if text.startswith(self.shown):
-            self.told(text[len(self.shown) :])
+        self._tell(self.spelling.end())
+
+    def _tell(self, text: str) -> None:
+        if text:
+            self.told(text)
