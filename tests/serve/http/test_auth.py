@@ -17,8 +17,8 @@ from tenon.serve.http.server import is_loopback, listen
 from tenon.serve.http.service import Service
 
 MAY = {
-    "any": Key("plain", "", frozenset({"mood"})),
-    "infer": Key("plain", "", frozenset({"mood"})),
+    "any": Key("wide", "", frozenset({"*"})),
+    "infer": Key("wide", "", frozenset({"*"})),
     "admin": Key("boss", "", admin=True),
     "metrics": Key("meter", "", metrics=True),
 }
@@ -31,7 +31,9 @@ def known(key: Key) -> Key:
 
 @pytest.fixture(scope="module")
 def locked(reading, root):
-    keys = Keys(tuple(known(key) for key in {key.name: key for key in MAY.values()}.values()))
+    narrow = Key("plain", "", frozenset({"mood"}))
+    named = {key.name: known(key) for key in (*MAY.values(), narrow)}
+    keys = Keys(tuple(named.values()))
     with loopback.serving(reading, keys=keys, root=root / "root") as answering:
         yield answering
 

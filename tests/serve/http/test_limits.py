@@ -8,7 +8,7 @@ import threading
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import loopback
@@ -28,6 +28,7 @@ def nested(value) -> int:
     return 0
 
 
+@settings(max_examples=30)
 @given(st.recursive(st.text() | st.integers() | st.none(),
                     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))  # fmt: skip
 def test_depth_is_that_of_the_value(value):
@@ -131,8 +132,8 @@ def test_late_answers_are_told(reading):
 
 
 def test_a_full_queue_is_told_with_when_to_come_again(root):
-    settings = EngineSettings(queue_requests=1, batch_rows=1)
-    with Engine(str(root / "bases" / "bert"), settings) as engine:
+    narrow = EngineSettings(queue_requests=1, batch_rows=1)
+    with Engine(str(root / "bases" / "bert"), narrow) as engine:
         engine.add("mood", loopback.places(root / "root")["mood"])
         with loopback.serving(engine) as answering, answering.client() as client:
             statuses, headers = [], []

@@ -27,6 +27,8 @@ OTHER_FILES = 256
 """Open files of the process that are no connections."""
 HEADER_BYTES = 32 << 10
 IDLE_SECONDS = 10
+WAITING = 1024
+"""Connections that the system keeps until they are taken."""
 
 
 @dataclass
@@ -144,14 +146,22 @@ def listen(host: str, port: int, *, keys: bool) -> socket.socket:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, _, _, _, address = found[0]
         made = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error:
+        raise _taken(host, port, error) from error
+    try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind(address)
+        # Who asks before the base is loaded waits, and is answered then.
+        made.listen(WAITING)
     except OSError as error:
-        why = error.strerror or error
-        raise RunError(
-            f"{host}:{port}: cannot be listened on ({why}); give another --port"
-        ) from error
+        made.close()
+        raise _taken(host, port, error) from error
     return made
+
+
+def _taken(host: str, port: int, error: OSError) -> RunError:
+    why = error.strerror or error
+    return RunError(f"{host}:{port}: cannot be listened on ({why}); give another --port")
 
 
 def is_loopback(host: str) -> bool:
