@@ -8,13 +8,14 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 WORKERS ?= 2
 KILLS ?= 500
+FUZZ ?= 160
 TEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := list
-.PHONY: list demo test lint format types floors laws gpu kill bench coverage clean
+.PHONY: list demo test lint format types floors laws gpu kill bench soak-serve fuzz-serve coverage clean
 
 list: ## list these targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
 
 demo: .venv/.demo ## train two adapters on the demo's data and print how good they are
 	@$(BIN)/tenon demo
@@ -48,6 +49,12 @@ kill: .venv/.dev ## kill, interrupt and fill the disk of hundreds of real runs (
 
 bench: .venv/.dev ## measure speed against transformers' Trainer (minutes; use a quiet machine)
 	@$(BIN)/python benchmarks/train_vs_trainer.py
+
+soak-serve: .venv/.dev ## ask a server while adapters come and go, and beside slow clients (minutes; runs/soak)
+	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/soak_serve.py all --out runs/soak
+
+fuzz-serve: .venv/.dev ## send a server thousands of requests by its OpenAPI document (minutes; FUZZ=160)
+	@TENON_FUZZ=$(FUZZ) OMP_NUM_THREADS=1 $(BIN)/pytest -q tests/serve/http/test_openapi.py
 
 coverage: .venv/.dev ## simulate how often intervals hold the truth (an hour), and write benchmarks/coverage.md
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/coverage.py

@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import Counter
 
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import response_schema_conformance
@@ -53,4 +55,5 @@ def send(operation, mode, sent):
         sent[answer.status_code] += 1
         case.validate_response(answer, checks=CHECKS)
 
-    one()
+    with contextlib.suppress(Unsatisfiable):  # a request without parts cannot be a wrong one
+        one()
