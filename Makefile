@@ -8,10 +8,11 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 WORKERS ?= 2
 KILLS ?= 500
+FUZZ ?= 160
 TEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := list
-.PHONY: list demo test lint format types floors laws deep gpu kill kill-predict bench coverage clean
+.PHONY: list demo test lint format types floors laws deep gpu kill kill-predict bench soak-serve fuzz-serve coverage clean
 
 list: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -54,6 +55,12 @@ kill-predict: .venv/.dev ## kill, interrupt and fill the disk of hundreds of pre
 
 bench: .venv/.dev ## measure speed against transformers' Trainer (minutes; use a quiet machine)
 	@$(BIN)/python benchmarks/train_vs_trainer.py
+
+soak-serve: .venv/.dev ## ask a server while adapters come and go, and beside slow clients (minutes; runs/soak)
+	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/soak_serve.py all --out runs/soak
+
+fuzz-serve: .venv/.dev ## send a server thousands of requests by its OpenAPI document (minutes; FUZZ=160)
+	@TENON_FUZZ=$(FUZZ) OMP_NUM_THREADS=1 $(BIN)/pytest -q tests/serve/http/test_openapi.py
 
 coverage: .venv/.dev ## simulate how often intervals hold the truth (an hour), and write benchmarks/coverage.md
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/coverage.py

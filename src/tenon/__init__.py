@@ -3,8 +3,8 @@
 Every verb is a function here and a command of the same name. Nothing heavy is
 imported until a verb is called.
 
-`train`, `plan` and `export` are at once verbs and floors: the packages `tenon.train`, `tenon.plan`
-and `tenon.export` hold the code, and calling one of them is the verb.
+`train`, `plan`, `export` and `serve` are at once verbs and floors: the packages `tenon.train`,
+`tenon.plan`, `tenon.export` and `tenon.serve` hold the code, and calling one of them is the verb.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tenon.verbs.predict import load_adapter as load_adapter
     from tenon.verbs.predict import predict as predict
     from tenon.verbs.publish import publish as publish
+    from tenon.verbs.serve import serve as serve
     from tenon.verbs.show import show as show
     from tenon.verbs.sweep import sweep as sweep
     from tenon.verbs.together import train_together as train_together
@@ -55,6 +56,7 @@ HOMES = {
     "plan": "tenon.verbs.plan:plan",
     "predict": "tenon.verbs.predict:predict",
     "publish": "tenon.verbs.publish:publish",
+    "serve": "tenon.verbs.serve:serve",
     "show": "tenon.verbs.show:show",
     "sweep": "tenon.verbs.sweep:sweep",
     "train": "tenon.verbs.train:train",

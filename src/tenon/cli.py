@@ -16,7 +16,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-from tenon.commands import adapter, chat, data, run, show, sweep
+from tenon.commands import adapter, chat, data, run, serve, show, sweep
 from tenon.commands.app import app, command_name
 from tenon.core.errors import TenonError
 from tenon.terminal.place import short
@@ -25,12 +25,12 @@ USER, INTERRUPTED = 2, 130
 REFUSED = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP, errno.EROFS, errno.ENOSPC)
 """What the operating system says of a path that the user can mend, wherever it is met."""
 
-MODULES = (data, run, sweep, adapter, chat, show)
+MODULES = (data, run, sweep, adapter, chat, serve, show)
 """Each adds its commands to the app."""
 
 ORDER = (
     "init", "check", "plan", "train", "sweep", "eval", "compare", "compose", "predict", "chat",
-    "export", "import", "show", "demo",
+    "serve", "export", "import", "show", "demo",
 )  # fmt: skip
 """In which the help lists the commands."""
 

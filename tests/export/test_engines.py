@@ -14,7 +14,7 @@ from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
-import loopback
+import foreign_engines
 import writers
 from attached import shake
 from models import LABELS, classifier, save

@@ -69,6 +69,8 @@ class Stage:
         relay = Relay(trunk, lambda batch: self.hidden_TD(batch, [key] * len(batch)))
         model = headed(handle.manifest, relay.as_trunk, None, adapter.head)
         seat = Seat(handle, key, Answerer(handle.manifest, model, renderer), relay, adapter.head)
+        # What an adapter sits on is looked up among the base's own modules.
+        self.close()
         seat.stacks = not trunk.seq2seq and stacked(trunk.model, adapter) is not None
         seat.apart = "an encoder-decoder writes with one adapter" if trunk.seq2seq else ""
         try:

@@ -23,6 +23,7 @@ PAGES = {
     "Findings": "findings:findings_page",
     "Imported": "exported:imported_page",
     "Manifest": "adapter:adapter_page",
+    "Opened": "served:opened_page",
     "Plan": "preview:settings_table",
     "Preview": "preview:preview_page",
     "Published": "exported:published_page",

