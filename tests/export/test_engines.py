@@ -65,7 +65,9 @@ def test_the_script_tells_an_engine_that_answers_by_the_adapter_from_every_other
     assert made.error < 1e-5 and "tenon.json" not in made.files
 
     def tell(model, **more):
-        with loopback.serving(loopback.engine({"mood": model}, str(folder), **more)) as url:
+        with foreign_engines.serving(
+            foreign_engines.engine({"mood": model}, str(folder), **more)
+        ) as url:
             return prove(out, url)
 
     right = served(folder, out)
@@ -82,15 +84,15 @@ def test_the_script_tells_an_engine_that_answers_by_the_adapter_from_every_other
 def test_where_an_engine_cannot_be_asked_or_told_nothing_is_claimed(tmp_path):
     folder, _ = written(tmp_path, "vllm")
     model = served(folder, tmp_path / "out")
-    with loopback.serving(loopback.engine({"mood": model}, str(folder))) as url:
+    with foreign_engines.serving(foreign_engines.engine({"mood": model}, str(folder))) as url:
         code, words = prove(tmp_path / "out", url, tolerance="9")
         assert code == 2 and "cannot be told" in words
     code, words = prove(tmp_path / "out", url)
     assert code == 2 and "is the engine running there?" in words
-    with loopback.serving(loopback.engine({"another": model}, str(folder))) as url:
+    with foreign_engines.serving(foreign_engines.engine({"another": model}, str(folder))) as url:
         code, words = prove(tmp_path / "out", url)
     assert code == 2 and "404" in words and "no model mood" in words
-    with loopback.serving(lambda *_: {"choices": []}) as url:
+    with foreign_engines.serving(lambda *_: {"choices": []}) as url:
         code, words = prove(tmp_path / "out", url)
     assert code == 2 and "expected choices[0].logprobs" in words
 
@@ -98,9 +100,9 @@ def test_where_an_engine_cannot_be_asked_or_told_nothing_is_claimed(tmp_path):
 def test_a_key_is_taken_from_the_environment_alone(tmp_path, monkeypatch):
     folder, _ = written(tmp_path, "vllm")
     seen = []
-    answer = loopback.engine({"mood": served(folder, tmp_path / "out")}, str(folder))
+    answer = foreign_engines.engine({"mood": served(folder, tmp_path / "out")}, str(folder))
     monkeypatch.setenv("ENGINE_API_KEY", "secret-key")
-    with loopback.serving(answer, seen.append) as url:
+    with foreign_engines.serving(answer, seen.append) as url:
         assert prove(tmp_path / "out", url)[0] == 0
     assert {headers["Authorization"] for headers in seen} == {"Bearer secret-key"}
     assert "secret-key" not in "".join(
@@ -119,18 +121,18 @@ def test_vllm_takes_a_head_of_one_layer_and_the_script_proves_it(folder_of, tmp_
     assert words[words.index("--runner") + 1] == "pooling"
     base = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=len(LABELS))
     served = peft.PeftModel.from_pretrained(base, tmp_path / "out").eval()
-    answer = loopback.engine({"mood": served}, "base")
+    answer = foreign_engines.engine({"mood": served}, "base")
 
     def probabilities(path, body):
         return answer(path, {**body, "use_activation": None})
 
     for form in (answer, probabilities):
-        with loopback.serving(form) as url:
+        with foreign_engines.serving(form) as url:
             assert prove(tmp_path / "out", url)[0] == 0
     for name, parameter in served.named_parameters():
         if "lora_B" in name:
             torch.nn.init.zeros_(parameter)
-    with loopback.serving(answer) as url:
+    with foreign_engines.serving(answer) as url:
         code, words = prove(tmp_path / "out", url)
     assert code == 1 and "the base alone" in words
 
@@ -158,7 +160,7 @@ def test_another_kind_is_served_as_a_lora(tmp_path):
     folder, made = written(tmp_path, "vllm", kind="dora.v1")
     assert made.error < 1e-5
     model = served(folder, tmp_path / "out")
-    with loopback.serving(loopback.engine({"mood": model}, str(folder))) as url:
+    with foreign_engines.serving(foreign_engines.engine({"mood": model}, str(folder))) as url:
         assert prove(tmp_path / "out", url)[0] == 0
 
 
