@@ -11,7 +11,7 @@ import pytest
 from hypothesis import settings
 
 import covering
-from lawbook import Lawbook, add_options
+from lawbook import Lawbook, add_options, part_of
 
 # No test reaches a hub: what is not in a folder or a package is not there.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -44,6 +44,20 @@ def pytest_collection_finish() -> None:
     """Spare the garbage collector what was imported and collected, which stays till the end."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="session")
+def deep(pytestconfig: pytest.Config) -> bool:
+    """Whether this run asks everything, however long it takes."""
+    return part_of(pytestconfig) is None
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_waiting_for_disks() -> Iterator[None]:
+    """Let no test wait until a disk has written: that what is flushed outlives a loss of power."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        yield
 
 
 @pytest.fixture(scope="session")

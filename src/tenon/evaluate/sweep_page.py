@@ -31,7 +31,7 @@ def html(swept: Swept, report: Report) -> str:
         swept: as found, or as read from `sweep.json`.
         report: of the winner's run.
     """
-    made = environment()
+    made = environment("sweep")
     words = language("en")
     made.filters["plain"] = partial(plain, key="", words=words)
     made.filters["shown"] = shown
