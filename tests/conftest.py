@@ -18,7 +18,9 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_OFFLINE"] = "1"
 
 # A law is tried on the same cases every time, and slow machines are no fault of it.
-settings.register_profile("tenon", deadline=None, derandomize=True, database=None, max_examples=60)
+ALIKE = settings(deadline=None, derandomize=True, database=None)
+settings.register_profile("tenon", ALIKE, max_examples=60)
+settings.register_profile("deep", ALIKE, max_examples=240)
 settings.load_profile("tenon")
 
 ROOT = Path(__file__).parents[1]
@@ -30,7 +32,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Gather what the cells of the law matrix give."""
+    """Gather what the cells of the law matrix give; draw more cases where all laws are asked."""
+    if part_of(config) is None:
+        settings.load_profile("deep")
     config.pluginmanager.register(Lawbook(config), "lawbook")
 
 
