@@ -11,14 +11,16 @@ import pytest
 from hypothesis import settings
 
 import covering
-from lawbook import Lawbook, add_options
+from lawbook import Lawbook, add_options, part_of
 
 # No test reaches a hub: what is not in a folder or a package is not there.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_OFFLINE"] = "1"
 
 # A law is tried on the same cases every time, and slow machines are no fault of it.
-settings.register_profile("tenon", deadline=None, derandomize=True, database=None, max_examples=60)
+ALIKE = settings(deadline=None, derandomize=True, database=None)
+settings.register_profile("tenon", ALIKE, max_examples=60)
+settings.register_profile("deep", ALIKE, max_examples=240)
 settings.load_profile("tenon")
 
 ROOT = Path(__file__).parents[1]
@@ -30,7 +32,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Gather what the cells of the law matrix give."""
+    """Gather what the cells of the law matrix give; draw more cases where all laws are asked."""
+    if part_of(config) is None:
+        settings.load_profile("deep")
     config.pluginmanager.register(Lawbook(config), "lawbook")
 
 
@@ -44,6 +48,20 @@ def pytest_collection_finish() -> None:
     """Spare the garbage collector what was imported and collected, which stays till the end."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="session")
+def deep(pytestconfig: pytest.Config) -> bool:
+    """Whether this run asks everything, however long it takes."""
+    return part_of(pytestconfig) is None
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_waiting_for_disks() -> Iterator[None]:
+    """Let no test wait until a disk has written: that what is flushed outlives a loss of power."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@
 
 A test over kinds and architectures that carries the marker `cells` is asked of such a part; with
 `pytest --laws all` of every cell. Each test has a part of its own, so that all tests together meet
-far more pairs than any one of them.
+far more pairs than any one of them. A test or case with the marker `deep` is left out but there.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import pytest
 
 from lawbook import part_of
 
-MARKER = "cells"
+CELLS, DEEP = "cells", "deep"
+"""Names of the markers."""
 
 
 def covering(cells: Sequence[Mapping[str, Any]], name: str, times: int = 1) -> list[int]:
@@ -46,7 +47,7 @@ def covering(cells: Sequence[Mapping[str, Any]], name: str, times: int = 1) -> l
 
 
 def choose(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out, of the tests that carry the marker, the cells that this run does not ask.
+    """Leave out, of the tests that carry the markers, the cells that this run does not ask.
 
     Nothing is left out where all laws are asked, or single tests by name.
     """
@@ -56,13 +57,12 @@ def choose(config: pytest.Config, items: list[pytest.Item]) -> None:
     out: list[pytest.Item] = []
     for name, group in groupby(items, lambda item: item.nodeid.partition("[")[0]):
         cases = list(group)
-        told = cases[0].get_closest_marker(MARKER)
-        if told is None:
-            kept += cases
-            continue
-        chosen = set(covering([case.callspec.params for case in cases], name, **told.kwargs))
+        chosen = set(range(len(cases)))
+        if told := cases[0].get_closest_marker(CELLS):
+            chosen = set(covering([case.callspec.params for case in cases], name, **told.kwargs))
         for place, case in enumerate(cases):
-            (kept if place in chosen else out).append(case)
+            asked = place in chosen and not case.get_closest_marker(DEEP)
+            (kept if asked else out).append(case)
     if out:
         config.hook.pytest_deselected(items=out)
         items[:] = kept

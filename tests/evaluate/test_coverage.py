@@ -10,7 +10,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lawbook import part_of
 from worlds import FALSE, HOLDS, LEVEL, classes, clusters, likelihoods, parted, seeds, spans, zipf
 
 POINT = 0.01
@@ -28,9 +27,8 @@ def checked(world, sets, *, least=LEVEL - POINT, most=1.0):
 
 
 @pytest.fixture
-def part(pytestconfig):
+def part(deep):
     """How many of so many sets are drawn in this run."""
-    deep = part_of(pytestconfig) is None
     return lambda sets: sets if deep else max(sets // 4, 150)
 
 

@@ -47,10 +47,10 @@ def test_another_test_meets_other_pairs():
     assert len({place for part in parts for place in part}) > 55
 
 
-def item(nodeid: str, marker: pytest.Mark | None, **params) -> SimpleNamespace:
+def item(nodeid: str, *markers: str, **params) -> SimpleNamespace:
     """Give what is read of an item of pytest."""
-    spec = SimpleNamespace(params=params)
-    return SimpleNamespace(nodeid=nodeid, callspec=spec, get_closest_marker=lambda _: marker)
+    spec, held = SimpleNamespace(params=params), {m: getattr(pytest.mark, m).mark for m in markers}
+    return SimpleNamespace(nodeid=nodeid, callspec=spec, get_closest_marker=held.get)
 
 
 def asked(laws: str, *words: str) -> tuple[list[str], list[str]]:
@@ -58,20 +58,17 @@ def asked(laws: str, *words: str) -> tuple[list[str], list[str]]:
     out: list[SimpleNamespace] = []
     hook = SimpleNamespace(pytest_deselected=lambda items: out.extend(items))
     config = SimpleNamespace(getoption=lambda _: laws, args=words, hook=hook)
-    marker = pytest.mark.cells.mark
-    items = [item(f"{ITEM}[{c['0']}-{c['1']}]", marker, **c) for c in cells([4, 3])]
-    items += [item("tests/a.py::test_c[1]", None, n=1), item("tests/a.py::test_c[2]", None, n=2)]
+    items = [item(f"{ITEM}[{c['0']}-{c['1']}]", "cells", **c) for c in cells([4, 3])]
+    items += [item("tests/a.py::test_c[1]", n=1), item("tests/a.py::test_c[2]", "deep", n=2)]
     choose(config, items)
     return [each.nodeid for each in items], [each.nodeid for each in out]
 
 
-def test_a_run_leaves_out_cells_of_marked_tests_alone_and_tells_them():
+def test_a_run_leaves_out_cells_and_what_is_deep_and_tells_them():
     kept, out = asked("part", "tests")
-    assert [name for name in kept if "test_c" in name] == [
-        "tests/a.py::test_c[1]",
-        "tests/a.py::test_c[2]",
-    ]
-    assert len(kept) == 4 + 2
+    assert [name for name in kept if "test_c" in name] == ["tests/a.py::test_c[1]"]
+    assert len(kept) == 4 + 1
+    assert out.pop() == "tests/a.py::test_c[2]"
     assert len(out) == 8 and all(name.startswith(ITEM) for name in out)
 
 

@@ -60,10 +60,12 @@ def test_each_check_passes_and_nothing_has_changed(cell, ground_of):
     [
         {"kind": "lora.v1", "rank": 2, "dropout": 0.1},
         {"kind": "lora.v1", "rank": 2, "init": "pissa"},
-        {"kind": "bottleneck.v1", "reduction": 4, "dropout": 0.1},
-        {"kind": "vera.v1", "rank": 4, "dropout": 0.1},
-        {"kind": "dora.v1", "rank": 2},
-        {"kind": "prefix.v1", "length": 3},
+        pytest.param(
+            {"kind": "bottleneck.v1", "reduction": 4, "dropout": 0.1}, marks=pytest.mark.deep
+        ),
+        pytest.param({"kind": "vera.v1", "rank": 4, "dropout": 0.1}, marks=pytest.mark.deep),
+        pytest.param({"kind": "dora.v1", "rank": 2}, marks=pytest.mark.deep),
+        pytest.param({"kind": "prefix.v1", "length": 3}, marks=pytest.mark.deep),
     ],
     ids=lambda table: "-".join(str(value) for value in table.values()),
 )

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taggers import LABELS, TAGS, renderer_of, tagged
@@ -42,6 +42,7 @@ def units(tokens: Tokens) -> list[tuple[int, int, int, int]]:
 
 @pytest.mark.parametrize("kind", ["words", "tokens"])
 @pytest.mark.parametrize("arch", ARCHITECTURES)
+@settings(max_examples=settings.default.max_examples // 4)
 @given(seed=st.integers(0, 500), limit=st.integers(5, 20))
 def test_in_windows_every_unit_is_there_once_and_in_order(arch, kind, folder_of, seed, limit):
     examples = tagged(4, seed, most=40)

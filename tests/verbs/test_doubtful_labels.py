@@ -11,7 +11,7 @@ from tenon.core.errors import Faults
 from tenon.data.sources import read
 from tenon.verbs.check import check
 
-pytestmark = [pytest.mark.public_data, pytest.mark.slow]
+pytestmark = [pytest.mark.public_data, pytest.mark.slow, pytest.mark.deep]
 ROWS = 3_000
 
 

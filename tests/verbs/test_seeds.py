@@ -115,7 +115,16 @@ class TestWhatDiffers:
         assert len(kept) == 1
 
 
-@pytest.mark.parametrize("which", TABLES)
+@pytest.mark.parametrize(
+    "which",
+    [
+        "lora",
+        "parallel",
+        "prefix",
+        pytest.param("houlsby", marks=pytest.mark.deep),
+        pytest.param("pfeiffer", marks=pytest.mark.deep),
+    ],
+)
 def test_a_later_run_is_what_it_is_alone(which, tmp_path, folder_of):
     """The base that several runs share is as it was after each, bit for bit."""
     more = {"adapter": TABLES[which], "train__epochs": 1}

@@ -51,8 +51,9 @@ def adapter_of(run):
 
 @pytest.mark.parametrize("init", INITS)
 def test_l4_from_every_step_it_ends_as_the_run_that_was_never_stopped(
-    init, folder_of, tmp_path, monkeypatch
+    init, folder_of, tmp_path, monkeypatch, deep
 ):
+    """From each, or in a usual run from the first, the middle and the last."""
     plan = plan_of(tmp_path, folder_of("bert"), init)
     keeping = KeepingSteps(tmp_path / "run", tmp_path / "copies")
     whole = train(plan, tmp_path / "run", progress=keeping)
@@ -60,7 +61,8 @@ def test_l4_from_every_step_it_ends_as_the_run_that_was_never_stopped(
     assert first and keeping.steps >= 4
     # kept, they are not computed again, as another machine would round them otherwise
     monkeypatch.setattr(verb, "compute_first", None)
-    for step in range(keeping.steps):
+    every = range(keeping.steps)
+    for step in every if deep else (0, every[-1] // 2, every[-1]):
         copy = tmp_path / "copies" / str(step)
         again = train(plan, copy)
         assert equal(adapter_of(copy), adapter_of(whole.out))

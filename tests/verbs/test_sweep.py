@@ -259,7 +259,15 @@ def interrupted(swept, out: Path, kept: int, *, part: bool = False) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kept", "part"), [(0, False), (3, True), (5, False), (7, True)])
+@pytest.mark.parametrize(
+    ("kept", "part"),
+    [
+        (3, True),
+        (5, False),
+        pytest.param(0, False, marks=pytest.mark.deep),
+        pytest.param(7, True, marks=pytest.mark.deep),
+    ],
+)
 def test_a_sweep_that_goes_on_is_the_one_that_never_stopped(kept, part, swept, plan_file, tmp_path):
     out = tmp_path / "sweep"
     interrupted(swept, out, kept, part=part)

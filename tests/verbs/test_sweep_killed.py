@@ -44,7 +44,9 @@ def sweeps(tmp_path_factory, folder_of):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    "seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.deep) for seed in (2, 3))]
+)
 def test_killed_anywhere_it_goes_on_to_the_same_end(sweeps, seed):
     name, chosen = f"killed-{seed}", random.Random(seed)
     for _ in range(2):

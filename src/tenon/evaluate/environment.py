@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 
-def environment() -> Environment:
-    """Give an environment of ours, without filters yet."""
+@cache
+def environment(use: str) -> Environment:
+    """Give the environment of one use, whose templates are compiled once a process.
+
+    Args:
+        use: what it is for; pages that have filters of different meaning are different uses, as a
+            template that was imported keeps the filters that it met first.
+    """
     return Environment(
         loader=PackageLoader("tenon.evaluate", "templates"),
         autoescape=True,

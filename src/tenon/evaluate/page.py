@@ -118,7 +118,7 @@ def render(template: str, words: Language, caps: Caps, **values: Any) -> str:
     Args:
         values: what it shows; `marked` marks spans in a text.
     """
-    made = environment()
+    made = environment(words.code)
     filters: dict[str, Any] = {
         "amount": lambda value, scorer: quantity.amount(scorer, value, words),
         "clip": clip,
