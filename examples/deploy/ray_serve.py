@@ -7,8 +7,8 @@
         -d '{"texts": ["I was charged twice for the same order."]}'
 
 A replica holds the base once. A request names its adapter in the header, by the name of its folder,
-and goes to a replica that has it already; one that has none yet proves it first. Each replica gives up
-the adapter that was asked longest ago where it holds more than `AT_HAND`.
+and goes to a replica that has it already; one that has it not proves it first. Each replica lets go
+of the adapter that was asked longest ago where it holds more than `AT_HAND`.
 """
 
 from __future__ import annotations

@@ -127,10 +127,11 @@ def test_the_suffix_says_the_format(tmp_path):
         format_of(tmp_path / "a.xlsx", "")
 
 
-def test_a_task_of_others_has_lines_alone():
-    form("jsonl", "sorting").require()
+def test_a_task_of_others_has_lines_alone(tmp_path):
+    strange = SimpleNamespace(task="sorting")
+    assert Form.of(tmp_path / "a", "", strange, Kept(())).format == "jsonl"
     with pytest.raises(RequestError, match="answers of sorting have no fixed columns"):
-        form("csv", "sorting").require()
+        Form.of(tmp_path / "a.csv", "", strange, Kept(()))
 
 
 def test_values_are_as_json_has_them():

@@ -128,15 +128,22 @@ class Form:
     totals: Totals = field(default_factory=Totals)
     notes: list[str] = field(default_factory=list[str])
 
-    def require(self) -> None:
-        """Check that answers of the adapter's task can be written so.
+    @classmethod
+    def of(cls, out: Path, stated: str, manifest: Manifest, kept: Kept) -> Form:
+        """Give the form of a file.
+
+        Args:
+            stated: its format; "" for what its suffix says.
 
         Raises:
-            RequestError: they cannot.
+            RequestError: answers of the adapter's task cannot be written so.
         """
-        task = self.manifest.task
-        if self.format != "jsonl" and task not in FIELDS:
-            raise RequestError(f"answers of {task} have no fixed columns; write them as .jsonl")
+        format = format_of(out, stated)
+        if format != "jsonl" and manifest.task not in FIELDS:
+            raise RequestError(
+                f"{out}: answers of {manifest.task} have no fixed columns; write them as .jsonl"
+            )
+        return cls(format, manifest, kept)
 
     def write(self, portions: Iterable[Path], path: Path) -> None:
         """Write the lines of some files, one after another, to `path`."""

@@ -20,7 +20,7 @@ from tenon.core.errors import RequestError
 from tenon.core.progress import Progress
 from tenon.evaluate.answerer import Answerer, open_answerer
 from tenon.verbs import journal as journals
-from tenon.verbs.answer_file import Form, Totals, format_of
+from tenon.verbs.answer_file import Form, Totals
 from tenon.verbs.clerk import Clerk, Engine, Local, Pace
 from tenon.verbs.home import adapter_folder, refuse_own, refuse_sources
 from tenon.verbs.journal import Journal
@@ -201,8 +201,7 @@ def predict(
     task = Task(folder, manifest, source, base, kept, lenient, Pace(progress), cut, *at)
     if target is None:
         return _streamed(task)
-    form = Form(format_of(target, format), manifest, kept)
-    form.require()
+    form = Form.of(target, format, manifest, kept)
     anew, lasting = resume == "never" or source == STDIN, source != STDIN
     with journals.opened(target, anew=anew, lasting=lasting) as journal:
         return _filed(task, journal, form)
