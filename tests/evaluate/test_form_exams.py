@@ -19,6 +19,7 @@ from tenon.evaluate.labelled import Labelled
 from tenon.evaluate.language import language
 from tenon.evaluate.number_exam import list_numbers
 from tenon.evaluate.numbered import Numbered
+from tenon.evaluate.prediction import renamed
 from tenon.evaluate.scatter import scatter
 from tenon.evaluate.scorers import SCORERS
 from tenon.evaluate.settings import BY_TASK, EvaluateSettings
@@ -88,7 +89,7 @@ def test_answers_can_be_taken_compared_and_renamed(answers):
     assert list(some.ids) == ["0005", "0003"] and len(some) == 2
     assert some.same_gold(answers.take(np.array([5, 3])))
     assert not some.same_gold(answers.take(np.array([3, 6])))
-    assert answers.renamed(["x"] * len(answers), {}).origins[0] == "x"
+    assert renamed(answers, ["x"] * len(answers), {}).origins[0] == "x"
     assert answers.known_R.all() and answers.finite()
     assert len(answers.take(np.array([], np.int64))) == 0
 

@@ -14,6 +14,7 @@ from tenon.core.errors import DataError, FileError
 from tenon.evaluate import kept
 from tenon.evaluate.clusters import Grouping
 from tenon.evaluate.exam import EXAMS
+from tenon.evaluate.prediction import renamed
 from tenon.evaluate.rows import write_entries
 from tenon.evaluate.scorers import SCORERS
 from tenon.evaluate.settings import BY_TASK
@@ -78,9 +79,9 @@ class TestMatched:
     def test_other_orders_and_files_are_the_same_rows(self, tmp_path):
         answers = drawn(30, 3, 0.8, seed=1)
         turned = answers.take(np.arange(30)[::-1])
-        renamed = answers.renamed([f"other/{o}" for o in answers.origins], {})
+        others = renamed(answers, [f"other/{o}" for o in answers.origins], {})
         held = [
-            self.kept(tmp_path, n, a) for n, a in (("a", answers), ("b", turned), ("c", renamed))
+            self.kept(tmp_path, n, a) for n, a in (("a", answers), ("b", turned), ("c", others))
         ]
         found = kept.matched(held, ["a", "b", "c"])
         assert [each.ids for each in found] == [held[0].ids] * 3

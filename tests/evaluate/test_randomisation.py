@@ -14,6 +14,7 @@ from answers import drawn
 from tenon.evaluate import power
 from tenon.evaluate.clusters import Grouping
 from tenon.evaluate.correction import corrected, holm
+from tenon.evaluate.prediction import renamed
 from tenon.evaluate.randomisation import exchange
 from tenon.evaluate.scorers import SCORERS
 from tenon.evaluate.shares import clopper_pearson, mcnemar, share_interval, wilson
@@ -86,7 +87,7 @@ def test_copies_of_rows_tell_nothing_new():
     """Of clusters of equal rows, intervals and differences are those of the rows alone."""
     once = [drawn(60, 3, accuracy, seed=seed) for seed, accuracy in ((1, 0.8), (2, 0.6))]
     places = np.repeat(np.arange(60), 5)
-    often = [system.take(places).renamed([f"t:{n}" for n in range(300)], {}) for system in once]
+    often = [renamed(system.take(places), [f"t:{n}" for n in range(300)], {}) for system in once]
     keys = {f"t:{n}": str(row) for n, row in enumerate(places)}
     grouping = Grouping("texts", keys)
     scorers = [ACCURACY, F1, SCORERS.get("log_loss")]

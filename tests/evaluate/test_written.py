@@ -134,11 +134,6 @@ def test_rows_in_which_nothing_is_found_are_refused_before_training(tmp_path):
         refuse_unextractable(tokens, "last_number")
 
 
-def test_class_scores_are_refused():
-    with pytest.raises(TypeError, match="no class scores"):
-        written().rescored(np.zeros((1, 1), np.float32))
-
-
 @pytest.mark.parametrize(
     ("text", "other", "marked"),
     [

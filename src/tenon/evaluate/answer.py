@@ -16,7 +16,7 @@ from tenon.core.progress import Progress
 from tenon.data.gold import AnswerSpan
 from tenon.evaluate.answer_spans import Extracts, script_of
 from tenon.evaluate.predict import NOT_FINITE, by_length, inference
-from tenon.evaluate.prediction import Bools, Floats
+from tenon.evaluate.prediction import Bools, Floats, renamed
 from tenon.model.reader import NUMBERS, SIDES, Reader
 from tenon.text.batch import Batch, batch
 from tenon.text.tokens import Tokens
@@ -118,7 +118,7 @@ def _without_failed(whole: Extracts) -> Extracts:
     ]
     failed = {o: NOT_FINITE for o, sound in zip(whole.origins, fine, strict=True) if not sound}
     kept = whole.take(np.flatnonzero(np.array(fine)))
-    return kept.renamed(kept.origins, failed)
+    return renamed(kept, kept.origins, failed)
 
 
 def _answers(cell: str | None) -> tuple[AnswerSpan, ...] | None:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from tenon.data.gold import AnswerSpan
 from tenon.data.question_answering import NO_ANSWER
 from tenon.evaluate import reading
-from tenon.evaluate.prediction import Bools, Floats, Index
+from tenon.evaluate.prediction import Bools, Floats, Index, picked
 from tenon.evaluate.reading import Script
 
 Ints = npt.NDArray[np.int32]
@@ -145,17 +145,12 @@ class Extracts:
         tokens = np.concatenate([*kept, np.zeros(0, np.int64)]).astype(np.int64)
         return replace(
             self,
-            ids=[self.ids[row] for row in chosen],
-            origins=[self.origins[row] for row in chosen],
-            questions=[self.questions[row] for row in chosen],
-            contexts=[self.contexts[row] for row in chosen],
-            gold=[self.gold[row] for row in chosen],
+            **picked(self, rows, "questions", "contexts", "gold", "given"),
             first_R=_borders(np.diff(self.first_R)[rows]),
             first_W=_borders(np.diff(self.first_W)[windows]),
             starts_T=self.starts_T[tokens],
             ends_T=self.ends_T[tokens],
             scores_T2=self.scores_T2[tokens],
-            given=None if self.given is None else [self.given[row] for row in chosen],
         )
 
     def same_gold(self, other: Extracts) -> bool:
@@ -173,10 +168,6 @@ class Extracts:
     def decided(self, constants: Mapping[str, tuple[float, ...]]) -> Extracts:
         """Give the same scores, decided with the leaning among `constants` if there is one."""
         return replace(self, leaning=constants.get(LEANING, (0.0,))[0])
-
-    def renamed(self, origins: Sequence[str], failed: dict[str, str]) -> Extracts:
-        """Give the same answers under other origins."""
-        return replace(self, origins=origins, failed=failed)
 
     def _listed(self, spans: Sequence[Candidate], empty: Candidate) -> list[Candidate]:
         if spans and NO_ANSWER not in self.labels:

@@ -78,8 +78,8 @@ def assess(
         ValueError: baseline and adapter were scored against different labels, or a value given
             cannot be JSON.
     """
+    part = leading_part(predictions)
     known = {part: labelled(answers) for part, answers in predictions.items() if _gold(answers)}
-    part = _leading_part(known)
     rivals = {name: labelled(parts[part]) for name, parts in baselines.items() if part in parts}
     unseen = _unseen(known[part], seen_in_train)
     together = grouping or EXAMS.get(task).together(known[part])
@@ -229,9 +229,14 @@ def _gold(predictions: Answers) -> bool:
     return bool(predictions.known_R.any())
 
 
-def _leading_part(known: Mapping[str, Answers]) -> str:
-    for part in ("test", "dev", *known):
-        if part in known:
+def leading_part(predictions: Mapping[str, Answers]) -> str:
+    """Give the part by which a report judges: test, or dev where test has no labelled row.
+
+    Raises:
+        DataError: no part has one.
+    """
+    for part in ("test", "dev", *predictions):
+        if part in predictions and _gold(predictions[part]):
             return part
     raise DataError("no part has a labelled row; a report needs one: set data.test or data.dev")
 

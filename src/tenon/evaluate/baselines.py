@@ -22,7 +22,7 @@ from tenon.core.progress import Progress
 from tenon.evaluate.exam import Exam
 from tenon.evaluate.form import Constants, Form
 from tenon.evaluate.frequent import Frequent, of_arrays
-from tenon.evaluate.scorers import A
+from tenon.evaluate.prediction import S
 from tenon.evaluate.settings import EvaluateSettings
 from tenon.model.model import Model
 from tenon.text.order import generator
@@ -58,7 +58,7 @@ class Baselines:
     fitted_rows: int
     constants: Mapping[str, Constants] = field(default_factory=dict[str, Constants])
 
-    def predictions(self, exam: Exam, part: str, answered: A, tokens: Tokens) -> dict[str, A]:
+    def predictions(self, exam: Exam, part: str, answered: S, tokens: Tokens) -> dict[str, S]:
         """Give what each baseline answers to the rows that an adapter has answered.
 
         Args:

@@ -25,7 +25,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from tenon.core.progress import Progress
 from tenon.data.plain import Plain
 from tenon.evaluate import likelihood
-from tenon.evaluate.prediction import Bools, Index
+from tenon.evaluate.prediction import Bools, Index, picked
 from tenon.evaluate.scorers import Scorer
 from tenon.evaluate.statistics import paired
 from tenon.model.head import pool
@@ -72,31 +72,11 @@ class Weighed:
 
     def take(self, rows: Index) -> Weighed:
         """Give the texts at `rows`, in that order."""
-        places: list[int] = rows.tolist()
-        return replace(
-            self,
-            ids=[self.ids[row] for row in places],
-            origins=[self.origins[row] for row in places],
-            sums_R=self.sums_R[rows],
-            counts_R=self.counts_R[rows],
-        )
+        return replace(self, **picked(self, rows, "sums_R", "counts_R"))
 
     def same_gold(self, other: Weighed) -> bool:
         """Whether as much was asked of both."""
         return np.array_equal(self.counts_R, other.counts_R)
-
-    def rescored(self, log_probs: npt.NDArray[np.float32]) -> Weighed:
-        """Class scores are of no use here.
-
-        Raises:
-            TypeError: always.
-        """
-        del log_probs
-        raise TypeError("texts without labels have no class scores")
-
-    def renamed(self, origins: Sequence[str], failed: dict[str, str]) -> Weighed:
-        """Give the same under other origins."""
-        return replace(self, origins=origins, failed=failed)
 
 
 def _terms(answers: Weighed) -> Any:

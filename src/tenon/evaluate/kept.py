@@ -23,7 +23,7 @@ from scipy import sparse
 from tenon.core.errors import DataError, FileError
 from tenon.core.files import aside, reading
 from tenon.evaluate.clusters import Grouping
-from tenon.evaluate.prediction import Answers, Bools, Index
+from tenon.evaluate.prediction import Answers, Bools, Index, picked
 from tenon.evaluate.scorers import SCORERS, Scorer, labelled
 
 NAME = "scores.safetensors"
@@ -81,12 +81,9 @@ class Kept:
 
     def take(self, rows: Index) -> Kept:
         """Give the rows at `rows`, in that order."""
-        places: list[int] = rows.tolist()
         return replace(
             self,
-            ids=[self.ids[row] for row in places],
-            origins=[self.origins[row] for row in places],
-            gold=[self.gold[row] for row in places],
+            **picked(self, rows, "gold"),
             blocks={
                 name: Block(block.terms_RK[rows], block.scored_R[rows])
                 for name, block in self.blocks.items()
@@ -96,19 +93,6 @@ class Kept:
     def same_gold(self, other: Kept) -> bool:
         """Whether the rows of both have the same gold."""
         return list(self.gold) == list(other.gold)
-
-    def rescored(self, log_probs: npt.NDArray[np.float32]) -> Kept:
-        """Class scores are of no use here.
-
-        Raises:
-            TypeError: always.
-        """
-        del log_probs
-        raise TypeError("what is kept of answers has no class scores")
-
-    def renamed(self, origins: Sequence[str], failed: dict[str, str]) -> Kept:
-        """Give the same answers under other origins."""
-        return replace(self, origins=origins, failed=failed)
 
 
 def write(

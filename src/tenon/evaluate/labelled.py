@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tenon.evaluate.multilabel import NEUTRAL, Doubles, decide
-from tenon.evaluate.prediction import Bools, Floats, Index
+from tenon.evaluate.prediction import Bools, Floats, Index, picked
 
 
 @dataclass(frozen=True)
@@ -75,16 +75,7 @@ class Labelled:
 
     def take(self, rows: Index) -> Labelled:
         """Give the rows at `rows`, in that order."""
-        places: list[int] = rows.tolist()
-        return replace(
-            self,
-            ids=[self.ids[row] for row in places],
-            origins=[self.origins[row] for row in places],
-            texts=[self.texts[row] for row in places],
-            pairs=None if self.pairs is None else [self.pairs[row] for row in places],
-            gold_RL=self.gold_RL[rows],
-            log_probs_RL=self.log_probs_RL[rows],
-        )
+        return replace(self, **picked(self, rows, "texts", "pairs", "gold_RL", "log_probs_RL"))
 
     def same_gold(self, other: Labelled) -> bool:
         """Whether the rows of both have the same labels."""
@@ -99,7 +90,3 @@ class Labelled:
         """Give the same scores, decided by the thresholds among `constants` if there are any."""
         thresholds = constants.get("thresholds")
         return self if thresholds is None else replace(self, thresholds=tuple(thresholds))
-
-    def renamed(self, origins: Sequence[str], failed: dict[str, str]) -> Labelled:
-        """Give the same answers under other origins."""
-        return replace(self, origins=origins, failed=failed)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tenon.evaluate.prediction import Bools, Index
+from tenon.evaluate.prediction import Bools, Index, picked
 
 Doubles = npt.NDArray[np.float64]
 
@@ -50,16 +50,7 @@ class Numbered:
 
     def take(self, rows: Index) -> Numbered:
         """Give the rows at `rows`, in that order."""
-        places: list[int] = rows.tolist()
-        return replace(
-            self,
-            ids=[self.ids[row] for row in places],
-            origins=[self.origins[row] for row in places],
-            texts=[self.texts[row] for row in places],
-            pairs=None if self.pairs is None else [self.pairs[row] for row in places],
-            gold_R=self.gold_R[rows],
-            answer_R=self.answer_R[rows],
-        )
+        return replace(self, **picked(self, rows, "texts", "pairs", "gold_R", "answer_R"))
 
     def same_gold(self, other: Numbered) -> bool:
         """Whether the rows of both have the same numbers."""
@@ -68,7 +59,3 @@ class Numbered:
     def rescored(self, log_probs: npt.NDArray[Any]) -> Numbered:
         """Give the same rows with other numbers, [R, 1]."""
         return replace(self, answer_R=log_probs[:, 0].astype(np.float64), failed={})
-
-    def renamed(self, origins: Sequence[str], failed: dict[str, str]) -> Numbered:
-        """Give the same answers under other origins."""
-        return replace(self, origins=origins, failed=failed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -51,13 +51,46 @@ class Answers(Protocol):
         """Whether the rows of both have the same gold."""
         ...
 
+
+class Scored(Answers, Protocol):
+    """Answers that class scores, or numbers, decide."""
+
     def rescored(self, log_probs: Floats) -> Self:
         """Give the same rows with other class scores, a row of them for each unit."""
         ...
 
-    def renamed(self, origins: Sequence[str], failed: dict[str, str]) -> Self:
-        """Give the same answers under other origins."""
-        ...
+
+A = TypeVar("A", bound=Answers)
+S = TypeVar("S", bound=Scored)
+
+
+def picked(answers: object, rows: Index, *fields: str) -> dict[str, Any]:
+    """Give what fields of some answers hold at `rows`: ids and origins, and those that are named.
+
+    Args:
+        rows: which, in the order in which they are wanted.
+        fields: further ones that have an entry for each row; one that is None stays so.
+    """
+    places: list[int] = rows.tolist()
+
+    def at(held: Any) -> Any:
+        if held is None or isinstance(held, np.ndarray):
+            return None if held is None else held[rows]
+        return [held[row] for row in places]
+
+    return {name: at(getattr(answers, name)) for name in ("ids", "origins", *fields)}
+
+
+def renamed(answers: A, origins: Sequence[str], failed: dict[str, str]) -> A:
+    """Give the same answers under other origins.
+
+    Args:
+        answers: of a frozen dataclass.
+        origins: of its rows.
+        failed: origin to cause, for rows that are in nothing else.
+    """
+    held: Any = answers
+    return replace(held, origins=origins, failed=failed)
 
 
 @dataclass(frozen=True)
@@ -100,16 +133,7 @@ class Predictions:
 
     def take(self, rows: Index) -> Predictions:
         """Give the rows at `rows`, in that order."""
-        places: list[int] = rows.tolist()
-        return replace(
-            self,
-            ids=[self.ids[row] for row in places],
-            origins=[self.origins[row] for row in places],
-            texts=[self.texts[row] for row in places],
-            pairs=None if self.pairs is None else [self.pairs[row] for row in places],
-            gold_R=self.gold_R[rows],
-            log_probs_RL=self.log_probs_RL[rows],
-        )
+        return replace(self, **picked(self, rows, "texts", "pairs", "gold_R", "log_probs_RL"))
 
     def same_gold(self, other: Predictions) -> bool:
         """Whether the rows of both have the same gold."""
@@ -118,10 +142,6 @@ class Predictions:
     def rescored(self, log_probs: Floats) -> Predictions:
         """Give the same rows with other class scores, [R, L]."""
         return replace(self, log_probs_RL=log_probs, failed={})
-
-    def renamed(self, origins: Sequence[str], failed: dict[str, str]) -> Predictions:
-        """Give the same answers under other origins."""
-        return replace(self, origins=origins, failed=failed)
 
     def __len__(self) -> int:
         return len(self.ids)

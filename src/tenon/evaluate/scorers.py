@@ -11,16 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
 from tenon.core.registry import Registry
-from tenon.evaluate.prediction import Answers, Predictions
+from tenon.evaluate.prediction import A, Answers, Predictions
 
-A = TypeVar("A", bound=Answers)
 Doubles = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 CALIBRATION_BINS = 15

@@ -22,10 +22,10 @@ import numpy as np
 from tenon.evaluate import bounds, power
 from tenon.evaluate.clusters import Grouping
 from tenon.evaluate.power import Power
-from tenon.evaluate.prediction import Answers
+from tenon.evaluate.prediction import A, Answers
 from tenon.evaluate.randomisation import exchange
 from tenon.evaluate.resampling import JACKKNIFE_UNITS, Design, bootstrap, design_of, jackknife
-from tenon.evaluate.scorers import A, Doubles, Scorer, by_rows, scored
+from tenon.evaluate.scorers import Doubles, Scorer, by_rows, scored
 from tenon.evaluate.shares import (
     bonett_price,
     mcnemar,

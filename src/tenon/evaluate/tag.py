@@ -16,7 +16,7 @@ from torch import Tensor
 from tenon.core.progress import Progress
 from tenon.data.gold import Span
 from tenon.evaluate.predict import NOT_FINITE, by_length, inference
-from tenon.evaluate.prediction import Bools, Floats
+from tenon.evaluate.prediction import Bools, Floats, renamed
 from tenon.evaluate.tagged import Tagged
 from tenon.model.tagger import Tagger
 from tenon.text.batch import Batch, batch
@@ -103,7 +103,7 @@ def tagged(tokens: Tokens, labels: Sequence[str], log_probs_UL: Floats) -> Tagge
         return whole
     failed = {o: NOT_FINITE for o, fine in zip(whole.origins, fine_R, strict=True) if not fine}
     kept = whole.take(np.flatnonzero(np.array(fine_R)))
-    return kept.renamed(kept.origins, failed)
+    return renamed(kept, kept.origins, failed)
 
 
 def _spans(gold: str | None) -> tuple[Span, ...] | None:

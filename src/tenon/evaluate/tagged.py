@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tenon.data.gold import Place, Span
-from tenon.evaluate.prediction import Bools, Floats, Index
+from tenon.evaluate.prediction import Bools, Floats, Index, picked
 from tenon.text.alignment import spans_of
 
 Ints = npt.NDArray[np.int32]
@@ -99,10 +99,7 @@ class Tagged:
         ).astype(np.int64)
         return replace(
             self,
-            ids=[self.ids[row] for row in chosen],
-            origins=[self.origins[row] for row in chosen],
-            texts=[self.texts[row] for row in chosen],
-            gold=[self.gold[row] for row in chosen],
+            **picked(self, rows, "texts", "gold"),
             first_R=np.concatenate([[0], sizes.cumsum()]).astype(np.int64),
             starts_U=self.starts_U[units_U],
             ends_U=self.ends_U[units_U],
@@ -117,10 +114,6 @@ class Tagged:
     def rescored(self, log_probs: Floats) -> Tagged:
         """Give the same texts with other tag scores, [U, L]."""
         return replace(self, log_probs_UL=log_probs, failed={})
-
-    def renamed(self, origins: Sequence[str], failed: dict[str, str]) -> Tagged:
-        """Give the same answers under other origins."""
-        return replace(self, origins=origins, failed=failed)
 
     def probability(self, row: int, span: Span) -> float:
         """Give how sure the tags of a span's units are: the product of their probabilities."""

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tenon.evaluate.overlap import Tokenizer
-from tenon.evaluate.prediction import Bools, Index
+from tenon.evaluate.prediction import Bools, Index, picked
 
 Doubles = npt.NDArray[np.float64]
 
@@ -73,37 +73,17 @@ class Written:
 
     def take(self, rows: Index) -> Written:
         """Give the rows at `rows`, in that order."""
-        places: list[int] = rows.tolist()
         return replace(
             self,
-            ids=[self.ids[row] for row in places],
-            origins=[self.origins[row] for row in places],
-            texts=[self.texts[row] for row in places],
-            gold=[self.gold[row] for row in places],
-            nats_R=self.nats_R[rows],
-            tokens_R=self.tokens_R[rows],
-            bytes_R=self.bytes_R[rows],
-            answers=[self.answers[row] for row in places],
-            ended=[self.ended[row] for row in places],
-            looped=[self.looped[row] for row in places],
+            **picked(
+                self, rows, "texts", "gold", "nats_R", "tokens_R", "bytes_R", "answers", "ended",
+                "looped",
+            ),  # fmt: skip
         )
 
     def same_gold(self, other: Written) -> bool:
         """Whether the rows of both have the same gold."""
         return list(self.gold) == list(other.gold)
-
-    def rescored(self, log_probs: npt.NDArray[np.float32]) -> Written:
-        """Class scores are of no use here.
-
-        Raises:
-            TypeError: always.
-        """
-        del log_probs
-        raise TypeError("texts that are written have no class scores")
-
-    def renamed(self, origins: Sequence[str], failed: dict[str, str]) -> Written:
-        """Give the same answers under other origins."""
-        return replace(self, origins=origins, failed=failed)
 
     def asked(self, other: Written) -> Written:
         """Give the same answers with the prompts as others were asked."""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
 
 from tenon.core.errors import DataError, Faults, did_you_mean
 from tenon.data.columns import SAMPLE_ROWS, has
@@ -73,21 +72,17 @@ def _text(row: Row, column: str) -> str | None:
     return str(value) if isinstance(value, str | int | float) and value != "" else None
 
 
-def cells_of_part(
-    parts: Parts, names: Names, settings: EvaluateSettings, answered: Collection[str]
-) -> dict[str, Any]:
-    """Read what `assess` takes of the part that leads a report.
+def cells_of_part(parts: Parts, names: Names, settings: EvaluateSettings, part: str) -> Cells:
+    """Read what the rows of a part hold.
 
     Args:
         parts: of the run.
         names: how the report calls the files.
         settings: which columns part the rows.
-        answered: the parts that were answered.
+        part: the one that leads the report.
     """
-    part, task = "test" if "test" in answered else "dev", parts.settings.task
     rows = parts.route.rows(parts.route.source_of(part), Faults())
-    found = cells_of(rows, task, parts.columns.group, settings.slices, names)
-    return {"grouping": found.grouping, "cells": found.slices}
+    return cells_of(rows, parts.settings.task, parts.columns.group, settings.slices, names)
 
 
 def require_slices(parts: Parts, slices: Sequence[str]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Self
 
 from tenon.data.sources import Source
-from tenon.evaluate.scorers import A
+from tenon.evaluate.prediction import A, renamed
 from tenon.plan.plan import SOURCES, Plan, below
 
 
@@ -38,7 +38,8 @@ class Names:
 
     def of_answers(self, answers: A) -> A:
         """Give answers whose origins have the names in place of the paths."""
-        return answers.renamed(
+        return renamed(
+            answers,
             [self.told(origin) for origin in answers.origins],
             {self.told(origin): cause for origin, cause in answers.failed.items()},
         )

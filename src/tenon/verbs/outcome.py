@@ -38,7 +38,7 @@ from tenon.text.tally import told
 from tenon.text.text_generation_render import WritingRenderer
 from tenon.text.tokens import Tokens
 from tenon.train import steplog
-from tenon.verbs.cells import cells_of_part
+from tenon.verbs.cells import Cells
 from tenon.verbs.names import Names, bare
 from tenon.verbs.sitting import Sitting, calibration
 from tenon.verbs.workspace import Workspace
@@ -54,6 +54,7 @@ def judge(
     out: Path,
     progress: Progress | None,
     *,
+    cells: Cells,
     cost: Mapping[str, Any],
     notes: Sequence[str],
 ) -> Report:
@@ -62,6 +63,7 @@ def judge(
     Args:
         known: the baselines that were fitted.
         sat: the answers, under the names of the report.
+        cells: what the rows of the part that leads hold.
         cost: of the training.
         notes: what happened in training and answering.
     """
@@ -88,7 +90,8 @@ def judge(
         environment=environment(space),
         title=f"{plan.adapter.name} ({plan.adapter.kind}) on {bare(plan.base, plan.folder)}",
         command=command_of(out),
-        **cells_of_part(space.parts, names, plan.evaluate, sat.answers),
+        grouping=cells.grouping,
+        cells=cells.slices,
     )
     return replace(report, temperature=calibration(space.plan, sat))
 

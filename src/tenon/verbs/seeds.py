@@ -26,7 +26,7 @@ from tenon.model.attach import restore
 from tenon.train.chosen import better, chosen
 from tenon.verbs import full
 from tenon.verbs.bared import bared
-from tenon.verbs.cells import cells_of_part
+from tenon.verbs.cells import Cells, cells_of_part
 from tenon.verbs.claim import LOCK, claim, ended
 from tenon.verbs.names import Names
 from tenon.verbs.outcome import command_of
@@ -44,11 +44,13 @@ class Concluded(NamedTuple):
         report: how good its adapter is.
         sat: what was answered.
         peft: the adapter, which is still on the trunk.
+        cells: what the rows of the part that leads hold.
     """
 
     report: Report
     sat: Sitting
     peft: PeftModel
+    cells: Cells
 
 
 Training = Callable[[Workspace, Path, Progress | None], Concluded]
@@ -74,6 +76,7 @@ def train_seeds(
     folders = {seed: out / FOLDER / str(seed) for seed in space.plan.training_seeds}
     reports: dict[int, Report] = {}
     sittings: dict[int, Sitting] = {}
+    cells: Cells | None = None
     space = replace(space, beside=space, shared={})
     for number, (seed, folder) in enumerate(folders.items(), 1):
         mine = replace(space, plan=space.plan.of_seed(seed))
@@ -85,14 +88,14 @@ def train_seeds(
                 reports[seed] = before
                 continue
             _share_baselines(folder, list(folders.values()))
-            reports[seed], sittings[seed], peft = train_one(mine, folder, told)
+            reports[seed], sittings[seed], peft, cells = train_one(mine, folder, told)
         space = bared(mine, peft, space)
     for seed in [seed for seed in folders if seed not in sittings]:
         mine = replace(space, plan=space.plan.of_seed(seed))
         sittings[seed], peft = _again(mine, folders[seed], progress)
         space = bared(mine, peft, space)
     sittings = {seed: sittings[seed] for seed in folders}
-    return _concluded(space, out, folders, reports, sittings)
+    return _concluded(space, out, folders, reports, sittings, cells)
 
 
 class Numbered:
@@ -139,12 +142,17 @@ def _concluded(
     folders: Mapping[int, Path],
     reports: Mapping[int, Report],
     sittings: Mapping[int, Sitting],
+    cells: Cells | None,
 ) -> Report:
-    """Report on all seeds, and keep the adapter that did best on dev as the run's."""
+    """Report on all seeds, and keep the adapter that did best on dev as the run's.
+
+    Args:
+        cells: as one of the runs has read them; None where all had ended before.
+    """
     kept, why = _kept(space, folders)
-    names, settings = Names.of(space.plan), space.plan.evaluate
-    cells = cells_of_part(space.parts, names, settings, sittings[kept].answers)
-    drawn = Drawn(settings.level, settings.resamples, space.plan.seed, cells["grouping"])
+    settings, part = space.plan.evaluate, reports[kept].part
+    cells = cells or cells_of_part(space.parts, Names.of(space.plan), settings, part)
+    drawn = Drawn(settings.level, settings.resamples, space.plan.seed, cells.grouping)
     report = average(
         {seed: sat.answers for seed, sat in sittings.items()},
         {seed: sat.rivals for seed, sat in sittings.items()},
@@ -162,7 +170,7 @@ def _concluded(
     adapter = replace(adapter, manifest=adapter.manifest.model_copy(update=told))
     pack.write(out / "adapter", adapter, card=card(adapter.manifest, report))
     answers = sittings[kept].answers[report.part]
-    write_report(report, answers, out / "report", grouping=cells["grouping"])
+    write_report(report, answers, out / "report", grouping=cells.grouping)
     for folder in folders.values():
         full.forget(folder)
     return report

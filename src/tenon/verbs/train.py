@@ -15,6 +15,7 @@ from tenon.core.errors import RunError
 from tenon.core.files import locked, sweep
 from tenon.core.progress import Progress
 from tenon.evaluate import baselines as baseline
+from tenon.evaluate.assessment import leading_part
 from tenon.evaluate.baselines import Baselines
 from tenon.evaluate.exam import EXAMS
 from tenon.evaluate.language import language
@@ -300,17 +301,18 @@ def conclude(
     balance(attached.peft)
     cost = cost_of(model, out)
     full = train_full(space, known, score_of(space), out, progress)
-    sat = sit(space, model, known, full.answers, progress).named(Names.of(space.plan))
+    names, settings = Names.of(space.plan), space.plan.evaluate
+    sat = sit(space, model, known, full.answers, progress).named(names)
+    cells = cells_of_part(space.parts, names, settings, leading_part(sat.answers))
     notes = (*trained.notes, *full.notes, *sat.notes)
-    report = judge(space, known, attached, sat, out, progress, cost=cost, notes=notes)
+    report = judge(space, known, attached, sat, out, progress, cells=cells, cost=cost, notes=notes)
     write = partial(write_adapter, space, model, report)
     report = forgotten(space, report, attached.peft, write, progress)
-    found = found_before(out, Names.of(space.plan))
+    found = found_before(out, names)
     report = replace(report, preflight=found, notes=[*report.notes, *failures(found)])
     if foretold is not None:
         report = replace(report, planned=foretold.beside(report.cost, steplog.read(out)))
     write_adapter(space, model, report, out / "adapter")
-    held = cells_of_part(space.parts, Names.of(space.plan), space.plan.evaluate, (report.part,))
     answers = sat.answers[report.part]
-    write_report(report, answers, out / "report", grouping=held["grouping"])
-    return Concluded(report, sat, attached.peft)
+    write_report(report, answers, out / "report", grouping=cells.grouping)
+    return Concluded(report, sat, attached.peft, cells)
