@@ -4,9 +4,9 @@
 
 Rows of like lengths have prompts and answers of the same length; of unlike ones, prompts of 4 to
 128 tokens and answers of an eighth to twice as many tokens, so that a batch of `generate` waits for
-its longest answer. Tokens that nobody asked for do not count. With adapters, each row has one of them in
-turn: `generate` writes adapter after adapter, what is ours writes all at once. Random weights do
-for a base, as they cost the same: `--shape layers,hidden,heads,pairs,inner,vocabulary` of Qwen3.
+its longest answer. Tokens that nobody asked for do not count. With adapters, each row has one of
+them in turn: `generate` writes adapter after adapter, what is ours writes all at once. Random
+weights do for a base, as they cost the same: `--shape` is of a Qwen3.
 """
 
 from __future__ import annotations
@@ -44,8 +44,9 @@ def folder_of(shape: str, cache: Path) -> Path:
     """Write a Qwen3 with random weights."""
     layers, hidden, heads, pairs, inner, vocabulary = map(int, shape.split(","))
     config = Qwen3Config(num_hidden_layers=layers, hidden_size=hidden, intermediate_size=inner,
-                         num_attention_heads=heads, num_key_value_heads=pairs,
-                         head_dim=128 if hidden >= 1024 else hidden // heads, vocab_size=vocabulary, max_position_embeddings=4096, pad_token_id=0,
+                         num_attention_heads=heads, num_key_value_heads=pairs, pad_token_id=0,
+                         head_dim=128 if hidden >= 1024 else hidden // heads,
+                         vocab_size=vocabulary, max_position_embeddings=4096,
                          tie_word_embeddings=True)  # fmt: skip
     torch.manual_seed(0)
     AutoModelForCausalLM.from_config(config).save_pretrained(cache)
@@ -136,7 +137,8 @@ def main() -> None:
     """Measure, and print one JSON line a case."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--base", type=Path)
-    parser.add_argument("--shape", default="28,1024,16,8,3072,151936")
+    parser.add_argument("--shape", default="28,1024,16,8,3072,151936",
+                        help="layers,hidden,heads,pairs,inner,vocabulary")  # fmt: skip
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--rows", type=int, default=32)
     parser.add_argument("--at-once", type=int, default=16)
