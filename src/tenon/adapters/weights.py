@@ -29,17 +29,30 @@ def put(model: PeftModel, weights: Mapping[str, torch.Tensor], name: str = PEFT_
         AdapterError: a tensor is missing, unexpected, or of another shape; nothing has changed.
     """
     held = get_peft_model_state_dict(model, adapter_name=name, save_embedding_layers=False)
-    faults = Faults()
-    for key in sorted({*held, *weights}):
-        if key not in weights:
-            faults.add(key, "the model has this tensor, the adapter does not", "retrain or reload")
-        elif key not in held:
-            faults.add(key, "the adapter has this tensor, the model does not", "retrain or reload")
-        elif held[key].shape != weights[key].shape:
-            faults.add(key, f"is {_shape(weights[key])} in the adapter, {_shape(held[key])} here")
-    faults.raise_if_any(AdapterError)
+    refuse_unlike({key: tensor.shape for key, tensor in held.items()}, weights)
     set_peft_model_state_dict(model, dict(weights), adapter_name=name)
 
 
-def _shape(tensor: torch.Tensor) -> str:
-    return "x".join(map(str, tensor.shape)) or "a number"
+def refuse_unlike(shapes: Mapping[str, torch.Size], weights: Mapping[str, torch.Tensor]) -> None:
+    """Refuse weights that are not exactly those of such names and shapes.
+
+    Args:
+        shapes: name to the shape of each tensor that an adapter has on the model.
+
+    Raises:
+        AdapterError: a tensor is missing, unexpected, or of another shape.
+    """
+    faults = Faults()
+    for key in sorted({*shapes, *weights}):
+        if key not in weights:
+            faults.add(key, "the model has this tensor, the adapter does not", "retrain or reload")
+        elif key not in shapes:
+            faults.add(key, "the adapter has this tensor, the model does not", "retrain or reload")
+        elif shapes[key] != weights[key].shape:
+            there, here = _shape(weights[key].shape), _shape(shapes[key])
+            faults.add(key, f"is {there} in the adapter, {here} here")
+    faults.raise_if_any(AdapterError)
+
+
+def _shape(sizes: torch.Size) -> str:
+    return "x".join(map(str, sizes)) or "a number"

@@ -16,7 +16,7 @@ a group, L tokens of a group's longest row.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any
@@ -81,16 +81,7 @@ class Borders:
     @cached_property
     def groups(self) -> tuple[Group, ...]:
         """Neighbouring rows of like length, together all rows."""
-        runs: list[list[int]] = []
-        for length in self.lengths:
-            if runs and _alike(runs[-1], length):
-                runs[-1].append(length)
-            else:
-                runs.append([length])
-        groups: list[Group] = []
-        for run in runs:
-            groups.append(_group(groups[-1].stop if groups else 0, run, self.device))
-        return tuple(groups)
+        return groups_of(self.lengths, self.device)
 
     @property
     def longest(self) -> int:
@@ -101,6 +92,25 @@ class Borders:
     def used(self) -> bool:
         """Whether any attention layer has asked for the borders."""
         return "groups" in self.__dict__ or "starts_B1" in self.__dict__
+
+
+def groups_of(lengths: Sequence[int], device: torch.device) -> tuple[Group, ...]:
+    """Give neighbouring rows of like length, together all rows.
+
+    Args:
+        lengths: tokens of each row.
+        device: of the batch.
+    """
+    runs: list[list[int]] = []
+    for length in lengths:
+        if runs and _alike(runs[-1], length):
+            runs[-1].append(length)
+        else:
+            runs.append([length])
+    groups: list[Group] = []
+    for run in runs:
+        groups.append(_group(groups[-1].stop if groups else 0, run, device))
+    return tuple(groups)
 
 
 def _alike(run: list[int], length: int) -> bool:

@@ -20,10 +20,12 @@ from tenon.adapters.bottleneck import UncoupledHead
 from tenon.adapters.bottleneck_layer import BottleneckLayer
 from tenon.adapters.composition import Composition, names
 from tenon.adapters.kind import KINDS
-from tenon.adapters.wrapped import MARK, adapted, base_of, place
+from tenon.adapters.wrapped import MARK, adapted, bare, base_of, place
 from tenon.core.errors import PlanError, RunError
 from tenon.model.composed import composed
 from tenon.model.route import Route, Router, Segment, Switch
+from tenon.model.slots import Slots
+from tenon.model.slotted import Slotted, parts_of
 from tenon.model.trunk import Trunk
 
 
@@ -55,15 +57,18 @@ class Rack:
         fittings: adapter to what was taken out.
         router: tells switches whose the rows are.
         parts: what a row can have now, where that is not one of the adapters.
+        slots: further adapters, which are in no layers of PEFT.
     """
 
     trunk: Trunk
     fittings: dict[str, Fitting] = field(default_factory=dict[str, Fitting])
     router: Router = field(default_factory=Router)
     parts: Mapping[str, Composition] | None = None
+    slots: Slots = field(init=False)
     _inside: bool = False
 
     def __post_init__(self) -> None:
+        self.slots = Slots(self.trunk.device)
         self.router.device = self.trunk.device
 
     @property
@@ -106,13 +111,17 @@ class Rack:
         So can be kept what `keep` refuses, as long as the name is free.
         """
         layers = {p: cast(nn.Module, layer) for p, layer in adapted(self.trunk.model).items()}
-        whole = self.trunk.whole
-        output = None if whole is None else self.trunk.output
+        output = None if self.trunk.whole is None else self.trunk.output
         self._take(name, peft, layers)
         coupled = output if isinstance(output, UncoupledHead) else None
-        self.fittings[name] = replace(self.fittings[name], apart=True, output=coupled)
+        self.fittings[name] = replace(self.fittings[name], output=coupled)
+        self.set_apart(name)
         if coupled is not None:
             self._put_output(base_of(coupled))
+
+    def set_apart(self, name: str) -> None:
+        """Let an adapter that is kept share no pass with others."""
+        self.fittings[name] = replace(self.fittings[name], apart=True)
 
     def _take(self, name: str, peft: PeftModel, layers: Mapping[str, nn.Module]) -> None:
         bases = {path: base_of(layer) for path, layer in layers.items()}
@@ -170,43 +179,73 @@ class Rack:
             parts: what a row can have instead of one of the adapters, by name.
         """
         made = {name: self._composed(part) for name, part in (parts or self.own).items()}
-        switches = {
-            path: Switch(
-                base, {n: held[path] for n, held in made.items() if path in held}, self.router
-            )
-            for path, base in self.bases.items()
-        }
-        with self._holding(switches, self.bases):
+        known, wrapped = self.bases, {path for held in made.values() for path in held}
+        bases = {path: known[path] for path in sorted(wrapped)}
+        bases |= {path: self._bare(path) for path in self.slots.paths - wrapped}
+        routed = {path: self._routed(path, base, made) for path, base in bases.items()}
+        with self._holding(routed, bases):
             before, self.parts = self.parts, parts
             try:
                 yield self.router
             finally:
                 self.parts = before
 
+    def _routed(
+        self, path: str, base: nn.Module, made: Mapping[str, Mapping[str, nn.Module]]
+    ) -> nn.Module:
+        """Give what stands in the place of a module where every row has its own adapter."""
+        if path in self.slots.paths:
+            base = Slotted(base, path, self.router.slotted)
+        layers = {name: held[path] for name, held in made.items() if path in held}
+        return Switch(base, layers, self.router) if layers else base
+
+    def _bare(self, path: str) -> nn.Module:
+        return bare(self.trunk.model.get_submodule(path))
+
     def route(self, owners: Sequence[str | None], lengths: Sequence[int]) -> Route:
         """Give the route of a batch.
 
         Args:
-            owners: of each row its adapter; None for the base as it is.
+            owners: of each row its adapter; None for the base as it is. Where there are slots,
+                rows must be sorted by `order`.
             lengths: tokens of each row.
 
         Raises:
-            RunError: an adapter is not in the rack.
+            RunError: an adapter is not in the rack, or rows are not sorted.
         """
         parts = self.parts or self.own
-        strange = sorted({name for name in owners if name is not None} - parts.keys())
-        if strange:
-            known = ", ".join(parts) or "none"
-            raise RunError(f"adapter {strange[0]}: is not in this rack, which has {known}")
+        named = [None if owner in self.slots.held else owner for owner in owners]
+        self._refuse_strange(parts, owners, named)
         packed = self.trunk.packed
         sizes = lengths if packed else [1] * len(owners)
         segments: list[Segment] = []
-        for name, size in zip(owners, sizes, strict=True):
+        for name, size in zip(named, sizes, strict=True):
             if segments and segments[-1].name == name:
                 segments[-1] = Segment(name, segments[-1].size + size)
             else:
                 segments.append(Segment(name, size))
-        return Route(tuple(segments), dim=1 if packed else 0)
+        slotted = parts_of(self.slots, owners, lengths, packed=packed) if self.slots.held else ()
+        return Route(tuple(segments), dim=1 if packed else 0, parts=slotted)
+
+    def order(self, owner: str | None) -> tuple[int, str]:
+        """Give what the rows of a batch are sorted by: base, slots by pool, then all others."""
+        if owner is None:
+            return 0, ""
+        return (1 + self.slots.order(owner), "") if owner in self.slots.held else (1 << 30, owner)
+
+    def _refuse_strange(
+        self,
+        parts: Mapping[str, Composition],
+        owners: Sequence[str | None],
+        named: Sequence[str | None],
+    ) -> None:
+        strange = sorted({name for name in named if name is not None} - parts.keys())
+        if strange:
+            known = ", ".join([*parts, *self.slots.held]) or "none"
+            raise RunError(f"adapter {strange[0]}: is not in this rack, which has {known}")
+        sorted_ = [self.order(owner)[0] for owner in owners] if self.slots.held else []
+        if sorted_ != sorted(sorted_):
+            raise RunError("rows of adapters in slots do not lie before all others; sort them")
 
     def drop(self, name: str) -> None:
         """Forget an adapter; the others stay as they are."""

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from tenon.adapters.prefix_attention import Run, beside
 from tenon.adapters.transparent import Transparent, uncompiled
 from tenon.core.errors import RunError
+from tenon.model.slotted import Part
 
 
 @dataclass(frozen=True)
@@ -48,10 +49,12 @@ class Route:
         segments: sizes sum to the batch's.
         dim: the dimension of a module's tensors along which they lie: 1 where rows are packed
             into one, 0 where they are padded.
+        parts: the rows of adapters in slots, which lie in the first segment, without its name.
     """
 
     segments: tuple[Segment, ...]
     dim: int
+    parts: tuple[Part, ...] = ()
 
     @property
     def size(self) -> int:
@@ -100,12 +103,23 @@ class Router:
         finally:
             self.route, self.random = None, {}
 
+    def slotted(self) -> tuple[tuple[Part, ...], int]:
+        """Give the rows of adapters in slots that are computed now, and the size of the route.
+
+        Raises:
+            RunError: no route is set.
+        """
+        if self.route is None:
+            raise RunError("adapters are in slots and no route says whose the rows are")
+        return self.route.parts, self.route.size
+
     @contextlib.contextmanager
     def within(self, segments: Sequence[Segment]) -> Iterator[None]:
         """Follow a part of the route, as modules inside of a wrapped one see a part of the rows."""
         whole = self.route
         assert whole is not None  # noqa: S101 - a switch has asked for the route
-        self.route = Route(tuple(segments), whole.dim)
+        parts = whole.parts if segments[0].name is None else ()
+        self.route = Route(tuple(segments), whole.dim, parts)
         try:
             yield
         finally:

@@ -44,3 +44,19 @@ def admit(name: str, folder: Path, base: Fingerprint) -> Admission:
         )
     refuse_other(manifest.name, manifest.base, base)
     return Admission(Handle(name, digest, manifest, folder), adapter)
+
+
+def again(handle: Handle, base: Fingerprint) -> Adapter:
+    """Read the files of an adapter once more, which must not have changed.
+
+    Raises:
+        AdapterError: they have changed.
+        FileError: they are gone.
+    """
+    found = admit(handle.name, handle.folder, base)
+    if found.handle.digest != handle.digest:
+        raise AdapterError(
+            f"{handle.folder}: holds another adapter than when it was admitted as {handle.pinned}; "
+            "admit it again"
+        )
+    return found.adapter

@@ -14,7 +14,7 @@ from tenon.adapters.manifest import Manifest
 from tenon.core.errors import RequestError, TenonError, did_you_mean
 from tenon.evaluate.generate import clipped
 from tenon.model.base import Base, locate
-from tenon.serve.admission import admit
+from tenon.serve.admission import admit, again
 from tenon.serve.asked import Features, Piece, Prompt, Rows
 from tenon.serve.handle import Handle
 from tenon.serve.intake import Intake, longest, most_of_prompt, writer_of
@@ -51,7 +51,9 @@ class Engine:
         self.base = locate(base) if isinstance(base, str) else base
         held = self.settings.quantize
         self.fingerprint = fingerprint(self.base.folder, self.base.name, self.base.revision, held)
-        self._trunks = Trunks(self.base, self.settings.model)
+        self._trunks = Trunks(
+            self.base, self.settings, lambda handle: again(handle, self.fingerprint)
+        )
         self._intake = Intake(self.base, self.settings.request_rows)
         self._seats: dict[Handle, tuple[Stage, Seat]] = {}
         self._names: dict[str, Handle] = {}

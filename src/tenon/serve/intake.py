@@ -45,6 +45,13 @@ class Intake:
         """
         self._refuse_count(len(asked.examples))
         seat.answerer.refuse_other_sort(asked.examples)
+        first = asked.examples[0]
+        for example in asked.examples:
+            if (example.pair is None) != (first.pair is None):
+                raise RequestError(
+                    f"{example.origin}: is of another sort than {first.origin}, which of the two "
+                    "is a pair of texts; ask for texts and pairs apart"
+                )
         return RowsJob(stage, seat, self._tokens(seat, asked), asked.form)
 
     def _tokens(self, seat: Seat, asked: Rows) -> Tokens:
@@ -62,6 +69,9 @@ class Intake:
             RequestError: there are none or too many, or one has no tokens.
         """
         self._refuse_count(len(asked.texts))
+        for place, text in enumerate(asked.texts):
+            if not text.strip():
+                raise RequestError(f"text {place}: is {text!r}; expected a text that is not empty")
         trunk, tokenizer = stage.rack.trunk, stage.tokenizer
         limit = token_limit(tokenizer, trunks.positions(trunk))
         with self._reading:

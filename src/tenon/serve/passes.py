@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from tenon.core.errors import RequestError
+from tenon.evaluate.answerer import Answerer
 from tenon.evaluate.exam import EXAMS
 from tenon.model.base import Trained
 from tenon.model.head import pool
@@ -83,8 +84,9 @@ class Row:
 
 def hidden(stage: Stage, jobs: Sequence[Job]) -> list[list[Tensor]]:
     """Give for each job the hidden states of its rows, [tokens, D] each, from one pass."""
+    stage.residence.bring({job.seat: None for job in jobs if isinstance(job, RowsJob)})
     rows = [row for place, job in enumerate(jobs) for row in _rows(job, place)]
-    rows.sort(key=lambda row: (row.owner or "", len(row.ids)))
+    rows.sort(key=lambda row: (stage.rack.order(row.owner), len(row.ids)))
     batch = _batch(rows)
     hidden_TD = stage.hidden_TD(batch, [row.owner for row in rows])
     found: list[list[Tensor]] = [[torch.empty(0)] * _count(job) for job in jobs]
@@ -124,18 +126,20 @@ def replies(job: RowsJob, states: Sequence[Tensor], batch_tokens: int) -> list[A
     relay = job.seat.relay
     before, relay.states = relay.states, replay(states)
     try:
-        return answers(job, batch_tokens)
+        return answers(job, job.seat.answerer, batch_tokens)
     finally:
         relay.states = before
 
 
-def answers(job: RowsJob, batch_tokens: int) -> list[Any]:
-    """Give the answers to rows by the model of their seat.
+def answers(job: RowsJob, answerer: Answerer, batch_tokens: int) -> list[Any]:
+    """Give the answers to rows.
+
+    Args:
+        answerer: of their adapter.
 
     Raises:
         RequestError: replies are wanted, and a row cannot be answered.
     """
-    answerer = job.seat.answerer
     found = answerer.answer(job.tokens, batch_tokens=batch_tokens)
     exam = EXAMS.get(answerer.manifest.task)
     if job.form == "entries":

@@ -161,7 +161,7 @@ def run(compute: Callable[[], Any], future: Future[Any]) -> None:
         return
     try:
         result = compute()
-    except BaseException as error:  # noqa: BLE001 - it is raised where the future is asked
+    except Exception as error:  # noqa: BLE001 - the edge: it is raised where the future is asked
         future.set_exception(error)
     else:
         future.set_result(result)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+from torch import Tensor
 
 from tenon.core.errors import RequestError
 from tenon.evaluate.answerer import Answerer
@@ -18,16 +21,20 @@ class Seat:
     Args:
         handle: whose it is.
         key: its name in the rack.
-        apart: why it shares no pass over the base with others; empty where it does.
-        answerer: its head; over the relay, where it shares passes.
+        answerer: its head over the relay.
         relay: gives the head the hidden states that were computed for its rows.
+        head: the tensors of the head.
+        stacks: whether it sits in a slot.
+        apart: why it shares no pass over the base with others; empty where it does.
     """
 
     handle: Handle
     key: str
-    apart: str
     answerer: Answerer
     relay: Relay
+    head: Mapping[str, Tensor]
+    stacks: bool = False
+    apart: str = ""
     _asked: int = 0
     _leaving: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)

@@ -6,8 +6,7 @@ Legend: T real tokens, D hidden.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 
 import torch
@@ -15,33 +14,46 @@ from peft import PeftModel
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from tenon.adapters.pack import Adapter
-from tenon.core.errors import PlanError
+from tenon.adapters.pack import Adapter, target_modules
+from tenon.adapters.weights import refuse_unlike
+from tenon.core.files import digest_of
 from tenon.evaluate.answerer import Answerer
 from tenon.evaluate.ground import headed, refuse_other_template, renderer_for
 from tenon.evaluate.probes import prove
 from tenon.model.attach import restore
 from tenon.model.rack import Rack
 from tenon.model.relay import Relay
+from tenon.model.stacked import stacked
 from tenon.serve.handle import Handle
+from tenon.serve.residence import Residence
 from tenon.serve.seat import Seat
+from tenon.serve.settings import EngineSettings
 from tenon.text.batch import Batch
-from tenon.text.render import Renderer
 
 
-@dataclass
 class Stage:
     """A base with adapters.
 
     Args:
         rack: the base, and what of the adapters sits in it.
         tokenizer: of the base.
+        settings: what may be held where.
+        reload: reads an adapter's files again.
     """
 
-    rack: Rack
-    tokenizer: PreTrainedTokenizerBase
-    _open: contextlib.ExitStack | None = None
-    _numbers: Iterator[int] = field(default_factory=count)
+    def __init__(
+        self,
+        rack: Rack,
+        tokenizer: PreTrainedTokenizerBase,
+        settings: EngineSettings,
+        reload: Callable[[Handle], Adapter],
+    ) -> None:
+        self.rack = rack
+        self.tokenizer = tokenizer
+        self.residence = Residence(rack, settings, reload, self.close)
+        self._open: contextlib.ExitStack | None = None
+        self._numbers = count()
+        self._known: dict[str, dict[str, torch.Size]] = {}
 
     def seat(self, handle: Handle, adapter: Adapter) -> Seat:
         """Put an adapter beside the others, and prove that it answers as when it was written.
@@ -49,74 +61,83 @@ class Stage:
         Raises:
             AdapterError: it does not fit, or does not. The others are as they were.
         """
-        self.close()
         trunk = self.rack.trunk
         renderer = renderer_for(handle.manifest, self.tokenizer, seq2seq=trunk.seq2seq)
         refuse_other_template(handle.folder, handle.manifest, renderer)
+        self.refuse_other_tensors(adapter)
         key = f"{handle.name}-{next(self._numbers)}"
-        apart = self._kept(key, adapter)
+        relay = Relay(trunk, lambda batch: self.hidden_TD(batch, [key] * len(batch)))
+        model = headed(handle.manifest, relay.as_trunk, None, adapter.head)
+        seat = Seat(handle, key, Answerer(handle.manifest, model, renderer), relay, adapter.head)
+        seat.stacks = not trunk.seq2seq and stacked(trunk.model, adapter) is not None
+        seat.apart = "an encoder-decoder writes with one adapter" if trunk.seq2seq else ""
         try:
-            return self._proved(handle, key, adapter, renderer, apart)
+            self.residence.put(seat, adapter)
+            with self.answering(seat) as answerer:
+                prove(handle.folder, handle.manifest, answerer.model, renderer)
         except BaseException:
-            self.close()
-            self.rack.drop(key)
+            self.unseat(seat)
             raise
+        return seat
 
-    def _kept(self, key: str, adapter: Adapter) -> str:
-        """Take an adapter into the rack; give why it must answer apart, empty if it need not."""
+    def refuse_other_tensors(self, adapter: Adapter) -> None:
+        """Refuse an adapter whose tensors are not exactly those of its kind on this base.
+
+        What they are is known from PEFT, which is asked once for all adapters of equal settings.
+
+        Raises:
+            AdapterError: a tensor is missing, too many, or of another shape.
+        """
+        settings = adapter.settings.model_dump(mode="json", exclude={"name"})
+        key = digest_of([settings, target_modules(adapter)])
+        if key in self._known:
+            refuse_unlike(self._known[key], adapter.weights)
+            return
+        self.close()
         try:
-            peft = restore(self.rack.trunk, adapter).eval()
-        except BaseException:
+            restore(self.rack.trunk, adapter)
+        finally:
             self.rack.strip()
-            raise
-        if self.rack.trunk.seq2seq:
-            self.rack.keep_apart(key, peft)
-            return "an encoder-decoder writes with one adapter at a time"
-        try:
-            self.rack.keep(key, adapter.kind, peft)
-        except PlanError as error:
-            self.rack.keep_apart(key, peft)
-            return str(error)
-        return ""
-
-    def _proved(
-        self, handle: Handle, key: str, adapter: Adapter, renderer: Renderer, apart: str
-    ) -> Seat:
-        manifest = handle.manifest
-        relay = Relay(self.rack.trunk, lambda batch: self.hidden_TD(batch, [key] * len(batch)))
-        if apart:
-            with self.apart(key) as peft:
-                model = headed(manifest, self.rack.trunk, peft, adapter.head)
-                prove(handle.folder, manifest, model, renderer)
-        else:
-            model = headed(manifest, relay.as_trunk, None, adapter.head)
-            prove(handle.folder, manifest, model, renderer)
-        return Seat(handle, key, apart, Answerer(manifest, model, renderer), relay)
+        self._known[key] = {name: tensor.shape for name, tensor in adapter.weights.items()}
 
     def unseat(self, seat: Seat) -> None:
         """Forget an adapter."""
-        self.close()
-        self.rack.drop(seat.key)
+        self.residence.drop(seat)
+
+    @contextlib.contextmanager
+    def answering(self, seat: Seat) -> Iterator[Answerer]:
+        """Give what answers as an adapter; if it answers apart, it alone is in the base."""
+        self.residence.bring([seat])
+        if not seat.apart:
+            yield seat.answerer
+            return
+        with self.apart(seat) as peft:
+            manifest, renderer = seat.handle.manifest, seat.answerer.renderer
+            yield Answerer(manifest, headed(manifest, self.rack.trunk, peft, seat.head), renderer)
 
     def hidden_TD(self, batch: Batch, owners: Sequence[str | None]) -> Tensor:
         """Give the last hidden state of every token.
 
         Args:
-            owners: of each row the key of its adapter, or None for the base; rows of one lie
-                side by side.
+            owners: of each row the key of its adapter, or None for the base; sorted by
+                `Rack.order`.
         """
-        if self._open is None:
-            self._open = contextlib.ExitStack()
-            self._open.enter_context(self.rack.all())
+        self.open()
         route = self.rack.route(owners, batch.lengths)
         with torch.inference_mode(), self.rack.router.on(route):
             return self.rack.trunk.hidden_TD(batch.to(self.rack.trunk.device))
 
+    def open(self) -> None:
+        """Put all adapters into the base, each row of a pass to have its own."""
+        if self._open is None:
+            self._open = contextlib.ExitStack()
+            self._open.enter_context(self.rack.all())
+
     @contextlib.contextmanager
-    def apart(self, key: str) -> Iterator[PeftModel]:
+    def apart(self, seat: Seat) -> Iterator[PeftModel]:
         """Put one adapter in, alone."""
         self.close()
-        with self.rack.only(key) as peft:
+        with self.rack.only(seat.key) as peft:
             yield peft
 
     def close(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -9,13 +10,15 @@ from typing import Any, Literal
 from transformers import PreTrainedTokenizerBase
 
 from tenon.adapters.manifest import Manifest
+from tenon.adapters.pack import Adapter
 from tenon.core.errors import FileError, PlanError, RequestError
 from tenon.core.files import read_json
 from tenon.model import trunk as trunks
 from tenon.model.base import Base
 from tenon.model.loading import POOLERS, writes_answers
 from tenon.model.rack import Rack
-from tenon.model.settings import ModelSettings
+from tenon.serve.handle import Handle
+from tenon.serve.settings import EngineSettings
 from tenon.serve.stage import Stage
 from tenon.text.seq2seq import lead, speak
 from tenon.text.tokenizer import load_tokenizer
@@ -32,11 +35,13 @@ class Trunks:
 
     Args:
         base: where its files lie.
-        settings: how it is loaded.
+        settings: how it is loaded, and what may be held where.
+        reload: reads an adapter's files again.
     """
 
     base: Base
-    settings: ModelSettings
+    settings: EngineSettings
+    reload: Callable[[Handle], Adapter]
     held: dict[tuple[Sort, str, str], Stage] = field(
         default_factory=dict[tuple[Sort, str, str], Stage]
     )
@@ -78,15 +83,17 @@ class Trunks:
             tokenizer = load_tokenizer(self.base.folder)
             if sort == "writes":
                 speak(tokenizer, source, target)
-            self.held[at] = Stage(Rack(self._trunk(sort, tokenizer)), tokenizer)
+            rack = Rack(self._trunk(sort, tokenizer))
+            self.held[at] = Stage(rack, tokenizer, self.settings, self.reload)
         return self.held[at]
 
     def _trunk(self, sort: Sort, tokenizer: PreTrainedTokenizerBase) -> trunks.Trunk:
+        held = self.settings.model
         if sort == "writes":
-            return trunks.load(self.base, self.settings, writes=True, lead=lead(tokenizer))
+            return trunks.load(self.base, held, writes=True, lead=lead(tokenizer))
         if self.config.get("model_type") not in POOLERS:
-            return trunks.load(self.base, self.settings)
+            return trunks.load(self.base, held)
         try:
-            return trunks.load(self.base, self.settings, pooler=True)
+            return trunks.load(self.base, held, pooler=True)
         except (PlanError, FileError):  # it has no trained pooler; no adapter can have read it
-            return trunks.load(self.base, self.settings)
+            return trunks.load(self.base, held)

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tenon.core.errors import RunError
 from tenon.serve.passes import (
     FeaturesJob,
     Job,
@@ -66,15 +65,15 @@ class Worker:
     def _alone(self, job: RowsJob | WriteJob) -> Any:
         if isinstance(job, WriteJob):
             return write_one(job)
-        with job.stage.apart(job.seat.key):
-            return answers(job, self.settings.batch_tokens)
+        with job.stage.answering(job.seat) as answerer:
+            return answers(job, answerer, self.settings.batch_tokens)
 
     def _together(self, part: Sequence[Waiting]) -> None:
         """Answer requests in one pass; where it fails, each in a pass of its own."""
         jobs: list[Job] = [waiting.what for waiting in part]
         try:
             states = hidden(jobs[0].stage, jobs)
-        except (RunError, RuntimeError) as error:
+        except Exception as error:  # noqa: BLE001 - the edge: it is raised where a future is asked
             if len(part) == 1:
                 part[0].future.set_exception(error)
                 return
@@ -99,7 +98,7 @@ def settle(waiting: Waiting, compute: Callable[[], Any]) -> None:
     """Give a request its answer, or the error that it met."""
     try:
         result = compute()
-    except BaseException as error:  # noqa: BLE001 - it is raised where the future is asked
+    except Exception as error:  # noqa: BLE001 - the edge: it is raised where the future is asked
         waiting.future.set_exception(error)
     else:
         waiting.future.set_result(result)

@@ -93,7 +93,8 @@ def _alone(job: WriteJob) -> Any:
         made = model_for("text-generation", stage.rack.trunk, None, None, "tokens")
         yield cast(Writing, made.eval())
         return
-    with stage.apart(job.seat.key) as peft:
+    stage.residence.bring([job.seat])
+    with stage.apart(job.seat) as peft:
         task = job.seat.handle.manifest.task
         made = model_for(task, stage.rack.trunk, peft, None, "tokens")
         yield cast(Writing, made.eval())

@@ -1,0 +1,192 @@
+"""Slots: adapters stacked in preallocated tensors, so that rows of many share one product.
+
+Legend: S slots, W rank or width, I inputs, O outputs, N rows of a part, T tokens of a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tenon.adapters.bottleneck_config import ACTIVATIONS
+from tenon.core.errors import RunError
+from tenon.model.stacked import Form, Stacked
+
+FIRST_SLOTS = 4
+
+
+@dataclass
+class Stack:
+    """The slots at one module.
+
+    Args:
+        down_SWI, up_SOW: matrices.
+        bias_SW, bias_SO: biases, or None.
+    """
+
+    down_SWI: Tensor
+    up_SOW: Tensor
+    bias_SW: Tensor | None
+    bias_SO: Tensor | None
+
+    @property
+    def tensors(self) -> tuple[Tensor | None, ...]:
+        """All of it."""
+        return self.down_SWI, self.up_SOW, self.bias_SW, self.bias_SO
+
+
+class Pool:
+    """Adapters of one form.
+
+    Args:
+        form: of them.
+        device: where they lie.
+    """
+
+    def __init__(self, form: Form, device: torch.device) -> None:
+        self.form = form
+        self.device = device
+        self.numbers: dict[str, int] = {}
+        self.capacity = 0
+        self.places = {spot.path: spot.place for spot in form.spots}
+        self.stacks: dict[str, Stack] = {}
+        self.activation: nn.Module | None = (
+            ACTIVATIONS[form.activation]() if form.activation else None
+        )
+
+    @property
+    def bytes(self) -> int:
+        """What all its slots take, those that are free as well."""
+        return self.capacity * self.form.bytes
+
+    def put(self, key: str, adapter: Stacked) -> None:
+        """Copy an adapter into a free slot.
+
+        Raises:
+            RunError: there is none; `resize` first.
+        """
+        taken = set(self.numbers.values())
+        number = next((n for n in range(self.capacity) if n not in taken), None)
+        if number is None:
+            raise RunError("all slots are taken")
+        for path, delta in adapter.deltas.items():
+            parts = (delta.down_WI, delta.up_OW, delta.bias_W, delta.bias_O)
+            for stack, part in zip(self.stacks[path].tensors, parts, strict=True):
+                if stack is not None and part is not None:
+                    stack[number].copy_(part)
+        self.numbers[key] = number
+
+    def drop(self, key: str) -> None:
+        """Free the slot of an adapter."""
+        del self.numbers[key]
+
+    def resize(self, capacity: int) -> None:
+        """Give the pool so many slots, at least those that are taken, which move together."""
+        kept = list(self.numbers.values())
+        for spot in self.form.spots:
+            old = self.stacks.get(spot.path)
+            new = self._stack(capacity, spot.inputs, spot.outputs)
+            if old is not None:
+                for source, target in zip(old.tensors, new.tensors, strict=True):
+                    if source is not None and target is not None:
+                        target[: len(kept)] = source[kept]
+            self.stacks[spot.path] = new
+        self.numbers = {key: place for place, key in enumerate(self.numbers)}
+        self.capacity = capacity
+
+    def _stack(self, slots: int, inputs: int, outputs: int) -> Stack:
+        def zeros(*sizes: int) -> Tensor:
+            return torch.zeros(slots, *sizes, device=self.device)
+
+        width, biased = self.form.width, bool(self.form.activation)
+        return Stack(
+            zeros(width, inputs),
+            zeros(outputs, width),
+            zeros(width) if biased else None,
+            zeros(outputs) if biased else None,
+        )
+
+    def delta(self, path: str, slots_N: Tensor | int, states_NTI: Tensor) -> Tensor:
+        """Give what is added to the output of a module, [N, T, O] in float32.
+
+        Args:
+            slots_N: of each row its slot; or one for all of them.
+            states_NTI: what is read.
+        """
+        stack = self.stacks[path]
+        states_NTI = states_NTI.float()
+        if isinstance(slots_N, int):
+            return self._of_one(stack, slots_N, states_NTI)
+        narrow_NTW = torch.bmm(states_NTI, stack.down_SWI[slots_N].mT)
+        up_NWO = stack.up_SOW[slots_N].mT
+        if self.activation is None or stack.bias_SW is None or stack.bias_SO is None:
+            return torch.bmm(narrow_NTW, up_NWO)
+        narrow_NTW = self.activation(narrow_NTW + stack.bias_SW[slots_N, None])
+        return torch.baddbmm(stack.bias_SO[slots_N, None], narrow_NTW, up_NWO)
+
+    def _of_one(self, stack: Stack, slot: int, states_NTI: Tensor) -> Tensor:
+        bias_W = None if stack.bias_SW is None else stack.bias_SW[slot]
+        bias_O = None if stack.bias_SO is None else stack.bias_SO[slot]
+        narrow_NTW = functional.linear(states_NTI, stack.down_SWI[slot], bias_W)
+        if self.activation is not None:
+            narrow_NTW = self.activation(narrow_NTW)
+        return functional.linear(narrow_NTW, stack.up_SOW[slot], bias_O)
+
+
+@dataclass
+class Slots:
+    """Pools of all forms.
+
+    Args:
+        device: where they lie.
+    """
+
+    device: torch.device
+    pools: dict[Form, Pool] = field(default_factory=dict[Form, Pool])
+    held: dict[str, Pool] = field(default_factory=dict[str, Pool])
+
+    @property
+    def bytes(self) -> int:
+        """What all pools take."""
+        return sum(pool.bytes for pool in self.pools.values())
+
+    @property
+    def paths(self) -> set[str]:
+        """The modules that any pool changes."""
+        return {path for pool in self.pools.values() for path in pool.places}
+
+    def pool(self, form: Form) -> Pool:
+        """Give the pool of a form; it may have no slot yet."""
+        if form not in self.pools:
+            self.pools[form] = Pool(form, self.device)
+        return self.pools[form]
+
+    def put(self, key: str, adapter: Stacked) -> None:
+        """Copy an adapter into a free slot, which there must be."""
+        pool = self.pool(adapter.form)
+        pool.put(key, adapter)
+        self.held[key] = pool
+
+    def drop(self, key: str) -> None:
+        """Free the slot of an adapter."""
+        self.held.pop(key).drop(key)
+
+    def trim(self) -> None:
+        """Halve pools of which more than half is free, and let go of those that are empty."""
+        for form, pool in list(self.pools.items()):
+            if not pool.numbers:
+                del self.pools[form]
+            elif pool.capacity > FIRST_SLOTS and 2 * len(pool.numbers) <= pool.capacity:
+                pool.resize(max(FIRST_SLOTS, len(pool.numbers)))
+
+    def order(self, key: str) -> int:
+        """Give the number of an adapter's pool, by which rows are sorted."""
+        return list(self.pools.values()).index(self.held[key])
+
+    def numbers(self, keys: Iterable[str]) -> list[int]:
+        """Give the slots of adapters."""
+        return [self.held[key].numbers[key] for key in keys]

@@ -1,0 +1,183 @@
+"""Slotted: a module of the base with the slots of adapters around it, and the rows that take them.
+
+Rows of adapters in slots, and rows of the base as it is, lie before all others of a batch. A module
+is run once for all of them; what each adapter adds is one product a pool and group of rows.
+
+Legend: N rows, T tokens, D channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tenon.adapters.transparent import Transparent, uncompiled
+from tenon.core.errors import RunError
+from tenon.model.packing import Group, groups_of
+from tenon.model.slots import Pool, Slots
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Neighbouring rows whose adapters are in one pool.
+
+    Args:
+        pool: theirs.
+        slots: of each row.
+        lengths: tokens of each row.
+        start, size: the tokens of the part within the batch, where rows are packed; else its rows.
+        packed: whether they are.
+        device: of the batch.
+        whole: whether there are no other rows in the batch.
+    """
+
+    pool: Pool
+    slots: tuple[int, ...]
+    lengths: tuple[int, ...]
+    start: int
+    size: int
+    packed: bool
+    device: torch.device
+    whole: bool = False
+
+    @property
+    def alone(self) -> bool:
+        """Whether one adapter has the whole batch, so that no row must be told from another."""
+        return self.whole and len(set(self.slots)) == 1
+
+    @cached_property
+    def runs(self) -> tuple[tuple[Group | None, Tensor | int], ...]:
+        """Groups of rows that are computed at once, with the slots of their rows."""
+        if len(set(self.slots)) == 1:
+            return ((None, self.slots[0]),)
+        slots_N = torch.tensor(self.slots, device=self.device)
+        if not self.packed:
+            return ((None, slots_N),)
+        found: list[tuple[Group | None, Tensor | int]] = []
+        first = 0
+        for group in groups_of(self.lengths, self.device):
+            found.append((group, slots_N[first : first + group.rows]))
+            first += group.rows
+        return tuple(found)
+
+    def of(self, states: Tensor) -> Tensor:
+        """Give the part of a tensor that has all rows."""
+        return (
+            states if self.whole else states.narrow(1 if self.packed else 0, self.start, self.size)
+        )
+
+    def delta(self, path: str, states: Tensor) -> Tensor:
+        """Give what the adapters add at a module.
+
+        Args:
+            states: of the part: [1, T, D] where rows are packed, else [N, T, D].
+        """
+        found: list[Tensor] = []
+        for group, slots in self.runs:
+            if group is None:
+                return self.pool.delta(path, slots, states)
+            states_TD = states[0, group.start : group.stop]
+            if group.token_GL is not None:
+                states_TD = states_TD[group.token_GL.flatten()]
+            states_NTD = states_TD.unflatten(0, (group.rows, group.longest))
+            delta_TD = self.pool.delta(path, slots, states_NTD).flatten(0, 1)
+            found.append(delta_TD if group.place_T is None else delta_TD[group.place_T])
+        return torch.cat(found)[None]
+
+
+def parts_of(
+    slots: Slots, owners: Sequence[str | None], lengths: Sequence[int], *, packed: bool
+) -> tuple[Part, ...]:
+    """Give the parts of a batch.
+
+    Args:
+        owners: of each row its adapter; those that are in no slot are passed over.
+        lengths: tokens of each row.
+    """
+    parts: list[Part] = []
+    start = row = 0
+    for pool, run in groupby(owners, lambda owner: slots.held.get(owner) if owner else None):
+        keys = list(run)
+        sizes = tuple(lengths[row : row + len(keys)])
+        row += len(keys)
+        size = sum(sizes) if packed else len(keys)
+        if pool is not None:
+            numbers = tuple(pool.numbers[key] for key in keys if key is not None)
+            whole = len(keys) == len(owners)
+            parts.append(Part(pool, numbers, sizes, start, size, packed, slots.device, whole))
+        start += size
+    return tuple(parts)
+
+
+class Slotted(Transparent):
+    """A module of the base with slots around it.
+
+    Args:
+        base_layer: the module; frozen.
+        path: its name.
+        parts: gives the parts of the rows that are being computed, and how many there are of all.
+    """
+
+    def __init__(
+        self, base_layer: nn.Module, path: str, parts: Callable[[], tuple[tuple[Part, ...], int]]
+    ) -> None:
+        super().__init__(base_layer)
+        self.path = path
+        self.parts = parts
+
+    def forward(self, *given: Any, **named: Any) -> Any:
+        """Run the module for all rows, and add what the adapters of each do."""
+        return uncompiled(self._changed)(given, named)
+
+    def _changed(self, given: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        parts, size = self.parts()
+        here = [(part, part.pool.places[self.path]) for part in parts if self._has(part)]
+        if not here:
+            return self.base_layer(*given, **named)
+        values = [*given, *named.values()]
+        self._refuse_other(values[0], here[0][0], size)
+        if any(place == "residual" for _, place in here):
+            given, named = self._beside_residual(here, given, named)
+        output = self.base_layer(*given, **named)
+        whole: Tensor = output[0] if isinstance(output, tuple) else output
+        for part, place in here:
+            if place == "around":
+                total = part.of(values[0])
+                total = (total + part.delta(self.path, part.of(whole))).to(total.dtype)
+                part.of(whole).copy_(self.base_layer(total))
+            elif place != "residual":
+                read = values[0] if place == "beside" else whole
+                part.of(whole).add_(part.delta(self.path, part.of(read)))
+        return output
+
+    def _has(self, part: Part) -> bool:
+        return self.path in part.pool.places
+
+    def _beside_residual(
+        self, here: Sequence[tuple[Part, str]], given: tuple[Any, ...], named: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Add what is read beside the module to its second argument, the residual."""
+        residual = (given[1] if len(given) > 1 else named["input_tensor"]).clone()
+        for part, place in here:
+            if place == "residual":
+                part.of(residual).add_(part.delta(self.path, part.of(residual)))
+        if len(given) > 1:
+            return (given[0], residual, *given[2:]), named
+        return given, {**named, "input_tensor": residual}
+
+    def _refuse_other(self, value: Any, part: Part, size: int) -> None:
+        dim = 1 if part.packed else 0
+        if part.alone:
+            return
+        if not isinstance(value, Tensor) or value.dim() <= dim or value.shape[dim] != size:
+            shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise RunError(
+                f"{self.path}: reads {shape}, which does not have the {size} rows of the route; "
+                "let one adapter alone answer a batch"
+            )

@@ -1,0 +1,172 @@
+"""Stacked: what of an adapter can be computed in one product with others of its form.
+
+All of these change the output of a module by `up act(down x + b) + c`: a LoRA without an activation
+and biases, a bottleneck with them. What else scales a delta is folded into its second matrix, and
+ranks are filled up with zeros, which changes no more than the last bits.
+
+Legend: W rank or width, I inputs, O outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+from tenon.adapters.bottleneck_config import BottleneckConfig
+from tenon.adapters.bottleneck_placement import Place, place_of
+from tenon.adapters.delta import PAIRS, deltas, why_not
+from tenon.adapters.layers import is_linear
+from tenon.adapters.pack import PEFT_PREFIX, Adapter
+
+LEAST_WIDTH = 4
+STACKABLE: tuple[Place, ...] = ("after", "stream", "around", "beside", "residual")
+PARTS = ("down.weight", "down.bias", "up.weight", "up.bias")
+SCALE = "scale"
+
+
+@dataclass(frozen=True)
+class Spot:
+    """Where adapters of a form change a module.
+
+    Args:
+        path: name of the module.
+        place: what the delta reads and where it goes, as `tenon.adapters.bottleneck_layer` says.
+        inputs, outputs: I and O.
+    """
+
+    path: str
+    place: Place
+    inputs: int
+    outputs: int
+
+
+@dataclass(frozen=True)
+class Form:
+    """What adapters must have in common to be stacked.
+
+    Args:
+        spots: all that they change.
+        width: W that theirs is filled up to.
+        activation: between both matrices; empty for none, and then there are no biases.
+    """
+
+    spots: tuple[Spot, ...]
+    width: int
+    activation: str
+
+    @property
+    def bytes(self) -> int:
+        """What one adapter takes, in float32."""
+        biases = self.width + 1 if self.activation else 0
+        numbers = sum(
+            self.width * (spot.inputs + spot.outputs) + (biases and self.width + spot.outputs)
+            for spot in self.spots
+        )
+        return 4 * numbers
+
+
+@dataclass(frozen=True)
+class Delta:
+    """What an adapter adds at one module, in float32.
+
+    Args:
+        down_WI, up_OW: its matrices.
+        bias_W, bias_O: its biases, or None.
+    """
+
+    down_WI: Tensor
+    up_OW: Tensor
+    bias_W: Tensor | None = None
+    bias_O: Tensor | None = None
+
+    def widened(self, width: int) -> Delta:
+        """Give the same with a larger W, the rest of it 0."""
+        more = width - len(self.down_WI)
+        bias_W = None if self.bias_W is None else pad(self.bias_W, (0, more))
+        return Delta(
+            pad(self.down_WI, (0, 0, 0, more)), pad(self.up_OW, (0, more)), bias_W, self.bias_O
+        )
+
+
+@dataclass(frozen=True)
+class Stacked:
+    """An adapter in the form in which it is stacked.
+
+    Args:
+        form: of it.
+        deltas: path to what is added there.
+    """
+
+    form: Form
+    deltas: dict[str, Delta]
+
+
+def stacked(model: nn.Module, adapter: Adapter) -> Stacked | None:
+    """Give an adapter as it is stacked with others; None where it cannot be.
+
+    Args:
+        model: the base without adapters.
+    """
+    if isinstance(adapter.config, BottleneckConfig):
+        found = _bottleneck(model, adapter, adapter.config)
+    else:
+        found = _product(model, adapter)
+    if found is None:
+        return None
+    places, parts, activation = found
+    widest = max(len(delta.down_WI) for delta in parts.values())
+    width = max(LEAST_WIDTH, 1 << (widest - 1).bit_length())
+    spots = tuple(
+        Spot(path, places[path], delta.down_WI.shape[1], len(delta.up_OW))
+        for path, delta in sorted(parts.items())
+    )
+    wide = {path: delta.widened(width) for path, delta in parts.items()}
+    return Stacked(Form(spots, width, activation), wide)
+
+
+Found = tuple[Mapping[str, Place], dict[str, Delta], str]
+
+
+def _product(model: nn.Module, adapter: Adapter) -> Found | None:
+    """Give a LoRA on linear layers; what reads an embedding's ids reads no states."""
+    if why_not(adapter):
+        return None
+    held = deltas(adapter)
+    parts = {
+        module.removeprefix(PEFT_PREFIX): Delta(part.down_RI.float(), part.up_OR.float())
+        for module, part in held.items()
+        if part.pair == PAIRS[0]
+    }
+    if len(parts) < len(held) or not all(is_linear(model.get_submodule(path)) for path in parts):
+        return None
+    beside: Place = "beside"
+    return dict.fromkeys(parts, beside), parts, ""
+
+
+def _bottleneck(model: nn.Module, adapter: Adapter, config: BottleneckConfig) -> Found | None:
+    """Give a bottleneck without norms of its own whose matrices are dense."""
+    held: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in adapter.weights.items():
+        path, _, part = name.removeprefix(PEFT_PREFIX).partition(".bottleneck_")
+        held.setdefault(path, {})[part] = tensor
+    known = {*PARTS, SCALE}
+    if not all(set(PARTS) <= set(tensors) <= known for tensors in held.values()):
+        return None
+    places = {path: place_of(model.get_submodule(path), config, path) for path in held}
+    if not all(place in STACKABLE for place in places.values()):
+        return None
+    parts = {path: _scaled(tensors, config) for path, tensors in held.items()}
+    return places, parts, config.activation
+
+
+def _scaled(tensors: Mapping[str, Tensor], config: BottleneckConfig) -> Delta:
+    down_WI, bias_W, up_OW, bias_O = (tensors[part].float() for part in PARTS)
+    scale = tensors.get(SCALE)
+    factor = torch.tensor(cast(float, config.scale)) if scale is None else scale.float()
+    scaled_OW = up_OW * (factor[:, None] if factor.dim() else factor)
+    return Delta(down_WI, scaled_OW, bias_W, bias_O * factor)
