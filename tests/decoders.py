@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from attached import TABLES, shake
+from racks import adapter_in
 from tenon.adapters.kind import settle
 from tenon.core.errors import RunError
 from tenon.evaluate.generate import generate
@@ -16,6 +17,7 @@ from tenon.model.attach import attach
 from tenon.model.base import locate
 from tenon.model.rack import Rack
 from tenon.model.settings import ModelSettings
+from tenon.model.stacked import stacked
 from tenon.model.writer import Writer
 from tenon.serve.asked import Piece, Prompt, Sampling
 from tenon.serve.decoding import Decoding
@@ -48,6 +50,17 @@ def decoder(cache: Path, arch: str, **model: str) -> Rack:
         held = attach(rack.trunk, settle(name, table), seed=place)
         shake(held.peft, seed=place, size=0.3)
         rack.keep(name, table["kind"], held.peft.eval())
+    return rack
+
+
+def slotted(rack: Rack) -> Rack:
+    """Put those adapters into slots that can be; alone they are in layers as before."""
+    for name, table in KINDS.items():
+        made = stacked(rack.trunk.model, adapter_in(rack, name, table))
+        if made is not None:
+            pool = rack.slots.pool(made.form)
+            pool.resize(pool.capacity + 1)
+            rack.slots.put(name, made)
     return rack
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from decoders import BASES, OWNERS, alone, decoder, prompts, row, spelled, written
+from decoders import BASES, OWNERS, alone, decoder, prompts, row, slotted, spelled, written
 from tenon.core.errors import PlanError, RequestError, RunError
 from tenon.model.continuing import continuing_fault
 from tenon.model.rack import Rack
@@ -38,11 +38,13 @@ def text_of(pieces) -> str:
     return "".join(piece.text for piece in pieces)
 
 
+LENGTHS = (1, 30, 4, 9, 2, 17, 5, 12, 7, 3, 21, 6, 40, 8)
+
+
 @pytest.mark.parametrize("arch", BASES)
 def test_rows_of_all_kinds_say_together_what_evaluation_writes(arch, rack_of):
     rack = rack_of(arch)
-    asked = prompts([1, 30, 4, 9, 2, 17, 5, 12, 7, 3, 21, 6, 40, 8])
-    rows = [row(OWNERS[n % len(OWNERS)], ids) for n, ids in enumerate(asked)]
+    rows = [row(OWNERS[n % len(OWNERS)], ids) for n, ids in enumerate(prompts(LENGTHS))]
     decoding = Decoding(rack, SMALL)
     told = written(decoding, rows)
     expected = [alone(rack, each.owner, each.prompt.ids) for each in rows]
@@ -54,6 +56,16 @@ def test_rows_of_all_kinds_say_together_what_evaluation_writes(arch, rack_of):
         assert ends == ["length" if len(each.new) == 12 else "stop"]
         assert [token for piece in told[each] for token in piece.ids] == each.new
     assert decoding.cells.free == decoding.cells.blocks and not decoding.rows
+
+
+@pytest.mark.parametrize("arch", ["qwen3", "gpt2"])
+def test_adapters_in_slots_say_what_they_say_in_layers(arch, tmp_path):
+    rack = slotted(decoder(tmp_path, arch))
+    assert {"lora", "houlsby"} <= set(rack.slots.held) < set(OWNERS)
+    rows = [row(OWNERS[n % len(OWNERS)], ids) for n, ids in enumerate(prompts(LENGTHS, seed=2))]
+    decoding = Decoding(rack, SMALL)
+    written(decoding, rows, at_once=5)
+    assert [each.new for each in rows] == [alone(rack, e.owner, e.prompt.ids) for e in rows]
 
 
 def test_what_runs_beside_a_row_changes_no_token_of_it(rack_of):
