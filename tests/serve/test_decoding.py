@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -256,6 +257,8 @@ class TestRoom:
 def test_what_cannot_be_continued_is_told(rack_of):
     trunk = rack_of("llama").trunk
     assert continuing_fault(trunk) == ""
+    with rack_of("llama").all():
+        Decoding(rack_of("llama"), SMALL, inside=nullcontext)
     padded = Rack(replace(trunk, packed=False, why="asked for"))
     with pytest.raises(PlanError, match=r"at once: its rows are padded \(asked for\); write one"):
         Decoding(padded, SMALL)

@@ -57,16 +57,21 @@ class Decoding:
     """
 
     def __init__(self, rack: Rack, settings: EngineSettings, inside: Inside | None = None) -> None:
-        why = continuing_fault(rack.trunk)
+        self.rack, self.settings = rack, settings
+        self.inside: Inside = inside or rack.all
+        with self.inside():
+            why = continuing_fault(rack.trunk, self._bare)
         if why:
             raise PlanError(
                 f"this base cannot write several rows at once: {why}; write one after another"
             )
-        self.rack, self.settings = rack, settings
-        self.inside: Inside = inside or rack.all
         self.cells = Cells(settings.cache_tokens)
         self.rows: list[Running] = []
         self._vocabulary = int(rack.trunk.model.config.vocab_size)
+
+    def _bare(self, lengths: Sequence[int]) -> AbstractContextManager[None]:
+        """Hold the route of rows of the base as it is."""
+        return self.rack.router.on(self.rack.route([None] * len(lengths), lengths))
 
     @property
     def owners(self) -> set[str]:
