@@ -24,13 +24,16 @@ import torch
 from transformers import AutoModelForCausalLM, Qwen3Config
 from transformers.utils import logging
 
+from tenon.adapters import pack
 from tenon.adapters.kind import settle
+from tenon.adapters.weights import take
 from tenon.evaluate.generate import generate
 from tenon.model import trunk as trunks
 from tenon.model.attach import attach
 from tenon.model.base import locate
 from tenon.model.rack import Rack
 from tenon.model.settings import ModelSettings
+from tenon.model.stacked import stacked
 from tenon.model.writer import Writer
 from tenon.serve.asked import Prompt, Sampling
 from tenon.serve.decoding import Decoding
@@ -53,13 +56,23 @@ def folder_of(shape: str, cache: Path) -> Path:
     return cache
 
 
-def rack_of(folder: Path, device: str, adapters: int) -> Rack:
+def rack_of(folder: Path, device: str, adapters: int, *, slots: bool = False) -> Rack:
     """Load a base with adapters that have been moved from where they begin."""
     trunk = trunks.load(locate(str(folder)), ModelSettings(device=device), writes=True)
     rack = Rack(trunk)
     for n in range(adapters):
-        held = attach(trunk, settle(f"a{n}", KINDS[n % 2]), seed=n)
-        rack.keep(f"a{n}", KINDS[n % 2]["kind"], held.peft.eval())
+        name, settings = f"a{n}", settle(f"a{n}", KINDS[n % 2])
+        held = attach(trunk, settings, seed=n)
+        config = held.peft.peft_config["default"]
+        weights = {key: tensor.clone() for key, tensor in take(held.peft).items()}
+        rack.keep(name, settings.kind, held.peft.eval())
+        if slots:
+            # `generate` has the adapter in its layers, and what is ours in a slot.
+            adapter = pack.Adapter(name, settings.kind, settings, config, weights, {}, None)
+            made = stacked(trunk.model, adapter)
+            pool = rack.slots.pool(made.form)
+            pool.resize(pool.capacity + 1)
+            rack.slots.put(name, made)
     return rack
 
 
@@ -144,6 +157,7 @@ def main() -> None:
     parser.add_argument("--at-once", type=int, default=16)
     parser.add_argument("--new", type=int, default=64)
     parser.add_argument("--adapters", type=int, nargs="*", default=[0, 8])
+    parser.add_argument("--slots", action="store_true", help="put adapters into slots")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--wall", action="store_true", help="clock on the wall, not of the process")
     options = parser.parse_args()
@@ -151,7 +165,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as cache:
         folder = options.base or folder_of(options.shape, Path(cache))
         for adapters in options.adapters:
-            rack = rack_of(folder, options.device, adapters)
+            rack = rack_of(folder, options.device, adapters, slots=options.slots)
             for like in (True, False):
                 rows = rows_of(rack, options.rows, options.new, like=like)
                 found = measured(rack, rows, options)
