@@ -59,6 +59,10 @@ class Busy(RequestError):
         self.retry_seconds = retry_seconds
 
 
+class Gone(RequestError):
+    """The adapter of a handle has been replaced or taken out; its name may stand for another."""
+
+
 class Late(RequestError):
     """The time that a request had is over; it has no answer."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Mapping
 from concurrent.futures import Future
@@ -11,7 +12,7 @@ from typing import Any, Self
 
 from tenon.adapters.fingerprint import fingerprint
 from tenon.adapters.manifest import Manifest
-from tenon.core.errors import RequestError, TenonError, did_you_mean
+from tenon.core.errors import Gone, RequestError, RunError, TenonError, did_you_mean
 from tenon.evaluate.generate import clipped
 from tenon.model.base import Base, locate
 from tenon.serve.admission import admit, again
@@ -19,7 +20,7 @@ from tenon.serve.asked import Features, Piece, Prompt, Rows
 from tenon.serve.handle import Handle
 from tenon.serve.intake import Intake, longest, most_of_prompt, writer_of
 from tenon.serve.passes import costs
-from tenon.serve.queue import Queue, Waiting
+from tenon.serve.queue import Lane, Queue, Waiting
 from tenon.serve.seat import Seat
 from tenon.serve.settings import EngineSettings
 from tenon.serve.stage import Stage
@@ -116,7 +117,8 @@ class Engine:
 
     def _clear(self, handle: Handle) -> None:
         stage, seat = self._seats.pop(handle)
-        self._worker.queue.call(lambda: stage.unseat(seat))
+        with contextlib.suppress(RunError):  # an engine that is closed has forgotten all
+            self._worker.queue.call(lambda: stage.unseat(seat))
 
     def handle(self, name: str) -> Handle:
         """Give the adapter of a name, or of a name and digest, `name@digest`.
@@ -142,17 +144,18 @@ class Engine:
             Of the answers, in the order of the rows; `.cancel()` takes back what still waits.
 
         Raises:
-            RequestError: something cannot be answered; Busy: too much waits already.
+            RequestError: something cannot be answered; Busy: too much waits already; Gone: the
+                adapter has been replaced or taken out.
         """
         future: Future[list[Any]] = Future()
         if isinstance(asked, Features):
             job = self._intake.features(self._own("reads"), asked)
-            self._put(Waiting(job, asked.flow, *costs(job), asked.deadline, future), None)
+            self._put(Waiting(job, asked.flow, *costs(job), asked.deadline, future), "rows", None)
             return future
         stage, seat = self._seat(asked.handle)
         made = self._intake.rows(stage, seat, asked)
         flow = f"{asked.flow}\n{seat.key}"
-        self._put(Waiting(made, flow, *costs(made), asked.deadline, future), seat)
+        self._put(Waiting(made, flow, *costs(made), asked.deadline, future), "rows", seat)
         return future
 
     def write(self, asked: Prompt, told: Told) -> Ticket:
@@ -164,14 +167,14 @@ class Engine:
                 must not take long.
 
         Raises:
-            RequestError: it cannot be answered; Busy: too much waits already.
+            RequestError: it cannot be answered; Busy and Gone as for `ask`.
         """
         stage, seat = self._writer(asked.handle)
         ticket = Ticket(Future[Piece]())
         job = self._intake.prompt(stage, seat, asked, told, ticket)
         tokens = len(asked.ids) + job.prompt.sampling.max_new_tokens
         flow = f"{asked.flow}\n{seat.key if seat else ''}"
-        self._put(Waiting(job, flow, tokens, 1, asked.deadline, ticket.future), seat)
+        self._put(Waiting(job, flow, tokens, 1, asked.deadline, ticket.future), "texts", seat)
         return ticket
 
     def renderer(self, handle: Handle | None) -> WritingRenderer:
@@ -211,12 +214,12 @@ class Engine:
     ) -> None:
         self.close()
 
-    def _put(self, waiting: Waiting, seat: Seat | None) -> None:
+    def _put(self, waiting: Waiting, lane: Lane, seat: Seat | None) -> None:
         if seat is not None:
             seat.begin()
             waiting.future.add_done_callback(lambda _: self._end(seat))
         try:
-            self._worker.queue.put(waiting)
+            self._worker.queue.put(waiting, lane)
         except TenonError:
             waiting.future.cancel()
             raise
@@ -228,7 +231,7 @@ class Engine:
     def _seat(self, handle: Handle) -> tuple[Stage, Seat]:
         found = self._seats.get(handle)
         if found is None:
-            raise RequestError(f"adapter {handle.name}: has been taken out; ask for it by name")
+            raise Gone(f"adapter {handle.name}: has been taken out; ask for it by name")
         return found
 
     def _writer(self, handle: Handle | None) -> tuple[Stage, Seat | None]:

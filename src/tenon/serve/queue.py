@@ -8,10 +8,11 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from tenon.core.errors import Busy, Late, RunError
 
+Lane = Literal["rows", "texts"]
 SMOOTHING = 0.05
 """Weight of the newest request in the running mean of the time that one takes."""
 LEAST_RETRY = 0.1
@@ -47,7 +48,7 @@ class Waiting:
 
 
 class Queue:
-    """Requests by flow, and calls that go before all of them.
+    """Requests in two lanes by flow, and calls that go before all of them.
 
     Args:
         most: requests that may wait.
@@ -57,7 +58,10 @@ class Queue:
         self.most = most
         self.closed = False
         self.seconds = LEAST_RETRY
-        self._flows: OrderedDict[str, deque[Waiting]] = OrderedDict()
+        self._lanes: dict[Lane, OrderedDict[str, deque[Waiting]]] = {
+            "rows": OrderedDict(),
+            "texts": OrderedDict(),
+        }
         self._calls: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
         self._count = 0
         self._changed = threading.Condition()
@@ -65,7 +69,7 @@ class Queue:
     def __len__(self) -> int:
         return self._count
 
-    def put(self, waiting: Waiting) -> None:
+    def put(self, waiting: Waiting, lane: Lane) -> None:
         """Let a request wait.
 
         Raises:
@@ -79,7 +83,7 @@ class Queue:
                 raise Busy(
                     f"{self._count:,} requests wait already; ask again in {seconds:g} s", seconds
                 )
-            self._flows.setdefault(waiting.flow, deque()).append(waiting)
+            self._lanes[lane].setdefault(waiting.flow, deque()).append(waiting)
             self._count += 1
             self._changed.notify()
 
@@ -96,32 +100,41 @@ class Queue:
             self._changed.notify()
         return future
 
-    def take(self, tokens: int, rows: int, *, wait: bool = True) -> list[Waiting] | None:
-        """Give requests to be answered together, one of each flow in turn; run calls before.
+    def attend(self, *, wait: bool) -> bool:
+        """Run the calls; say whether anything waits or may come yet.
+
+        Args:
+            wait: until something comes, where nothing does.
+        """
+        with self._changed:
+            while wait and not (self._calls or self._count or self.closed):
+                self._changed.wait()
+            calls = list(self._calls)
+            self._calls.clear()
+        for compute, future in calls:
+            run(compute, future)
+        return bool(calls or self._count) or not self.closed
+
+    def rows(self, tokens: int, rows: int) -> list[Waiting]:
+        """Take requests for rows to be answered together, one of each flow in turn.
 
         Args:
             tokens, rows: most of all of them; a single request may have more.
-            wait: until there is something.
-
-        Returns:
-            None once the queue is closed and empty.
         """
+        with self._changed:
+            found = self._turn(tokens, rows)
+        return [waiting for waiting in found if waiting.begin()]
+
+    def text(self, fits: Callable[[Waiting], bool]) -> Waiting | None:
+        """Take the request for a text whose turn it is, if there is room for it."""
         while True:
             with self._changed:
-                while wait and not (self._calls or self._count or self.closed):
-                    self._changed.wait()
-                calls = list(self._calls)
-                self._calls.clear()
-                found = [] if calls else self._turn(tokens, rows)
-                if not (calls or found or self._count):
-                    if self.closed:
-                        return None
-                    if not wait:
-                        return []
-            for compute, future in calls:
-                run(compute, future)
-            if begun := [waiting for waiting in found if waiting.begin()]:
-                return begun
+                lane = self._lanes["texts"]
+                if not lane or not fits(next(iter(lane.values()))[0]):
+                    return None
+                waiting = self._next("texts")
+            if waiting.begin():
+                return waiting
 
     def served(self, requests: int, seconds: float) -> None:
         """Take note of how long requests took, for those that must come again."""
@@ -134,31 +147,55 @@ class Queue:
             self.closed = True
             self._changed.notify_all()
 
+    def fail(self, error: Exception) -> None:
+        """Take no more, and let all that waits fail."""
+        self.close()
+        with self._changed:
+            calls = [future for _, future in self._calls]
+            lanes = [flow for lane in self._lanes.values() for flow in lane.values()]
+            waiting = [each.future for flow in lanes for each in flow]
+            self._calls.clear()
+            for lane in self._lanes.values():
+                lane.clear()
+        for future in (*calls, *waiting):
+            if future.set_running_or_notify_cancel():
+                future.set_exception(error)
+
     def _refuse_closed(self) -> None:
         if self.closed:
             raise RunError("the engine is closed; open another")
 
     def _turn(self, tokens: int, rows: int) -> list[Waiting]:
         found: list[Waiting] = []
-        while self._flows:
-            flow, waiting = next(iter(self._flows.items()))
-            first = waiting[0]
+        while lane := self._lanes["rows"]:
+            first = next(iter(lane.values()))[0]
             if found and (first.tokens > tokens or first.rows > rows):
                 break
-            found.append(waiting.popleft())
+            found.append(self._next("rows"))
             tokens, rows = tokens - first.tokens, rows - first.rows
-            self._count -= 1
-            if waiting:
-                self._flows.move_to_end(flow)
-            else:
-                del self._flows[flow]
+        return found
+
+    def _next(self, lane: Lane) -> Waiting:
+        """Take the request whose turn it is; its flow stands behind all others then."""
+        flows = self._lanes[lane]
+        flow, waiting = next(iter(flows.items()))
+        found = waiting.popleft()
+        self._count -= 1
+        if waiting:
+            flows.move_to_end(flow)
+        else:
+            del flows[flow]
         return found
 
 
 def run(compute: Callable[[], Any], future: Future[Any]) -> None:
     """Compute something for a future, which gets the result or the error."""
-    if not future.set_running_or_notify_cancel():
-        return
+    if future.set_running_or_notify_cancel():
+        settle(compute, future)
+
+
+def settle(compute: Callable[[], Any], future: Future[Any]) -> None:
+    """Give a future that runs its result, or the error that was met."""
     try:
         result = compute()
     except Exception as error:  # noqa: BLE001 - the edge: it is raised where the future is asked

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from tenon.core.errors import RequestError
+from tenon.core.errors import Gone
 from tenon.evaluate.answerer import Answerer
 from tenon.model.relay import Relay
 from tenon.serve.handle import Handle
@@ -43,12 +43,12 @@ class Seat:
         """Take note of a request.
 
         Raises:
-            RequestError: the adapter has been taken out, and no request waits for it any more.
+            Gone: the adapter has been taken out, and no request waits for it any more.
         """
         with self._lock:
             if self._leaving and not self._asked:
                 name = self.handle.name
-                raise RequestError(f"adapter {name}: has been taken out; ask for it by name")
+                raise Gone(f"adapter {name}: has been taken out; ask for it by name")
             self._asked += 1
 
     def end(self) -> bool:

@@ -134,6 +134,12 @@ class Stage:
             self._open.enter_context(self.rack.all())
 
     @contextlib.contextmanager
+    def opened(self) -> Iterator[None]:
+        """Put all adapters in for a pass; they stay in."""
+        self.open()
+        yield
+
+    @contextlib.contextmanager
     def apart(self, seat: Seat) -> Iterator[PeftModel]:
         """Put one adapter in, alone."""
         self.close()

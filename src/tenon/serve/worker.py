@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from tenon.core.errors import RunError
 from tenon.serve.passes import (
     FeaturesJob,
     Job,
@@ -17,9 +18,10 @@ from tenon.serve.passes import (
     replies,
     vectors,
 )
-from tenon.serve.queue import Queue, Waiting
+from tenon.serve.queue import Queue, Waiting, settle
 from tenon.serve.settings import EngineSettings
-from tenon.serve.writing import WriteJob, write_one
+from tenon.serve.stage import Stage
+from tenon.serve.writers import Writers
 
 
 class Worker:
@@ -33,6 +35,7 @@ class Worker:
     def __init__(self, queue: Queue, settings: EngineSettings) -> None:
         self.queue = queue
         self.settings = settings
+        self.writers: dict[Stage, Writers] = {}
         self.thread = threading.Thread(target=self._work, name="tenon-engine", daemon=True)
         self.thread.start()
 
@@ -46,25 +49,53 @@ class Worker:
         self.thread.join()
 
     def _work(self) -> None:
-        settings = self.settings
-        while (batch := self.queue.take(settings.batch_tokens, settings.batch_rows)) is not None:
-            began = time.monotonic()
-            for part in jobs_of(batch).values():
-                self._answer(part)
-            self.queue.served(len(batch), time.monotonic() - began)
+        try:
+            while self.queue.attend(wait=not self._writing) or self._writing:
+                self._rows()
+                self._texts()
+        except Exception as error:
+            # Who waits for an answer must hear that none will come.
+            told = RunError(f"the engine has stopped ({type(error).__name__}: {error})")
+            self.queue.fail(told)
+            for writers in self.writers.values():
+                writers.fail(told)
+            raise
+
+    @property
+    def _writing(self) -> bool:
+        return any(each.running for each in self.writers.values())
+
+    def _rows(self) -> None:
+        batch = self.queue.rows(self.settings.batch_tokens, self.settings.batch_rows)
+        if not batch:
+            return
+        began = time.monotonic()
+        for part in jobs_of(batch).values():
+            self._answer(part)
+        self.queue.served(len(batch), time.monotonic() - began)
+
+    def _texts(self) -> None:
+        while waiting := self.queue.text(lambda each: self._writers(each).fits(each.what)):
+            self._writers(waiting).begin(waiting)
+        for writers in self.writers.values():
+            writers.step()
+
+    def _writers(self, waiting: Waiting) -> Writers:
+        stage = waiting.what.stage
+        if stage not in self.writers:
+            self.writers[stage] = Writers(stage, self.settings)
+        return self.writers[stage]
 
     def _answer(self, part: Sequence[Waiting]) -> None:
         """Answer requests over one base."""
-        together = [w for w in part if isinstance(w.what, RowsJob | FeaturesJob) and shared(w.what)]
+        together = [waiting for waiting in part if shared(waiting.what)]
         for waiting in part:
-            if waiting not in together:
-                settle(waiting, lambda waiting=waiting: self._alone(waiting.what))
+            if not shared(waiting.what):
+                settle(lambda job=waiting.what: self._alone(job), waiting.future)
         if together:
             self._together(together)
 
-    def _alone(self, job: RowsJob | WriteJob) -> Any:
-        if isinstance(job, WriteJob):
-            return write_one(job)
+    def _alone(self, job: RowsJob) -> Any:
         with job.stage.answering(job.seat) as answerer:
             return answers(job, answerer, self.settings.batch_tokens)
 
@@ -81,7 +112,7 @@ class Worker:
                 self._together([waiting])
             return
         for waiting, rows in zip(part, states, strict=True):
-            settle(waiting, lambda job=waiting.what, rows=rows: self._said(job, rows))
+            settle(lambda job=waiting.what, rows=rows: self._said(job, rows), waiting.future)
 
     def _said(self, job: Job, rows: Sequence[Any]) -> Any:
         if isinstance(job, FeaturesJob):
@@ -92,13 +123,3 @@ class Worker:
 def shared(job: Job) -> bool:
     """Whether a job's rows can share a pass with those of others."""
     return isinstance(job, FeaturesJob) or not (job.seat.apart or job.seat.handle.manifest.writes)
-
-
-def settle(waiting: Waiting, compute: Callable[[], Any]) -> None:
-    """Give a request its answer, or the error that it met."""
-    try:
-        result = compute()
-    except Exception as error:  # noqa: BLE001 - the edge: it is raised where the future is asked
-        waiting.future.set_exception(error)
-    else:
-        waiting.future.set_result(result)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, cast
 
 from transformers.generation.streamers import BaseStreamer
@@ -17,9 +17,9 @@ from tenon.serve.asked import Finish, Piece, Prompt
 from tenon.serve.seat import Seat
 from tenon.serve.stage import Stage
 from tenon.serve.ticket import Ticket
+from tenon.text.spelling import Spelling
 from tenon.text.text_generation_render import WritingRenderer
 
-HALF = "\N{REPLACEMENT CHARACTER}"
 Told = Callable[[Piece], None]
 
 
@@ -45,7 +45,7 @@ class WriteJob:
 
 
 class Stopped(Exception):  # noqa: N818 - no error: it ends a text from inside of its writing
-    """A text was given up."""
+    """A text has ended before the base ended it."""
 
     def __init__(self, finish: Finish) -> None:
         super().__init__(finish)
@@ -56,22 +56,23 @@ def write_one(job: WriteJob) -> Piece:
     """Write one text, greedily, and give its last piece; each piece was told before.
 
     Raises:
-        RequestError: it is to be sampled, or to end at a text.
+        RequestError: it is to be sampled, or its probabilities are wanted.
     """
     sampling = job.prompt.sampling
-    if sampling.temperature or sampling.stop or sampling.logprobs is not None:
+    if sampling.temperature or sampling.logprobs is not None:
+        who = "this base" if job.seat is None else f"adapter {job.seat.handle.name}"
         raise RequestError(
-            "this base writes greedily and whole: leave out temperature, stop and logprobs"
+            f"{who} writes the likeliest tokens, one text after another: leave out temperature and "
+            "logprobs"
         )
     speaker = Speaker(job)
-    stop_ids = (*job.renderer.stop_ids, *sampling.stop_ids)
     finish: Finish
     with _alone(job) as model:
         try:
             said = generate(
                 model,
                 [job.prompt.ids],
-                stop_ids=stop_ids,
+                stop_ids=speaker.stop_ids,
                 max_new_tokens=sampling.max_new_tokens,
                 batch_tokens=1,
                 streamer=speaker,
@@ -85,7 +86,7 @@ def write_one(job: WriteJob) -> Piece:
 
 
 @contextlib.contextmanager
-def _alone(job: WriteJob) -> Any:
+def _alone(job: WriteJob) -> Iterator[Writing]:
     """Give the model of one adapter, or of the base, with nothing else in the base."""
     stage = job.stage
     if job.seat is None:
@@ -100,50 +101,54 @@ def _alone(job: WriteJob) -> Any:
         yield cast(Writing, made.eval())
 
 
-@dataclass(eq=False)
 class Speaker(BaseStreamer):
-    """Tells a text while it is written, in whole characters.
+    """Tells a text while it is written.
 
     Args:
         job: whose text it is.
     """
 
-    job: WriteJob
-    ids: list[int] | None = None
-    new: list[int] = field(default_factory=list[int])
-    shown: str = ""
+    def __init__(self, job: WriteJob) -> None:
+        self.job = job
+        self.stop_ids = (*job.renderer.stop_ids, *job.prompt.sampling.stop_ids)
+        self.spelling = Spelling(job.renderer.answer, job.prompt.sampling.stop)
+        self.begun = False
+        self.untold: list[int] = []
 
     def put(self, value: Any) -> None:
         """Take in the prompt, and then token after token.
 
         Raises:
-            Stopped: the text is given up, or late.
+            Stopped: a stop text was written, or the text is given up, or late.
         """
-        if self.ids is None:
-            self.ids = []
+        if not self.begun:
+            self.begun = True
             return
-        deadline = self.job.prompt.deadline
         if self.job.ticket.cancelled:
             raise Stopped("cancelled")
+        deadline = self.job.prompt.deadline
         if deadline is not None and time.monotonic() > deadline:
             raise Stopped("deadline")
-        stop_ids = (*self.job.renderer.stop_ids, *self.job.prompt.sampling.stop_ids)
-        more = [token for token in value.tolist() if token not in stop_ids]
-        self.ids += more
-        self.new += more
-        text = self.job.renderer.answer(self.ids)
-        if not text.endswith(HALF) and text.startswith(self.shown) and len(text) > len(self.shown):
+        for token in value.tolist():
+            if token not in self.stop_ids:
+                self._say(token)
+
+    def _say(self, token: int) -> None:
+        self.untold.append(token)
+        if text := self.spelling.put(token):
             self.job.told(self._piece(text, None))
+        if self.spelling.stopped:
+            raise Stopped("stop")
 
     def end(self) -> None:
         """Nothing: the last piece is told by who knows why it ended."""
 
     def last(self, finish: Finish) -> Piece:
         """Give what was held back, and why it ended."""
-        text = self.job.renderer.answer(self.ids or [])
-        return self._piece(text if text.startswith(self.shown) else self.shown, finish)
+        text = self.spelling.end()
+        return self._piece(text, "stop" if self.spelling.stopped else finish)
 
     def _piece(self, text: str, finish: Finish | None) -> Piece:
-        piece = Piece(text[len(self.shown) :], tuple(self.new), (), finish)
-        self.shown, self.new = text, []
+        piece = Piece(text, tuple(self.untold), (), finish)
+        self.untold = []
         return piece
