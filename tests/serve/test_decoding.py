@@ -3,42 +3,23 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 
-from attached import TABLES, shake
-from tenon.adapters.kind import settle
+from decoders import BASES, OWNERS, alone, decoder, prompts, row, slotted, spelled, written
 from tenon.core.errors import PlanError, RequestError, RunError
-from tenon.evaluate.generate import generate
-from tenon.model import trunk as trunks
-from tenon.model.attach import attach
-from tenon.model.base import locate
 from tenon.model.continuing import continuing_fault
 from tenon.model.rack import Rack
-from tenon.model.settings import ModelSettings
 from tenon.model.writer import Writer
-from tenon.serve.asked import Piece, Prompt, Sampling
 from tenon.serve.decoding import Decoding
 from tenon.serve.running import Running
 from tenon.serve.settings import EngineSettings
 from tenon.text.batch import of_ids
-from writers import causal_folder
 
-KINDS = {
-    "lora": TABLES["lora"],
-    "houlsby": TABLES["houlsby"],
-    "pfeiffer": TABLES["pfeiffer"],
-    "ia3": {"kind": "ia3.v1"},
-    "prefix": TABLES["prefix"],
-    "open-prefix": {**TABLES["prefix"], "length": 3, "start": "published"},
-}
-OWNERS = (None, *KINDS)
-BASES = {"llama": {}, "qwen3": {}, "gpt2": {}, "mistral": {"sliding_window": 6}}
 SMALL = EngineSettings(device="cpu", cache_tokens=640, prompt_tokens=24)
-STOP = (2,)
 
 
 @pytest.fixture(scope="module")
@@ -48,73 +29,23 @@ def rack_of(tmp_path_factory):
 
     def give(arch: str) -> Rack:
         if arch not in made:
-            folder = causal_folder(cache, arch, **BASES[arch])
-            made[arch] = filled(trunks.load(locate(str(folder)), ModelSettings(), writes=True))
+            made[arch] = decoder(cache, arch)
         return made[arch]
 
     return give
-
-
-def filled(trunk) -> Rack:
-    rack = Rack(trunk)
-    for place, (name, table) in enumerate(KINDS.items()):
-        plain = {} if table["kind"] == "ia3.v1" else {"dropout": 0.0}
-        held = attach(trunk, settle(name, {**table, **plain}), seed=place)
-        shake(held.peft, seed=place, size=0.3)
-        rack.keep(name, table["kind"], held.peft.eval())
-    return rack
-
-
-def spelled(ids) -> str:
-    """Say each token as a word."""
-    return "".join(f"<{token}>" for token in ids)
-
-
-def row(owner, ids, decode=spelled, **how) -> Running:
-    sampling = Sampling(**{"max_new_tokens": 12, **how})
-    return Running(owner, Prompt(None, tuple(ids), sampling), decode, STOP)
-
-
-def prompts(lengths, seed=0) -> list[tuple[int, ...]]:
-    random = np.random.default_rng([seed, *lengths])
-    return [tuple(random.integers(5, 100, length).tolist()) for length in lengths]
-
-
-def alone(rack: Rack, owner, ids, most=12) -> list[int]:
-    """Write one row as evaluation does."""
-
-    def said(peft):
-        model = Writer(rack.trunk, peft).eval()
-        asked = {"stop_ids": STOP, "max_new_tokens": most, "batch_tokens": 1}
-        return generate(model, [ids], **asked)[0].ids
-
-    if owner is None:
-        return said(None)
-    with rack.only(owner) as peft:
-        return said(peft)
-
-
-def written(decoding: Decoding, waiting, at_once=3) -> dict[Running, list[Piece | RunError]]:
-    """Write rows, some of which begin later than others."""
-    waiting, told = list(waiting), {each: [] for each in waiting}
-    while waiting or decoding.rows:
-        for each in waiting[:at_once]:
-            if decoding.room(each.prompt):
-                decoding.begin(waiting.pop(0))
-        for who, piece in decoding.step():
-            told[who].append(piece)
-    return told
 
 
 def text_of(pieces) -> str:
     return "".join(piece.text for piece in pieces)
 
 
+LENGTHS = (1, 30, 4, 9, 2, 17, 5, 12, 7, 3, 21, 6, 40, 8)
+
+
 @pytest.mark.parametrize("arch", BASES)
 def test_rows_of_all_kinds_say_together_what_evaluation_writes(arch, rack_of):
     rack = rack_of(arch)
-    asked = prompts([1, 30, 4, 9, 2, 17, 5, 12, 7, 3, 21, 6, 40, 8])
-    rows = [row(OWNERS[n % len(OWNERS)], ids) for n, ids in enumerate(asked)]
+    rows = [row(OWNERS[n % len(OWNERS)], ids) for n, ids in enumerate(prompts(LENGTHS))]
     decoding = Decoding(rack, SMALL)
     told = written(decoding, rows)
     expected = [alone(rack, each.owner, each.prompt.ids) for each in rows]
@@ -126,6 +57,16 @@ def test_rows_of_all_kinds_say_together_what_evaluation_writes(arch, rack_of):
         assert ends == ["length" if len(each.new) == 12 else "stop"]
         assert [token for piece in told[each] for token in piece.ids] == each.new
     assert decoding.cells.free == decoding.cells.blocks and not decoding.rows
+
+
+@pytest.mark.parametrize("arch", ["qwen3", "gpt2"])
+def test_adapters_in_slots_say_what_they_say_in_layers(arch, tmp_path):
+    rack = slotted(decoder(tmp_path, arch))
+    assert {"lora", "houlsby"} <= set(rack.slots.held) < set(OWNERS)
+    rows = [row(OWNERS[n % len(OWNERS)], ids) for n, ids in enumerate(prompts(LENGTHS, seed=2))]
+    decoding = Decoding(rack, SMALL)
+    written(decoding, rows, at_once=5)
+    assert [each.new for each in rows] == [alone(rack, e.owner, e.prompt.ids) for e in rows]
 
 
 def test_what_runs_beside_a_row_changes_no_token_of_it(rack_of):
@@ -316,6 +257,8 @@ class TestRoom:
 def test_what_cannot_be_continued_is_told(rack_of):
     trunk = rack_of("llama").trunk
     assert continuing_fault(trunk) == ""
+    with rack_of("llama").all():
+        Decoding(rack_of("llama"), SMALL, inside=nullcontext)
     padded = Rack(replace(trunk, packed=False, why="asked for"))
     with pytest.raises(PlanError, match=r"at once: its rows are padded \(asked for\); write one"):
         Decoding(padded, SMALL)

@@ -18,6 +18,7 @@ prefix, X of prefix and row, R one for all rows, or B.
 from __future__ import annotations
 
 import sys
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -29,6 +30,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AttentionInterface
 
+from tenon.adapters.transparent import uncompiled
 from tenon.core.errors import PlanError, RunError
 
 ATTENTION = "tenon_prefixed"
@@ -175,7 +177,7 @@ def beside(
         RunError: its config names a function that cannot take prefixes.
     """
     # Config and runs change from call to call, which a compiled graph would not see.
-    return cast(Any, torch.compiler.disable(_beside))(module, runs, given, named)
+    return uncompiled(_beside)(module, runs, given, named)
 
 
 def _beside(
@@ -279,7 +281,8 @@ def _rows_of(runs: Sequence[Run], query_BHTD: Tensor, named: Mapping[str, Any]) 
     borders = [0, *accumulate(sizes)]
     if borders[-1] != ends[-1] or not set(borders) <= {0, *ends}:
         raise RunError(f"a batch of {len(lengths)} rows is not the one that was routed")
-    return [sum(first < end <= last for end in ends) for first, last in pairwise(borders)]
+    places = [bisect_right(ends, border) for border in borders]
+    return [last - first for first, last in pairwise(places)]
 
 
 def _plain(

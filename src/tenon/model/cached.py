@@ -185,13 +185,15 @@ class Pass:
 
     @cached_property
     def _places(self) -> tuple[Tensor, Tensor]:
-        size, places, cells = self.cells.size, list[int](), list[int]()
-        for line in self.lines:
-            for place in range(line.past, line.total):
-                places.append(place)
-                cells.append(int(line.blocks[place // size]) * size + place % size)
-        both = torch.tensor([places, cells]).to(self.device)
-        return both[0], both[1]
+        size = self.cells.size
+        places = [np.arange(line.past, line.total) for line in self.lines]
+        cells = [
+            line.blocks[own // size] * size + own % size
+            for line, own in zip(self.lines, places, strict=True)
+        ]
+        both = torch.from_numpy(np.stack([np.concatenate(places), np.concatenate(cells)]))
+        place_T, cell_T = both.to(self.device)
+        return place_T, cell_T
 
     @property
     def positions_T(self) -> Tensor:

@@ -5,7 +5,9 @@ Legend: T new tokens of a pass, D hidden.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor
@@ -13,12 +15,13 @@ from torch import Tensor
 from tenon.core.errors import RunError
 from tenon.model.attending import attention
 from tenon.model.cached import ATTENTION, Line, Pass
-from tenon.model.cells import Cells
+from tenon.model.cells import CELLS, Cells
 from tenon.model.loading import quiet
 from tenon.model.packing import Borders
 from tenon.model.trunk import PROVABLE_WINDOW, TOLERANCE, Trunk, positions, proof_row
 from tenon.text.batch import of_ids
 
+Routed = Callable[[Sequence[int]], AbstractContextManager[None]]
 PROOF_LENGTHS = (9, 3, 7)
 PROOF_STEPS = 2
 """Tokens that each row of the proof gets one by one, behind its prompt."""
@@ -42,8 +45,13 @@ def continued_TD(trunk: Trunk, ids: Sequence[int], borders: Pass) -> Tensor:
     return states.last_hidden_state[0]
 
 
-def continuing_fault(trunk: Trunk) -> str:
-    """Say why rows cannot be continued from what is kept of them; empty where it is proved."""
+def continuing_fault(trunk: Trunk, routed: Routed | None = None) -> str:
+    """Say why rows cannot be continued from what is kept of them; empty where it is proved.
+
+    Args:
+        routed: holds the route of rows of such lengths, where the trunk has adapters in it.
+    """
+    routed = routed or (lambda _: contextlib.nullcontext())
     if trunk.seq2seq:
         return "an encoder-decoder is asked row by row"
     if not trunk.packed:
@@ -52,24 +60,25 @@ def continuing_fault(trunk: Trunk) -> str:
         return "it writes nothing"
     if trunk.offset:
         return "it counts positions from the tokens of a row"
-    why, windows = _difference(trunk, PROOF_LENGTHS)
+    why, windows = _difference(trunk, PROOF_LENGTHS, routed)
     window = min(windows, default=PROVABLE_WINDOW)
     fits = positions(trunk) == 0 or window + 2 + PROOF_STEPS <= positions(trunk)
     if why or window >= PROVABLE_WINDOW or not fits:
         return why
-    return _difference(trunk, (window + 2 + PROOF_STEPS, 3, window + 1))[0]
+    return _difference(trunk, (window + 2 + PROOF_STEPS, 3, window + 1), routed)[0]
 
 
-def _difference(trunk: Trunk, lengths: tuple[int, ...]) -> tuple[str, set[int]]:
+def _difference(trunk: Trunk, lengths: tuple[int, ...], routed: Routed) -> tuple[str, set[int]]:
     """Compare rows that are continued to packed ones; give what is wrong, and the windows met."""
     rows = [proof_row(trunk, length) for length in lengths]
     batch = of_ids(rows).to(trunk.device)
     whole = Borders(batch.lengths, trunk.device)
     windows = set[int]()
     with torch.inference_mode(), quiet():
-        expected_TD = trunk.packed_TD(batch, whole).float()
+        with routed(batch.lengths):
+            expected_TD = trunk.packed_TD(batch, whole).float()
         try:
-            found = _in_parts(trunk, rows, windows)
+            found = _in_parts(trunk, rows, windows, routed)
         except RunError as error:
             return str(error), windows
         except (TypeError, ValueError, IndexError, RuntimeError) as error:
@@ -80,9 +89,11 @@ def _difference(trunk: Trunk, lengths: tuple[int, ...]) -> tuple[str, set[int]]:
     return f"its hidden states differ by {error:.1e} from those of whole rows", windows
 
 
-def _in_parts(trunk: Trunk, rows: Sequence[Sequence[int]], windows: set[int]) -> Tensor:
+def _in_parts(
+    trunk: Trunk, rows: Sequence[Sequence[int]], windows: set[int], routed: Routed
+) -> Tensor:
     """Give the hidden states of rows that begin one after another and grow at different paces."""
-    cells = Cells(sum(map(len, rows)) + 16 * len(rows))
+    cells = Cells(sum(map(len, rows)) + CELLS * len(rows))
     blocks = [cells.take(len(row)) for row in rows]
     done = [0] * len(rows)
     found: list[list[Tensor]] = [[] for _ in rows]
@@ -94,7 +105,8 @@ def _in_parts(trunk: Trunk, rows: Sequence[Sequence[int]], windows: set[int]) ->
             sizes = [_paced(done[n], len(rows[n])) for n in going]
             lines = [Line(blocks[n], done[n], size) for n, size in zip(going, sizes, strict=True)]
             ids = [t for n, s in zip(going, sizes, strict=True) for t in rows[n][done[n] :][:s]]
-            states = continued_TD(trunk, ids, Pass(lines, cells, trunk.device, windows))
+            with routed(sizes):
+                states = continued_TD(trunk, ids, Pass(lines, cells, trunk.device, windows))
             for n, part in zip(going, states.split(sizes), strict=True):
                 found[n].append(part)
                 done[n] += len(part)

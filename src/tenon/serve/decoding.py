@@ -16,7 +16,6 @@ Legend: B rows of a pass whose next token is wanted, V tokens of the vocabulary,
 from __future__ import annotations
 
 import time
-from bisect import insort
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
@@ -58,16 +57,26 @@ class Decoding:
     """
 
     def __init__(self, rack: Rack, settings: EngineSettings, inside: Inside | None = None) -> None:
-        why = continuing_fault(rack.trunk)
+        self.rack, self.settings = rack, settings
+        self.inside: Inside = inside or rack.all
+        with self.inside():
+            why = continuing_fault(rack.trunk, self._bare)
         if why:
             raise PlanError(
                 f"this base cannot write several rows at once: {why}; write one after another"
             )
-        self.rack, self.settings = rack, settings
-        self.inside: Inside = inside or rack.all
         self.cells = Cells(settings.cache_tokens)
         self.rows: list[Running] = []
         self._vocabulary = int(rack.trunk.model.config.vocab_size)
+
+    def _bare(self, lengths: Sequence[int]) -> AbstractContextManager[None]:
+        """Hold the route of rows of the base as it is."""
+        return self.rack.router.on(self.rack.route([None] * len(lengths), lengths))
+
+    @property
+    def owners(self) -> set[str]:
+        """The adapters of the rows, which must be in the rack when a pass is computed."""
+        return {row.owner for row in self.rows if row.owner is not None}
 
     def room(self, prompt: Prompt) -> bool:
         """Whether a row of this prompt could begin now.
@@ -92,8 +101,7 @@ class Decoding:
                 "cells are free, too few for another row; wait until one has ended"
             )
         row.blocks = self.cells.take(_longest(row.prompt))
-        # Rows of one adapter stand side by side, which makes the route of a pass short.
-        insort(self.rows, row, key=lambda each: each.owner or "")
+        self.rows.append(row)
 
     def cancel(self, row: Running, finish: Finish = "cancelled") -> Piece:
         """End a row that is being written, and give its last piece; other rows do not notice."""
@@ -122,7 +130,9 @@ class Decoding:
         for place, row in enumerate(reading):
             counts[row] = min(row.unread, -(-left // (len(reading) - place)))
             left -= counts[row]
-        return [(row, counts[row]) for row in self.rows if counts[row]]
+        # Adapter by adapter, which makes the route short; within it like by like, as slots have it.
+        going = [(row, count) for row, count in counts.items() if count]
+        return sorted(going, key=lambda each: (self.rack.order(each[0].owner), each[1]))
 
     def _passed(self, going: Sequence[tuple[Running, int]]) -> list[Said]:
         """Compute a pass; where it fails, one for each adapter, and then for each row."""
