@@ -8,7 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 
 @cache
-def environment(use: str) -> Environment:
+def environment(use: str) -> Environment:  # noqa: ARG001 - the key of the cache
     """Give the environment of one use, whose templates are compiled once a process.
 
     Args:

@@ -76,7 +76,15 @@ class Written:
         return replace(
             self,
             **picked(
-                self, rows, "texts", "gold", "nats_R", "tokens_R", "bytes_R", "answers", "ended",
+                self,
+                rows,
+                "texts",
+                "gold",
+                "nats_R",
+                "tokens_R",
+                "bytes_R",
+                "answers",
+                "ended",
                 "looped",
             ),  # fmt: skip
         )

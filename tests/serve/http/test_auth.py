@@ -118,14 +118,21 @@ class TestElsewhere:
 
     def test_a_host_that_is_not_this_machine_is_refused(self, reader):
         with reader.client() as client:
-            for host in ("evil.example", "evil.example:80", "localhost.evil.example", ""):
+            for host in (
+                "evil.example",
+                "evil.example:80",
+                "localhost.evil.example",
+                "",
+                "[::1",
+                "[",
+            ):
                 answer = client.get("/v1/models", headers={"host": host})
                 assert answer.status_code in (400, 403), host
             assert client.get("/v1/models", headers={"host": "localhost:1"}).status_code == 200
 
     def test_a_page_from_elsewhere_is_refused(self, reader):
         with reader.client() as client:
-            for origin in ("https://evil.example", "null", "http://127.0.0.1:1"):
+            for origin in ("https://evil.example", "null", "http://127.0.0.1:1", "http://["):
                 assert client.get("/v1/models", headers={"origin": origin}).status_code == 403
             assert client.get("/v1/models", headers={"origin": reader.url}).status_code == 200
 

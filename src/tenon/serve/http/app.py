@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.metadata import version
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -10,7 +11,6 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
-import tenon
 from tenon.core.errors import TenonError
 from tenon.serve.http import admin, heads, health, listing, vectors, writing
 from tenon.serve.http.auth import Auth
@@ -52,7 +52,7 @@ def routes(service: Service) -> FastAPI:
     }
     made = FastAPI(
         title="tenon serve",
-        version=tenon.__version__,
+        version=version("tenonlm"),
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -84,10 +84,18 @@ class Auth:
 def _foreign(scope: Scope) -> Refused | None:
     """Refuse a request that does not name this machine, or that a page from elsewhere sends."""
     host = header(scope, b"host") or ""
-    if urlsplit(f"//{host}").hostname not in LOOPBACK:
+    if _split(f"//{host}").hostname not in LOOPBACK:
         told = "this server has no keys and answers on this machine alone; ask 127.0.0.1"
         return Refused(403, told, code="foreign_host")
     origin = header(scope, b"origin")
-    if origin is not None and urlsplit(origin).netloc != host:
+    if origin is not None and _split(origin).netloc != host:
         return Refused(403, "pages of other sites may not ask here", code="foreign_origin")
     return None
+
+
+def _split(url: str) -> SplitResult:
+    """Give the parts of an address; none of one that is none."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return urlsplit("")

@@ -74,7 +74,8 @@ class Intake:
 
     def _check_length(self, scope: Scope) -> None:
         length = header(scope, b"content-length")
-        if length is not None and length.isdigit() and int(length[:20]) > self.settings.body_bytes:
+        digits = length[:20] if length is not None and length.isascii() else ""
+        if digits.isdigit() and int(digits) > self.settings.body_bytes:
             raise self._large()
 
     def _take(self, chunk: bytes, held: bytearray) -> None:

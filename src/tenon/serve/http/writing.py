@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 import uuid
@@ -144,6 +145,9 @@ async def _begun(
         if now is None or attempts == 1:
             raise
         return await _begun(service, now, body, flow, attempts - 1)
+    except asyncio.CancelledError:
+        stream.give_up()
+        raise
     chat = isinstance(body, ChatBody)
     told = None if made.prompt.sampling.logprobs is None else shown(service, chat=chat)
     name = body.model.partition("@")[0]
