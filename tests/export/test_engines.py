@@ -71,8 +71,9 @@ def test_the_script_tells_an_engine_that_answers_by_the_adapter_from_every_other
     right = served(folder, out)
     code, words = tell(right)
     assert code == 0 and "answers 8 probes as the adapter does" in words
-    code, words = tell(right, as_ids=False)
-    assert code == 0, words
+    for more in ({"as_ids": False}, {"listed": True}):
+        code, words = tell(right, **more)
+        assert code == 0, words
     code, words = tell(served(folder))
     assert code == 1 and "the base alone: the adapter is not applied" in words
     code, words = tell(served(folder, out, scale=0.5))
