@@ -14,7 +14,7 @@ from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
-import foreign_engines
+import engines
 import writers
 from attached import shake
 from models import LABELS, classifier, save
@@ -22,7 +22,7 @@ from tenon.core.errors import AdapterError, PlanError
 from tenon.export.vllm import RANKS
 from tenon.verbs.export import export
 
-ENGINES = ("vllm", "sglang")
+NAMES = ("vllm", "sglang")
 FINE = "0.002"
 """Nats by which a tiny adapter's scores stand out: its engine computes in float32."""
 
@@ -58,23 +58,22 @@ def prove(folder, url, tolerance=FINE):
     return done.returncode, done.stdout
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", NAMES)
 def test_the_script_tells_an_engine_that_answers_by_the_adapter_from_every_other(engine, tmp_path):
     folder, made = written(tmp_path, engine, "qwen3" if engine == "vllm" else "llama")
     out = tmp_path / "out"
     assert made.error < 1e-5 and "tenon.json" not in made.files
 
     def tell(model, **more):
-        with foreign_engines.serving(
-            foreign_engines.engine({"mood": model}, str(folder), **more)
-        ) as url:
+        with engines.serving(engines.engine({"mood": model}, str(folder), **more)) as url:
             return prove(out, url)
 
     right = served(folder, out)
     code, words = tell(right)
     assert code == 0 and "answers 8 probes as the adapter does" in words
-    code, words = tell(right, as_ids=False)
-    assert code == 0, words
+    for more in ({"as_ids": False}, {"listed": True}):
+        code, words = tell(right, **more)
+        assert code == 0, words
     code, words = tell(served(folder))
     assert code == 1 and "the base alone: the adapter is not applied" in words
     code, words = tell(served(folder, out, scale=0.5))
@@ -84,15 +83,15 @@ def test_the_script_tells_an_engine_that_answers_by_the_adapter_from_every_other
 def test_where_an_engine_cannot_be_asked_or_told_nothing_is_claimed(tmp_path):
     folder, _ = written(tmp_path, "vllm")
     model = served(folder, tmp_path / "out")
-    with foreign_engines.serving(foreign_engines.engine({"mood": model}, str(folder))) as url:
+    with engines.serving(engines.engine({"mood": model}, str(folder))) as url:
         code, words = prove(tmp_path / "out", url, tolerance="9")
         assert code == 2 and "cannot be told" in words
     code, words = prove(tmp_path / "out", url)
     assert code == 2 and "is the engine running there?" in words
-    with foreign_engines.serving(foreign_engines.engine({"another": model}, str(folder))) as url:
+    with engines.serving(engines.engine({"another": model}, str(folder))) as url:
         code, words = prove(tmp_path / "out", url)
     assert code == 2 and "404" in words and "no model mood" in words
-    with foreign_engines.serving(lambda *_: {"choices": []}) as url:
+    with engines.serving(lambda *_: {"choices": []}) as url:
         code, words = prove(tmp_path / "out", url)
     assert code == 2 and "expected choices[0].logprobs" in words
 
@@ -100,9 +99,9 @@ def test_where_an_engine_cannot_be_asked_or_told_nothing_is_claimed(tmp_path):
 def test_a_key_is_taken_from_the_environment_alone(tmp_path, monkeypatch):
     folder, _ = written(tmp_path, "vllm")
     seen = []
-    answer = foreign_engines.engine({"mood": served(folder, tmp_path / "out")}, str(folder))
+    answer = engines.engine({"mood": served(folder, tmp_path / "out")}, str(folder))
     monkeypatch.setenv("ENGINE_API_KEY", "secret-key")
-    with foreign_engines.serving(answer, seen.append) as url:
+    with engines.serving(answer, seen.append) as url:
         assert prove(tmp_path / "out", url)[0] == 0
     assert {headers["Authorization"] for headers in seen} == {"Bearer secret-key"}
     assert "secret-key" not in "".join(
@@ -121,18 +120,18 @@ def test_vllm_takes_a_head_of_one_layer_and_the_script_proves_it(folder_of, tmp_
     assert words[words.index("--runner") + 1] == "pooling"
     base = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=len(LABELS))
     served = peft.PeftModel.from_pretrained(base, tmp_path / "out").eval()
-    answer = foreign_engines.engine({"mood": served}, "base")
+    answer = engines.engine({"mood": served}, "base")
 
     def probabilities(path, body):
         return answer(path, {**body, "use_activation": None})
 
     for form in (answer, probabilities):
-        with foreign_engines.serving(form) as url:
+        with engines.serving(form) as url:
             assert prove(tmp_path / "out", url)[0] == 0
     for name, parameter in served.named_parameters():
         if "lora_B" in name:
             torch.nn.init.zeros_(parameter)
-    with foreign_engines.serving(answer) as url:
+    with engines.serving(answer) as url:
         code, words = prove(tmp_path / "out", url)
     assert code == 1 and "the base alone" in words
 
@@ -160,7 +159,7 @@ def test_another_kind_is_served_as_a_lora(tmp_path):
     folder, made = written(tmp_path, "vllm", kind="dora.v1")
     assert made.error < 1e-5
     model = served(folder, tmp_path / "out")
-    with foreign_engines.serving(foreign_engines.engine({"mood": model}, str(folder))) as url:
+    with engines.serving(engines.engine({"mood": model}, str(folder))) as url:
         assert prove(tmp_path / "out", url)[0] == 0
 
 

@@ -33,7 +33,9 @@ def written(tmp_path, arch="llama", **own):
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_the_file_says_what_llama_cpp_asks_of_it(arch, tmp_path):
     adapter, made = written(tmp_path, arch)
-    assert made.error < 1e-5 and set(made.files) == {"adapter.gguf", "README.md"}
+    assert (
+        made.error < 1e-5 and {"adapter.gguf", "README.md", "conformance.py"} <= made.files.keys()
+    )
     reader = gguf.GGUFReader(tmp_path / "out" / "adapter.gguf")
     told = {key: reader.get_field(key).contents() for key in reader.fields}
     assert told["general.architecture"] == ARCHITECTURES[arch]

@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 import tenon
+from tenon.commands import chosen
 from tenon.commands.app import app, verb
-from tenon.commands.chosen import Chosen
 from tenon.terminal.options import (
     Address,
     Base,
@@ -152,8 +152,8 @@ def export(
 ) -> None:
     """Write files that other tools read, verified by their scores before it says done."""
     own = {"dtype": dtype, "shard_size": shard_size, "rank": rank, "data": data}
-    chosen = Chosen(to, check, base, out, repo, public=public, replace=replace)
-    call, given = chosen.call(own)
+    asked = chosen.Chosen(to, check, base, out, repo, public=public, replace=replace)
+    call, given = asked.call(own)
     with bar(silent=json or quiet) as progress:
         shown = {} if check else {"progress": progress}
         done = verb(call)(adapter, **given, **shown)

@@ -171,9 +171,8 @@ def _nearest(values: Sequence[float], logits: Sequence[float]) -> float:
 def _scores(given: Any) -> list[list[float]]:
     """Give the largest scores of the next token at each place, from the largest."""
     try:
-        logprobs = given["choices"][0]["logprobs"]
-        places = logprobs.get("top_logprobs") or [{"": one} for one in logprobs["token_logprobs"]]
-        scores = [sorted(map(float, place.values()), reverse=True)[:ASKED] for place in places]
+        places = _places(given["choices"][0]["logprobs"])
+        scores = [sorted(map(float, place), reverse=True)[:ASKED] for place in places]
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise Unanswered(
             f"answers {json.dumps(given)[:200]}, expected choices[0].logprobs"
@@ -181,6 +180,15 @@ def _scores(given: Any) -> list[list[float]]:
     if not scores or not all(scores):
         raise Unanswered("wrote no token that has scores")
     return scores
+
+
+def _places(logprobs: Any) -> list[list[Any]]:
+    """Give the scores of each place, from either form in which servers write them."""
+    if "content" in logprobs:
+        return [[one["logprob"] for one in place["top_logprobs"]] for place in logprobs["content"]]
+    if logprobs.get("top_logprobs"):
+        return [list(place.values()) for place in logprobs["top_logprobs"]]
+    return [[one] for one in logprobs["token_logprobs"]]
 
 
 def _served(url: str) -> str:

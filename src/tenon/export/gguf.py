@@ -26,10 +26,12 @@ from tenon.evaluate.reader_card import reader_card
 from tenon.export.by_hand import scores_by_hand
 from tenon.export.case import Case, no_writer
 from tenon.export.draft import draft, near
+from tenon.export.expected import SCRIPT, expected, write_conformance
 from tenon.export.target import TARGETS, Order, Target, Written
 
 FILE = "adapter.gguf"
 SERVE = "llama-server -m base.gguf --lora "
+URL = "http://127.0.0.1:8080"
 LORA = "lora"
 ENDS = (".lora_a", ".lora_b")
 WEIGHT = ".weight"
@@ -116,6 +118,7 @@ def write(order: Order, folder: Path) -> Written:
             or the file holds something else than it.
         PlanError: the wanted rank has no effect.
     """
+    asked = expected(order.answerer)
     drafted = draft(order)
     adapter, config = drafted.made.adapter, order.answerer.model.trunk.model.config
     layout = Layout(adapter.manifest.base.model_type, config.to_dict())
@@ -132,11 +135,12 @@ def write(order: Order, folder: Path) -> Written:
         error,
         "llama.cpp",
         "gguf",
-        (convert, f"{SERVE}{FILE}"),
+        (convert, f"{SERVE}{FILE}", f"python {SCRIPT} --url {URL}"),
     )
     (folder / CARD).write_text(told, "utf-8")
-    place = shlex.quote(str(order.out.resolve() / FILE))
-    commands = (convert, f"{SERVE}{place}")
+    write_conformance(asked, "llama.cpp", adapter.name, folder)
+    file, script = (shlex.quote(str(order.out.resolve() / name)) for name in (FILE, SCRIPT))
+    commands = (convert, f"{SERVE}{file}", f"python {script} --url {URL}")
     return Written(drafted.proof, error, "llama.cpp's --lora", commands=commands)
 
 

@@ -58,13 +58,16 @@ def serving(answer: Answer, seen: Callable[[Any], object] | None = None) -> Iter
         thread.join()
 
 
-def engine(names: dict[str, Any], base: str, *, as_ids: bool = True) -> Answer:
+def engine(
+    names: dict[str, Any], base: str, *, as_ids: bool = True, listed: bool = False
+) -> Answer:
     """Answer completions and classifications from models of transformers, by name.
 
     Args:
         names: an adapter's name to the model that answers in it.
         base: the name of the base; a request that names an adapter beside it is answered by that.
         as_ids: whether tokens are named by their ids; else by texts that some of them share.
+        listed: whether scores are lists of entries, as llama.cpp writes them.
     """
 
     def answer(path, body):
@@ -74,7 +77,8 @@ def engine(names: dict[str, Any], base: str, *, as_ids: bool = True) -> Answer:
         if named not in names:
             raise LookupError(f"no model {named}")
         if path == "/v1/completions":
-            return {"choices": [_completed(names[named], body, as_ids)]}
+            made = _completed(names[named], body, as_ids)
+            return {"choices": [_listed(made) if listed else made]}
         if path == "/classify":
             return {"data": [_classified(names[named], ids, body) for ids in body["input"]]}
         raise LookupError(path)
@@ -93,6 +97,12 @@ def _completed(model, body, as_ids):
         chosen.append(float(best.values[0]))
         ids.append(int(best.indices[0]))
     return {"logprobs": {"top_logprobs": tops, "token_logprobs": chosen}}
+
+
+def _listed(made):
+    tops = made["logprobs"]["top_logprobs"]
+    entries = [[{"token": name, "logprob": one} for name, one in top.items()] for top in tops]
+    return {"logprobs": {"content": [{"top_logprobs": entry} for entry in entries]}}
 
 
 @torch.no_grad()
