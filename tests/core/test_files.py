@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 from hypothesis import given
@@ -257,3 +258,16 @@ class TestLocked:
         with pytest.raises(OSError, match="mine") as error, files.locked(tmp_path / ".lock"):
             raise OSError("mine")
         assert not isinstance(error.value, FileError)
+
+
+def test_what_nobody_has_written_to_for_a_day_is_swept(tmp_path):
+    """Files that others are writing stay, and so does all that is no half-written file."""
+    old = time.time() - files.STALE_SECONDS - 60
+    part, fresh = tmp_path / ".a.arrow.0123abcd.part", tmp_path / ".b.arrow.0123abcd.part"
+    others = [tmp_path / ".a.part", tmp_path / "a.arrow", tmp_path / ".c.arrow.0123abcd.old"]
+    for path in (part, fresh, *others):
+        path.write_text("x")
+        os.utime(path, (old, old) if path != fresh else None)
+    files.sweep_stale(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {p.name for p in (fresh, *others)}
+    files.sweep_stale(tmp_path / "absent")

@@ -115,7 +115,7 @@ class TestGoingOn:
         with pytest.raises(RunError, match=r"--faulty is keep, was stop"):
             predict(run.out, rows, out, keep="label", faulty="keep")
         monkeypatch.setattr(questions, "PORTION_ROWS", 7)
-        with pytest.raises(RunError, match=r"portions is 7, .*, was 5,"):
+        with pytest.raises(RunError, match=r"--portion is 7, was 5;"):
             predict(run.out, rows, out, keep="label")
         monkeypatch.setattr(questions, "PORTION_ROWS", 5)
         (tmp_path / "rows.csv").write_text(table(ROWS, seed=5))
@@ -224,7 +224,7 @@ class TestFaultyRows:
         answered = predict(run.out, tmp_path / "long.csv", tmp_path / "a.jsonl")
         first, second = lines(tmp_path / "a.jsonl")
         assert first["cut"] > 0 and "cut" not in second
-        assert any(note.startswith("1 rows lost tokens") for note in answered.notes)
+        assert any(note.startswith("1 row lost tokens") for note in answered.notes)
 
 
 class TestSettings:

@@ -90,7 +90,7 @@ def answered_page(answered: Answered) -> RenderableType:
 
 def told(answered: Answered) -> list[str]:
     """Give what is to be told beside the answers: what was guessed, and which rows failed."""
-    before = f"{counted(answered.resumed, 'row')} of them had been answered before"
+    before = f"{count(answered.resumed)} of them had been answered before"
     shown = [f"{origin}: {cause}" for origin, cause in answered.failed.items()][:SHOWN_FAILED]
     more = answered.missed - len(shown)
     return [

@@ -101,10 +101,10 @@ def format_of(out: Path, stated: str) -> str:
     by_suffix = SUFFIXES.get(suffix, "")
     if stated and stated not in FORMATS:
         raise RequestError(f"--format {stated}: is not known; choose one of {', '.join(FORMATS)}")
-    if suffix in FOREIGN and not stated:
+    if suffix in FOREIGN:
         raise RequestError(
-            f"{out}: answers are not written as {suffix}; name a file that ends in "
-            f".jsonl, .csv or .parquet, or state --format"
+            f"{out}: answers are not written as {suffix}; name a file that ends in .jsonl, .csv or "
+            ".parquet"
         )
     if stated and by_suffix and stated != by_suffix:
         raise RequestError(f"{out}: ends in {suffix}, but --format is {stated}; leave one out")

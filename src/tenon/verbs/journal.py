@@ -94,7 +94,7 @@ class Journal:
         ]
         if differing:
             raise RunError(
-                f"{self.folder}: holds {self.rows:,} rows that were answered otherwise: "
+                f"{self.folder}: holds {self.rows:,} rows that were answered from something else: "
                 f"{'; '.join(differing)}; give what was given then, choose another --out, or begin "
                 "anew with --resume never"
             )

@@ -18,6 +18,7 @@ from tenon.adapters import pack
 from tenon.adapters.manifest import Manifest
 from tenon.core.errors import RequestError
 from tenon.core.progress import Progress
+from tenon.data.findings import counted
 from tenon.evaluate.answerer import Answerer, open_answerer
 from tenon.verbs import journal as journals
 from tenon.verbs.answer_file import Form, Totals
@@ -136,7 +137,8 @@ class Task:
             "base": self.manifest.base.digest,
             "--keep": list(self.kept.names),
             "--faulty": FAULTY[self.lenient],
-            "portions": [self.cut.rows, self.cut.characters],
+            "--portion": self.cut.rows,
+            "characters of a portion": self.cut.characters,
             "versions": {
                 "tenon": __version__,
                 "python": platform.python_version(),
@@ -280,5 +282,5 @@ def _waiting(portions: Iterator[Portion], answered: set[int]) -> Iterator[Portio
 
 def _answered(totals: Totals, out: Path | None, notes: list[str], resumed: int = 0) -> Answered:
     if totals.cut:
-        notes = [*notes, f"{totals.cut:,} rows lost tokens: they are longer than the adapter reads"]
+        notes = [*notes, f"{counted(totals.cut, 'row')} lost tokens: longer than the adapter reads"]
     return Answered(totals.rows, totals.failed, out, notes, totals.missed, resumed)
