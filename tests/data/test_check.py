@@ -258,7 +258,7 @@ class TestRepeats:
         assert findings.of("leak")[0].examples == (f"{other}:2 = {path}:10",)
         assert findings.of("normalised-leak")[0].examples == (f"{other}:1 = {path}:163",)
         (conflict,) = findings.of("conflicting-labels")
-        assert conflict.examples == (f"{path}:6 ({CLEAN[5][1]}) and {path}:162 (fee)",)
+        assert conflict.examples == (f"{path}:6 ({CLEAN[5][1]}) ≠ {path}:162 (fee)",)
 
     @pytest.mark.parametrize(
         ("overlap", "severity", "says"),

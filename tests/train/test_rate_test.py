@@ -73,6 +73,15 @@ def test_of_a_flat_loss_nothing_is_suggested():
     assert found.suggestion is found.lowest is found.steepest is None and not found.setting
 
 
+@pytest.mark.parametrize("valley", [-5.5, 0.5])
+def test_a_valley_far_from_what_suits_the_kind_is_told_and_not_suggested(valley):
+    rates = np.geomspace(1e-6, 10, 100).tolist()
+    changes = (-np.exp(-((np.log10(rates) - valley) ** 2) / 0.05)).tolist()
+    found = _found(rates, changes, 2.0, 1e-3, "up to 10")
+    assert found.lowest == pytest.approx(10**valley, rel=0.2)
+    assert found.suggestion is None and not found.setting
+
+
 def test_a_curve_rises_and_falls_as_its_values():
     lines = curve([1e-3, 1e-2, 1e-1, 1], [0.0, 0.0, 1.0, 1.0], 20, 4)
     assert len(lines) == 4 and {len(line) for line in lines} == {20}

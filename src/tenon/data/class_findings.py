@@ -139,7 +139,7 @@ def similar_labels(counts: Counts) -> Iterator[Finding]:
             f"{counted(len(pairs), 'pair')} of labels "
             f"{agreed(len(pairs), 'have')} nearly the same name",
             "write them the same if they are one",
-            tuple(f"{first!r} and {second!r}" for first, second in pairs[:EXAMPLES]),
+            tuple(f"{first!r} ~ {second!r}" for first, second in pairs[:EXAMPLES]),
         )
 
 

@@ -173,7 +173,7 @@ def _shown(
     names: list[str] | None,
 ) -> tuple[str, ...]:
     return tuple(
-        " and ".join(_labelled(row, parts, ledgers, names) for row in sorted(pair)) for pair in rows
+        " ≠ ".join(_labelled(row, parts, ledgers, names) for row in sorted(pair)) for pair in rows
     )
 
 

@@ -35,14 +35,16 @@ def rates_part(found: RateTest) -> RenderableType:
 
 def _said(found: RateTest) -> list[tuple[RenderableType, RenderableType]]:
     default = (Text("the kind's own", style="dim"), Text(f"{found.default:g}"))
-    if found.suggestion is None or found.lowest is None or found.steepest is None:
+    if found.lowest is None or found.steepest is None:
         why = "no rate lowers the loss enough to be told from none; keep the kind's own"
         return [default, (Text("suggested", style="dim"), Text(why))]
     where = f"steepest at {found.steepest:.1e}, lowest at {found.lowest:.1e}"
+    far = "none: the curve turns too far from the kind's own rate to be believed; keep that"
+    told = Text(found.setting, style="bold green") if found.setting else Text(far)
     return [
         (Text("curve", style="dim"), Text(where)),
         default,
-        (Text("suggested", style="dim"), Text(found.setting, style="bold green")),
+        (Text("suggested", style="dim"), told),
     ]
 
 

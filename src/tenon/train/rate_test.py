@@ -20,6 +20,7 @@ from tenon.text.tokens import Tokens
 from tenon.train import optim
 from tenon.train.settings import TrainSettings
 from tenon.train.step import clipped, count_targets, gradients
+from tenon.train.trial_checks import SANE
 from tenon.train.untouched import untouched
 
 STEPS = 100
@@ -50,7 +51,8 @@ class RateTest:
         fresh: mean loss of the fresh adapter, in nats.
         steepest: rate at which the loss falls most; None where it does not fall.
         lowest: rate at which it is lowest; likewise.
-        suggestion: the rate to take; likewise.
+        suggestion: the rate to take; likewise, and None where it is so far from what suits the
+            kind that a preflight would refuse it.
         default: the rate that suits the kind.
         told: how the test ended, one clause.
     """
@@ -200,7 +202,8 @@ def _found(
         ends = [min(at + WINDOW, place) for at in range(place + 1)]
         falls = [smoothed[end] - smoothed[max(0, at - WINDOW)] for at, end in enumerate(ends)]
         lowest, steepest = rates[place], rates[int(np.argmin(falls))]
-        suggestion = float(f"{lowest / BELOW:.{FIGURES}g}")
+        rate = float(f"{lowest / BELOW:.{FIGURES}g}")
+        suggestion = rate if default / SANE <= rate <= default * SANE else None
     return RateTest(
         tuple(rates[: len(changes)]),
         tuple(changes),
