@@ -185,14 +185,16 @@ class Pass:
 
     @cached_property
     def _places(self) -> tuple[Tensor, Tensor]:
-        size = self.cells.size
-        places = [np.arange(line.past, line.total) for line in self.lines]
-        cells = [
-            line.blocks[own // size] * size + own % size
-            for line, own in zip(self.lines, places, strict=True)
-        ]
-        both = torch.from_numpy(np.stack([np.concatenate(places), np.concatenate(cells)]))
-        place_T, cell_T = both.to(self.device)
+        size, places, cells = self.cells.size, list[int](), list[int]()
+        for line in self.lines:
+            if line.new == 1:  # most are: an array of one number would take longer than the number
+                places.append(line.past)
+                cells.append(line.blocks.item(line.past // size) * size + line.past % size)
+                continue
+            own = np.arange(line.past, line.total)
+            places += own.tolist()
+            cells += (line.blocks[own // size] * size + own % size).tolist()
+        place_T, cell_T = torch.tensor([places, cells]).to(self.device)
         return place_T, cell_T
 
     @property

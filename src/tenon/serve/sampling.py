@@ -9,6 +9,7 @@ Legend: B rows, V tokens of the vocabulary, S rows that are drawn, W tokens they
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isfinite
 
 import torch
 from torch import Tensor
@@ -33,10 +34,9 @@ def chosen(
         at = torch.tensor(drawn, device=logits_BV.device)
         rows_SV = logits_BV[at] if some else logits_BV
         ids_B[at] = _drawn(rows_SV, [samplings[n] for n in drawn], [draws[n] for n in drawn])
-    finite: list[bool]
-    ids: list[int]
-    finite, ids = torch.stack([best_B.isfinite().long(), ids_B]).tolist()
-    return [token if real else None for token, real in zip(ids, finite, strict=True)]
+    best: list[float] = best_B.tolist()
+    ids: list[int] = ids_B.tolist()
+    return [token if isfinite(most) else None for token, most in zip(ids, best, strict=True)]
 
 
 def _drawn(logits_SV: Tensor, samplings: Sequence[Sampling], draws: Sequence[float]) -> Tensor:
