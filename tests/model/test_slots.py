@@ -19,7 +19,7 @@ LORAS = {
     "a": {**TABLES["lora"], "rank": 4, "rank_stabilized": True},
     "b": {**TABLES["lora"], "rank": 3, "alpha": 5},
     "c": {**TABLES["lora"], "rank": 9, "sites": ["attention.query", "mlp"]},
-    "d": {**TABLES["lora"], "rank": 4},
+    "d": {"kind": "dora.v1", "rank": 4},
 }
 BOTTLENECKS = {
     "a": {**TABLES["houlsby"]},
@@ -78,6 +78,8 @@ def as_alone(rack: Rack, reference: Rack, owners, lengths) -> float:
 def test_rows_in_slots_are_as_each_alone(arch, tables, batches, folder_of):
     if arch == "t5" and batches == "packed":
         batches = "auto"
+    if arch == "gpt2" and tables is LORAS:
+        tables = {**LORAS, "d": {**TABLES["lora"], "rank": 4}}  # its layers are transposed
     reference = rack_of(folder_of(arch), tables, batches=batches)
     rack = Rack(reference.trunk)
     for name in tables:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -26,17 +27,19 @@ class Stack:
     Args:
         down_SWI, up_SOW: matrices.
         bias_SW, bias_SO: biases, or None.
+        gain_SO: gains of the output, or None.
     """
 
     down_SWI: Tensor
     up_SOW: Tensor
     bias_SW: Tensor | None
     bias_SO: Tensor | None
+    gain_SO: Tensor | None
 
     @property
     def tensors(self) -> tuple[Tensor | None, ...]:
         """All of it."""
-        return self.down_SWI, self.up_SOW, self.bias_SW, self.bias_SO
+        return self.down_SWI, self.up_SOW, self.bias_SW, self.bias_SO, self.gain_SO
 
 
 class Pool:
@@ -74,7 +77,7 @@ class Pool:
         if number is None:
             raise RunError("all slots are taken")
         for path, delta in adapter.deltas.items():
-            parts = (delta.down_WI, delta.up_OW, delta.bias_W, delta.bias_O)
+            parts = (delta.down_WI, delta.up_OW, delta.bias_W, delta.bias_O, delta.gain_O)
             for stack, part in zip(self.stacks[path].tensors, parts, strict=True):
                 if stack is not None and part is not None:
                     stack[number].copy_(part)
@@ -108,19 +111,29 @@ class Pool:
             zeros(outputs, width),
             zeros(width) if biased else None,
             zeros(outputs) if biased else None,
+            zeros(outputs) if self.form.gained else None,
         )
 
-    def delta(self, path: str, slots_N: Tensor | int, states_NTI: Tensor) -> Tensor:
+    def delta(
+        self, path: str, slots_N: Tensor | int, states_NTI: Tensor, said_NTO: Tensor | None
+    ) -> Tensor:
         """Give what is added to the output of a module, [N, T, O] in float32.
 
         Args:
             slots_N: of each row its slot; or one for all of them.
             states_NTI: what is read.
+            said_NTO: the output without the module's bias, where the form has gains.
         """
-        stack = self.stacks[path]
-        states_NTI = states_NTI.float()
-        if isinstance(slots_N, int):
-            return self._of_one(stack, slots_N, states_NTI)
+        stack, states_NTI = self.stacks[path], states_NTI.float()
+        one = isinstance(slots_N, int)
+        made = self._of_one if one else self._of_each
+        delta_NTO = made(stack, cast(Any, slots_N), states_NTI)
+        if stack.gain_SO is None or said_NTO is None:
+            return delta_NTO
+        gain = stack.gain_SO[slots_N] if one else stack.gain_SO[slots_N, None]
+        return torch.addcmul(delta_NTO, said_NTO.float(), gain)
+
+    def _of_each(self, stack: Stack, slots_N: Tensor, states_NTI: Tensor) -> Tensor:
         narrow_NTW = torch.bmm(states_NTI, stack.down_SWI[slots_N].mT)
         up_NWO = stack.up_SOW[slots_N].mT
         if self.activation is None or stack.bias_SW is None or stack.bias_SO is None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -72,23 +72,29 @@ class Part:
             states if self.whole else states.narrow(1 if self.packed else 0, self.start, self.size)
         )
 
-    def delta(self, path: str, states: Tensor) -> Tensor:
+    def delta(self, path: str, states: Tensor, said: Tensor | None = None) -> Tensor:
         """Give what the adapters add at a module.
 
         Args:
             states: of the part: [1, T, D] where rows are packed, else [N, T, D].
+            said: the module's output without its bias, likewise; where the form has gains.
         """
         found: list[Tensor] = []
         for group, slots in self.runs:
             if group is None:
-                return self.pool.delta(path, slots, states)
-            states_TD = states[0, group.start : group.stop]
-            if group.token_GL is not None:
-                states_TD = states_TD[group.token_GL.flatten()]
-            states_NTD = states_TD.unflatten(0, (group.rows, group.longest))
-            delta_TD = self.pool.delta(path, slots, states_NTD).flatten(0, 1)
+                return self.pool.delta(path, slots, states, said)
+            read_NTD = _padded(states, group)
+            said_NTD = None if said is None else _padded(said, group)
+            delta_TD = self.pool.delta(path, slots, read_NTD, said_NTD).flatten(0, 1)
             found.append(delta_TD if group.place_T is None else delta_TD[group.place_T])
         return torch.cat(found)[None]
+
+
+def _padded(states_1TD: Tensor, group: Group) -> Tensor:
+    states_TD = states_1TD[0, group.start : group.stop]
+    if group.token_GL is not None:
+        states_TD = states_TD[group.token_GL.flatten()]
+    return states_TD.unflatten(0, (group.rows, group.longest))
 
 
 def parts_of(
@@ -153,8 +159,16 @@ class Slotted(Transparent):
                 part.of(whole).copy_(self.base_layer(total))
             elif place != "residual":
                 read = values[0] if place == "beside" else whole
-                part.of(whole).add_(part.delta(self.path, part.of(read)))
+                delta = part.delta(self.path, part.of(read), self._unbiased(part, whole))
+                part.of(whole).add_(delta)
         return output
+
+    def _unbiased(self, part: Part, whole: Tensor) -> Tensor | None:
+        """Give a part of what the module gave, without its bias, where the adapters multiply it."""
+        if not part.pool.form.gained:
+            return None
+        bias = cast("Tensor | None", getattr(self.base_layer, "bias", None))
+        return part.of(whole) if bias is None else part.of(whole) - bias
 
     def _has(self, part: Part) -> bool:
         return self.path in part.pool.places

@@ -1,17 +1,19 @@
 """Stacked: what of an adapter can be computed in one product with others of its form.
 
 All of these change the output of a module by `up act(down x + b) + c`: a LoRA without an activation
-and biases, a bottleneck with them. What else scales a delta is folded into its second matrix, and
-ranks are filled up with zeros, which changes no more than the last bits.
+and biases, a bottleneck with them; a DoRA by a gain of the output as well. What else scales a delta
+is folded into its second matrix, and ranks are filled up with zeros, which changes no more than the
+last bits.
 
 Legend: W rank or width, I inputs, O outputs.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import cast
+from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +30,7 @@ LEAST_WIDTH = 4
 STACKABLE: tuple[Place, ...] = ("after", "stream", "around", "beside", "residual")
 PARTS = ("down.weight", "down.bias", "up.weight", "up.bias")
 SCALE = "scale"
+SIZES = ".lora_magnitude_vector"
 
 
 @dataclass(frozen=True)
@@ -54,20 +57,22 @@ class Form:
         spots: all that they change.
         width: W that theirs is filled up to.
         activation: between both matrices; empty for none, and then there are no biases.
+        gained: whether they multiply what a module gives before its bias, as DoRA does.
     """
 
     spots: tuple[Spot, ...]
     width: int
     activation: str
+    gained: bool = False
 
     @property
     def bytes(self) -> int:
         """What one adapter takes, in float32."""
-        biases = self.width + 1 if self.activation else 0
-        numbers = sum(
-            self.width * (spot.inputs + spot.outputs) + (biases and self.width + spot.outputs)
-            for spot in self.spots
-        )
+        numbers = 0
+        for spot in self.spots:
+            numbers += self.width * (spot.inputs + spot.outputs)
+            numbers += self.width + spot.outputs if self.activation else 0
+            numbers += spot.outputs if self.gained else 0
         return 4 * numbers
 
 
@@ -78,20 +83,21 @@ class Delta:
     Args:
         down_WI, up_OW: its matrices.
         bias_W, bias_O: its biases, or None.
+        gain_O: what multiplies the module's output without its bias, beside 1; or None.
     """
 
     down_WI: Tensor
     up_OW: Tensor
     bias_W: Tensor | None = None
     bias_O: Tensor | None = None
+    gain_O: Tensor | None = None
 
     def widened(self, width: int) -> Delta:
         """Give the same with a larger W, the rest of it 0."""
         more = width - len(self.down_WI)
         bias_W = None if self.bias_W is None else pad(self.bias_W, (0, more))
-        return Delta(
-            pad(self.down_WI, (0, 0, 0, more)), pad(self.up_OW, (0, more)), bias_W, self.bias_O
-        )
+        down_WI, up_OW = pad(self.down_WI, (0, 0, 0, more)), pad(self.up_OW, (0, more))
+        return Delta(down_WI, up_OW, bias_W, self.bias_O, self.gain_O)
 
 
 @dataclass(frozen=True)
@@ -127,28 +133,59 @@ def stacked(model: nn.Module, adapter: Adapter) -> Stacked | None:
         for path, delta in sorted(parts.items())
     )
     wide = {path: delta.widened(width) for path, delta in parts.items()}
-    return Stacked(Form(spots, width, activation), wide)
+    gained = any(delta.gain_O is not None for delta in parts.values())
+    return Stacked(Form(spots, width, activation, gained), wide)
 
 
 Found = tuple[Mapping[str, Place], dict[str, Delta], str]
 
 
 def _product(model: nn.Module, adapter: Adapter) -> Found | None:
-    """Give a LoRA on linear layers; what reads an embedding's ids reads no states."""
-    if why_not(adapter):
+    """Give a LoRA or DoRA on linear layers; what reads an embedding's ids reads no states."""
+    plain, sizes = _without_sizes(adapter)
+    if why_not(plain):
         return None
-    held = deltas(adapter)
-    parts = {
-        module.removeprefix(PEFT_PREFIX): Delta(part.down_RI.float(), part.up_OR.float())
-        for module, part in held.items()
-        if part.pair == PAIRS[0]
-    }
-    modules = [bare(model.get_submodule(path)) for path in parts]
-    if len(parts) < len(held) or not all(map(is_linear, modules)):
-        return None
+    held = deltas(plain)
+    parts: dict[str, Delta] = {}
     places: dict[str, Place] = {}
-    places.update((path, "beside") for path in parts)
+    for name, part in held.items():
+        path = name.removeprefix(PEFT_PREFIX)
+        module = bare(model.get_submodule(path))
+        if part.pair != PAIRS[0] or not is_linear(module):
+            return None
+        delta = Delta(part.down_RI.float(), part.up_OR.float())
+        if sizes and type(module) is not nn.Linear:
+            return None
+        parts[path] = _gained(delta, cast(nn.Linear, module), sizes[name]) if sizes else delta
+        places[path] = "beside"
     return places, parts, ""
+
+
+def _without_sizes(adapter: Adapter) -> tuple[Adapter, dict[str, Tensor]]:
+    """Part a DoRA into a LoRA and the sizes that it gives the rows of each weight."""
+    if not getattr(adapter.config, "use_dora", False):
+        return adapter, {}
+    config: Any = copy.copy(adapter.config)
+    config.use_dora = False
+    sizes = {
+        name.removesuffix(SIZES): tensor
+        for name, tensor in adapter.weights.items()
+        if name.endswith(SIZES)
+    }
+    weights = {name: t for name, t in adapter.weights.items() if not name.endswith(SIZES)}
+    return replace(adapter, config=config, weights=weights), sizes
+
+
+def _gained(delta: Delta, module: nn.Linear, size_O: Tensor) -> Delta:
+    """Give what DoRA adds: the weight with the product, its rows brought to a size of their own.
+
+    Source: Liu et al. 2024, DoRA (arXiv:2402.09353), equation 5.
+    """
+    device = module.weight.device
+    weight_OI = module.weight.detach().float() + delta.up_OW.to(device) @ delta.down_WI.to(device)
+    factor_O = size_O.float().flatten().to(device) / weight_OI.norm(dim=1)
+    up_OW = delta.up_OW.to(device) * factor_O[:, None]
+    return Delta(delta.down_WI, up_OW, gain_O=factor_O - 1)
 
 
 def _bottleneck(model: nn.Module, adapter: Adapter, config: BottleneckConfig) -> Found | None:
@@ -160,7 +197,9 @@ def _bottleneck(model: nn.Module, adapter: Adapter, config: BottleneckConfig) ->
     known = {*PARTS, SCALE}
     if not all(set(PARTS) <= set(tensors) <= known for tensors in held.values()):
         return None
-    places = {path: place_of(bare(model.get_submodule(path)), config, path) for path in held}
+    places: dict[str, Place] = {}
+    for path in held:
+        places[path] = place_of(bare(model.get_submodule(path)), config, path)
     if not all(place in STACKABLE for place in places.values()):
         return None
     parts = {path: _scaled(tensors, config) for path, tensors in held.items()}
