@@ -19,7 +19,7 @@ def opened_page(opened: Opened) -> RenderableType:
     rows = [(each.name, each.kind, each.task) for each in opened.adapters[:SHOWN]]
     more = len(opened.adapters) - len(rows)
     return page(
-        heading(opened.url, "a page for people; /openapi.json for programs; Ctrl-C ends it"),
+        heading(opened.url, "a page for people; Ctrl-C ends it"),
         sheet("", "", rows=[(Text(name, style="dim"), Text(text)) for name, text in facts]),
         sheet("adapter", "kind", "task", rows=rows) if rows else None,
         Text(f"  and {more} more", style="dim") if more > 0 else None,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 
 import pytest
 
@@ -36,20 +35,12 @@ def test_time_and_memory_of_a_template_are_bounded(tmp_path):
         scribe = Scribe(folder, ServerSettings(template_seconds=1.5))
         try:
             assert (await scribe.write(asked("the old dog"))).ids == wanted
-            for text in ("long", "large"):
+            for text in ("large", "long"):
                 with pytest.raises(Refused) as refused:
                     await scribe.write(asked(text))
                 assert refused.value.status == 400
-            assert (await scribe.write(asked("the old dog"))).ids == wanted
-            gone = asyncio.create_task(scribe.write(asked("long")))
-            await asyncio.sleep(0.2)
-            gone.cancel()
             assert (await scribe.write(asked("the old dog"))).ids == wanted
         finally:
             await scribe.end()
 
     asyncio.run(story())
-
-
-def test_what_a_scribe_is_asked_is_json():
-    assert json.loads(json.dumps(asked("a"))) == asked("a")
