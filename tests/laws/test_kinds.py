@@ -176,7 +176,7 @@ def test_pvera_draws_while_training(folder_of):
     assert not torch.equal(*drawn)
 
 
-@pytest.mark.cells
+@pytest.mark.deep  # the law matrix asks the same of each kind, on two bases
 @every_kind
 @pytest.mark.parametrize("batches", ["packed", "padded"])
 def test_l9_each_row_of_a_batch_can_have_its_own_adapter(name, batches, folder_of):

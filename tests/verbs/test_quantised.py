@@ -109,7 +109,6 @@ def test_an_adapter_is_refused_on_the_base_held_in_another_way(run_of, folder_of
 @pytest.mark.cells
 @pytest.mark.parametrize("quantize", QUANTIZE)
 @pytest.mark.parametrize("arch", ["bert", "llama", "gpt2"])
-@torch.no_grad()
 def test_merging_writes_the_quantised_base_in_floats_and_tells_the_error(
     arch, quantize, run_of, tmp_path, folder_of
 ):

@@ -211,7 +211,12 @@ class TestTheReport:
 
 class TestGoingOn:
     @pytest.mark.parametrize(
-        "words", ["seed 7 (1 of 3): train", "seed 8 (2 of 3): train", "seed 9 (3 of 3): answers"]
+        "words",
+        [
+            pytest.param("seed 7 (1 of 3): train", marks=pytest.mark.deep),
+            "seed 8 (2 of 3): train",
+            "seed 9 (3 of 3): answers",
+        ],
     )
     def test_a_stop_changes_nothing_of_the_end(self, words, made, tmp_path):
         _, whole = made

@@ -15,6 +15,7 @@ def environment(use: str) -> Environment:  # noqa: ARG001 - the key of the cache
         use: what it is for; pages that have filters of different meaning are different uses, as a
             template that was imported keeps the filters that it met first.
     """
+    del use  # one is kept for each
     return Environment(
         loader=PackageLoader("tenon.evaluate", "templates"),
         autoescape=True,
