@@ -22,6 +22,11 @@ from huggingface_hub import (
     hf_hub_download,
 )
 from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, RepositoryNotFoundError
+from huggingface_hub.utils import (
+    are_progress_bars_disabled,
+    disable_progress_bars,
+    enable_progress_bars,
+)
 
 from tenon.core.errors import FileError, PlanError
 from tenon.core.files import digest
@@ -87,7 +92,7 @@ class Hub:
             PlanError: the name is no repository's, or not one that the user may write to; or it
                 holds other files, or is public, and neither was allowed. Nothing was sent.
             FileError: there is no token, the hub cannot be reached or refuses, or what it gives
-                back is not what was sent.
+                back is not what was sent. A repository that was made for it stays.
         """
         if not REPO.fullmatch(repo):
             raise PlanError(f"--repo {repo}: is no name of a repository; expected owner/name")
@@ -180,6 +185,9 @@ class Hub:
 @contextlib.contextmanager
 def _asked(repo: str) -> Iterator[None]:
     """Turn what the hub's library raises into an error that names the repository and the remedy."""
+    shown = not are_progress_bars_disabled()
+    if shown:
+        disable_progress_bars()
     try:
         yield
     except (FileError, PlanError):
@@ -198,3 +206,6 @@ def _asked(repo: str) -> Iterator[None]:
             f"--repo {repo}: the hub cannot be asked ({type(error).__name__}: {said[:300]}); is "
             "there a network, and is HF_HUB_OFFLINE unset?"
         ) from error
+    finally:
+        if shown:
+            enable_progress_bars()
