@@ -73,7 +73,7 @@ def stopped(run, rows, out, after: int, **given) -> None:
 
 
 def lines(path) -> list[dict]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1]]
 
 
 class TestGoingOn:
@@ -218,6 +218,14 @@ class TestFaultyRows:
         asked = Portion(0, [questions.Row({"text": "a day"}, "o:1")])
         told = Clerk(held, questions.Columns(text="text"), Kept(())).answer(asked)
         assert "not finite" in json.loads(told)["failed"]
+
+    def test_a_text_with_odd_ends_of_lines_is_one_row(self, run, tmp_path, capsys):
+        odd = 'the dog\u2028 "failed"\x85 it'
+        (tmp_path / "odd.jsonl").write_text(json.dumps({"text": odd}) + "\n")
+        for out in (None, tmp_path / "a.csv", tmp_path / "a.jsonl"):
+            assert predict(run.out, tmp_path / "odd.jsonl", out, keep="text").rows == 1
+        assert json.loads(capsys.readouterr().out)["text"] == odd
+        assert lines(tmp_path / "a.jsonl")[0]["row"] == {"text": odd}
 
     def test_rows_that_lose_tokens_are_counted(self, run, tmp_path):
         (tmp_path / "long.csv").write_text(f"text\n{'dog ' * 600}\nthe fox\n")
