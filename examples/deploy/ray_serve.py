@@ -57,6 +57,8 @@ class Answers:
         """Admit an adapter: it is proved before it answers."""
         if not NAME.fullmatch(name):
             raise RequestError(f"{name[:64]!r}: is no name of an adapter")
+        if not (self.root / name).is_dir():
+            raise RequestError(f"{name}: no such adapter here")
         return Held(self.engine, await asyncio.to_thread(self.engine.add, name, self.root / name))
 
     async def __call__(self, request: Request) -> JSONResponse:

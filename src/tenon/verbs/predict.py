@@ -248,7 +248,7 @@ def _streamed(task: Task) -> Answered:
         for _, lines in engine.answer(task.cut.portions(questions.stream())):
             sys.stdout.write(lines)
             sys.stdout.flush()
-            for line in lines.splitlines():
+            for line in lines.split("\n")[:-1]:  # a text may hold other ends of lines
                 totals.count(line)
     return _answered(totals, None, questions.notes)
 
