@@ -14,7 +14,7 @@ from answers import drawn, predictions
 from taggers import TAGS, renderer_of, tagged
 from tenon.core import files
 from tenon.core.errors import DataError, PlanError
-from tenon.evaluate.assessment import MOST_POINTS, assess
+from tenon.evaluate.assessment import MOST_POINTS, assess, leading_part
 from tenon.evaluate.report import Report
 from tenon.evaluate.scorers import SCORERS
 from tenon.evaluate.settings import BY_TASK, EvaluateSettings
@@ -282,3 +282,12 @@ def test_inputs_are_left_as_they_were():
     assert np.array_equal(answers.log_probs_RL, before[0])
     assert np.array_equal(answers.gold_R, before[1])
     assert notes == ["one"]
+
+
+def test_dev_leads_where_test_has_no_labels():
+    known = drawn(20, 3, 0.8, seed=1)
+    blind = replace(known, gold_R=np.full(20, -1, np.int32))
+    assert leading_part({"dev": known, "test": known}) == "test"
+    assert leading_part({"dev": known, "test": blind}) == "dev"
+    with pytest.raises(DataError, match="no part has a labelled row"):
+        leading_part({"dev": blind, "test": blind})

@@ -78,7 +78,8 @@ def test_a_valley_far_from_what_suits_the_kind_is_told_and_not_suggested(valley)
     rates = np.geomspace(1e-6, 10, 100).tolist()
     changes = (-np.exp(-((np.log10(rates) - valley) ** 2) / 0.05)).tolist()
     found = _found(rates, changes, 2.0, 1e-3, "up to 10")
-    assert found.lowest == pytest.approx(10**valley, rel=0.2)
+    # The means of what came before lie behind.
+    assert 0.5 < found.lowest / 10**valley < 8
     assert found.suggestion is None and not found.setting
 
 
