@@ -41,39 +41,11 @@ MIXED: tuple[dict[str, Any], ...] = (
 """What of every eight adapters each is."""
 LORA: tuple[dict[str, Any], ...] = ({"kind": "lora.v1", "rank": 8},)
 BOTTLENECK: tuple[dict[str, Any], ...] = ({"kind": "bottleneck.v1", "preset": "houlsby"},)
-WORDS = tuple(
-    [
-        "the",
-        "service",
-        "was",
-        "slow",
-        "but",
-        "staff",
-        "kind",
-        "parcel",
-        "arrived",
-        "early",
-        "money",
-        "refund",
-        "card",
-        "lost",
-        "help",
-        "account",
-        "balance",
-        "transfer",
-        "pending",
-        "why",
-        "is",
-        "my",
-        "payment",
-        "declined",
-        "top",
-        "up",
-        "failed",
-        "rate",
-        "wrong",
-    ]
+SAID = (
+    "the service was slow but staff kind parcel arrived early money refund card lost help "
+    "account balance transfer pending why is my payment declined top up failed rate wrong"
 )
+WORDS = tuple(SAID.split(" "))
 
 
 def text(chance: random.Random) -> str:

@@ -30,7 +30,6 @@ class Transparent(nn.Module):
 
 def uncompiled(compute: Callable[..., Any]) -> Callable[..., Any]:
     """Keep out of a compiled graph what changes from call to call: whose rows these are."""
-    # Where nothing is compiled, keeping it out would take as long as a small module does.
-    if not torch.compiler.is_compiling():
+    if not torch.compiler.is_compiling():  # to disable a function takes longer than many a layer
         return compute
     return cast("Callable[..., Any]", torch.compiler.disable(compute))
