@@ -28,7 +28,6 @@ TASKS = (CLASSES, LABELS, NUMBER, TAGS, ANSWER)
 SPREAD: dict[str, dict[str, Any]] = {
     **TABLES,
     "pfeiffer": {**FAMILY["pfeiffer"], "reduction": 4},
-    "compacter": FAMILY["compacter"],
     "dora": {"kind": "dora.v1"},
     "ia3": {"kind": "ia3.v1"},
     "vera": {"kind": "vera.v1"},

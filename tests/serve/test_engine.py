@@ -127,7 +127,8 @@ def test_adapters_beyond_the_budgets_answer_as_before(bert, moods, tmp_path):
         at_once = [asked(engine, f"a{n}", rows(CLASSES)[:1]) for n in range(3)]
         assert len({json.dumps(future.result(9)) for future in at_once}) == 3
         handle = engine.add("gone", shutil.copytree(moods[0], tmp_path / "gone"))
-        asked(engine, "a1", rows(CLASSES)).result(9)
+        for number in range(3):
+            asked(engine, f"a{number}", rows(CLASSES)).result(9)
         shutil.rmtree(handle.folder)
         shutil.copytree(moods[1], handle.folder)
         with pytest.raises(AdapterError, match="holds another adapter than when it was admitted"):

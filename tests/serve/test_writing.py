@@ -35,7 +35,7 @@ def folders(llama, tmp_path_factory):
         }
 
 
-def prompts(engine: Engine, handle, count: int = 3) -> list[tuple[int, ...]]:
+def prompts(engine: Engine, handle, count: int = 2) -> list[tuple[int, ...]]:
     rows = engine.renderer(handle).rows(writers.examples(answered=False)[:count])
     return [tuple(ids) for ids in rows.ids]
 

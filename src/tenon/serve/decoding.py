@@ -153,7 +153,8 @@ class Decoding:
     def _computed(self, going: Sequence[tuple[Running, int]]) -> tuple[list[Running], Tensor]:
         """Give the rows that have been read whole, and the scores of their next tokens."""
         trunk = self.rack.trunk
-        going = sorted(going, key=lambda each: self.rack.order(each[0].owner))
+        # Rows of like length side by side are computed in one product of their slots.
+        going = sorted(going, key=lambda each: (self.rack.order(each[0].owner), each[1]))
         borders = Pass([row.line(count) for row, count in going], self.cells, trunk.device)
         route = self.rack.route([row.owner for row, _ in going], borders.lengths)
         ids = [token for row, count in going for token in row.ids(count)]
