@@ -8,7 +8,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 WORKERS ?= 2
 KILLS ?= 500
-FUZZ ?= 160
+FUZZ ?= 280
 TEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := list
@@ -59,7 +59,7 @@ bench: .venv/.dev ## measure speed against transformers' Trainer (minutes; use a
 soak-serve: .venv/.dev ## ask a server while adapters come and go, and beside slow clients (minutes; runs/soak)
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/soak_serve.py all --out runs/soak
 
-fuzz-serve: .venv/.dev ## send a server thousands of requests by its OpenAPI document (minutes; FUZZ=160)
+fuzz-serve: .venv/.dev ## send a server thousands of requests by its OpenAPI document (minutes; FUZZ=280)
 	@TENON_FUZZ=$(FUZZ) OMP_NUM_THREADS=1 $(BIN)/pytest -q tests/serve/http/test_openapi.py
 
 coverage: .venv/.dev ## simulate how often intervals hold the truth (an hour), and write benchmarks/coverage.md

@@ -62,6 +62,8 @@ KINDS: tuple[dict[str, Any], ...] = (
 TEXTS = ("my card was declined at the shop", "how do i change the address on my account?")
 VERSIONS = ("one", "two")
 HERE = Path(__file__).parent
+ADMINS = 3
+CHANGES = ("added", "replaced", "removed")
 
 
 def label(place: int, version: str) -> str:
@@ -195,50 +197,57 @@ def change(out: Path, count: int, clients: int, seconds: float, rate: float) -> 
     names = {f"name{place:02d}": place for place in range(count)}
     folders = [label(place, version) for place in range(count) for version in VERSIONS]
     digests = {pack.digest(out / "root" / folder): folder for folder in folders}
-    counts: Counter[str] = Counter()
+    tallies = [Counter[str]() for _ in range(clients + ADMINS)]
     times: list[float] = []
     over = threading.Event()
     with server(out, list(names)) as (port, process):
         before = memory(process.pid)
 
         def ask(seed: int) -> None:
-            draw, client = random.Random(seed), Client(port)
+            draw, client, counts = random.Random(seed), Client(port), tallies[seed]
             while not over.is_set():
                 chosen = draw.sample(sorted(names), draw.choice((1, 1, 1, 4)))
                 asked: dict[str, Any] = {"model": chosen[0]}
                 if len(chosen) > 1:
                     asked = {"adapters": chosen}
+                asked["input"] = [draw.choice(TEXTS)]
                 began = time.perf_counter()
-                status, told = client.ask(
-                    "POST", "/v1/classify", {**asked, "input": [draw.choice(TEXTS)]}
-                )
+                status, told = client.ask("POST", "/v1/classify", asked)
                 times.append(time.perf_counter() - began)
                 counts[f"status {status}"] += 1
                 if status == 200:
                     counts["answers"] += len(chosen)
                     counts["wrong"] += wrong(names, digests, told["results"])
 
+        def mend(admin: int) -> None:
+            """Take out, add and replace the adapters of one admin."""
+            draw, client, counts = random.Random(admin), Client(port), tallies[clients + admin]
+            own, done, began = sorted(names)[admin::ADMINS], 0, time.monotonic()
+            while not over.is_set():
+                name = draw.choice(own)
+                if draw.random() < 0.25:
+                    status, _ = client.ask("DELETE", f"/admin/adapters/{name}")
+                    counts[f"removed {status}"] += 1
+                    done += 1
+                folder = label(names[name], draw.choice(VERSIONS))
+                status, told = client.ask("PUT", f"/admin/adapters/{name}", {"folder": folder})
+                counts[f"{told.get('what', 'refused')} {status}"] += 1
+                done += 1
+                over.wait(max(0.0, began + done * ADMINS / rate - time.monotonic()))
+
         threads = [threading.Thread(target=ask, args=(seed,)) for seed in range(clients)]
+        threads += [threading.Thread(target=mend, args=(admin,)) for admin in range(ADMINS)]
+        began = time.monotonic()
         for thread in threads:
             thread.start()
-        draw, client, began = random.Random(7), Client(port), time.monotonic()
-        done = 0
-        while time.monotonic() - began < seconds:
-            name = draw.choice(sorted(names))
-            if draw.random() < 0.25:
-                status, _ = client.ask("DELETE", f"/admin/adapters/{name}")
-                counts[f"removed {status}"] += 1
-                done += 1
-            folder = label(names[name], draw.choice(VERSIONS))
-            status, told = client.ask("PUT", f"/admin/adapters/{name}", {"folder": folder})
-            counts[f"{told.get('what', 'refused')} {status}"] += 1
-            done += 1
-            time.sleep(max(0.0, began + done / rate - time.monotonic()))
-        took = time.monotonic() - began
+        time.sleep(seconds)
         over.set()
+        took = time.monotonic() - began
         for thread in threads:
             thread.join()
         after = memory(process.pid)
+    counts = sum(tallies, Counter[str]())
+    done = sum(n for what, n in counts.items() if what.split()[0] in CHANGES)
     times.sort()
     return {
         "adapters": count, "clients": clients, "seconds": round(took, 1),

@@ -19,6 +19,13 @@ from schemathesis.specs.openapi.checks import response_schema_conformance
 
 CASES = int(os.environ.get("TENON_FUZZ", "3"))
 CHECKS = [not_a_server_error, response_schema_conformance]
+ASKED = {
+    "/v1/classify": "mood",
+    "/v1/tag": "names",
+    "/v1/answer": "finder",
+    "/v1/embeddings": "bert",
+}
+"""The route to who answers it."""
 MODES = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
 
 
@@ -51,6 +58,11 @@ def send(operation, mode, sent):
     )
     @given(case=operation.as_strategy(generation_mode=mode))
     def one(case):
+        known = ASKED.get(case.path)
+        if known and mode is GenerationMode.POSITIVE and isinstance(case.body, dict):
+            # A name that is made up is answered 404, whatever else is asked.
+            case.body = {**case.body, "model": known}
+            case.body.pop("adapters", None)
         answer = case.call(timeout=60)
         sent[answer.status_code] += 1
         case.validate_response(answer, checks=CHECKS)
