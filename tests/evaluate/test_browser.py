@@ -21,8 +21,9 @@ NAMES = {
     "Tenon", "test", "dev", "train", "Wilson", "McNemar", "Bonett", "Price", "BCa", "Holm", "F1",
     "BLEU", "chrF", "ROUGE", "SQuAD", "MCC", "logits", "tenon", "check", "plan", "report", "json",
     "predictions", "jsonl", "KiB", "MiB", "GiB", "attention", "query", "value", "csv", "label",
+    "card", "lost",
 }  # fmt: skip
-"""Words that stand in Latin letters in Chinese as well."""
+"""Words that stand in Latin letters in Chinese as well, those of a label of the page among them."""
 SWEPT = {"fANOVA", "learning", "rate", "kind", "warmup", "lora"}
 """Those of a sweep: the names of settings, and values."""
 SETTING = re.compile(r"[a-z_]+(?:\.[a-z_]+)+ = \w+")

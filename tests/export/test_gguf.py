@@ -85,13 +85,14 @@ def test_queries_and_keys_meet_under_llama_cpps_rotation_as_under_ours():
 
 
 def test_what_the_file_holds_otherwise_is_found(tmp_path, monkeypatch):
-    turned = ours.Layout.rows
+    write = ours._write
 
-    def straight_when_written(self, module, outputs):
-        monkeypatch.setattr(ours.Layout, "rows", turned) if "1.self_attn.v" in module else None
-        return torch.arange(outputs)
+    def straight(*given):
+        with monkeypatch.context() as patch:
+            patch.setattr(ours.Layout, "rows", lambda _own, _name, size: torch.arange(size))
+            write(*given)
 
-    monkeypatch.setattr(ours.Layout, "rows", straight_when_written)
+    monkeypatch.setattr(ours, "_write", straight)
     with pytest.raises(AdapterError, match="its scores differ"):
         written(tmp_path)
     assert not (tmp_path / "out").exists()

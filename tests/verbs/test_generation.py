@@ -304,11 +304,12 @@ def test_an_adapter_of_another_sort_does_not_chat(project, capsys, tmp_path):
     assert "no such" in run(capsys, "chat", tmp_path / "none", code=2)
 
 
-def test_a_changed_template_is_refused(project, capsys, tmp_path):
+def test_a_changed_template_is_refused(project, capsys, tmp_path, monkeypatch):
     import shutil
 
     other = tmp_path / "base"
     shutil.copytree(project / "llama-chat", other)
     (other / "chat_template.jinja").write_text(CHATML.replace("assistant ", "bot "))
+    typed(monkeypatch, "red fox\n")
     told = run(capsys, "predict", project / "chat", "-", "--base", other, code=2)
     assert "tokenizer is not" in told or "template" in told
