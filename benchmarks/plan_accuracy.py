@@ -366,7 +366,7 @@ HEAD = (
     "Made by `python benchmarks/plan_accuracy.py --page benchmarks/results/plan-*.json`. Memory\n",
     "on a CPU is the peak of the resident memory of the whole process, on a GPU the most that\n",
     "torch had allocated. `training` is the sum of all steps, `total` the whole of `tenon train`\n",
-    "after its imports. `off` is foretold ÷ taken − 1.\n",
+    "(on a CPU with its imports). `off` is foretold ÷ taken − 1.\n",
 )
 
 
