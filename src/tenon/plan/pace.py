@@ -98,16 +98,17 @@ def timed(
         device: where.
         seconds: that may be spent.
     """
-    gpu, patience = device.type == "cuda", PATIENCE.get(device.type, PATIENCE["cpu"])
+    patience = PATIENCE.get(device.type, PATIENCE["cpu"])
     tried = _tried(parts[0], lengths_R, work, take, device, patience * seconds)
     cut = [part[: max(tried)] for part in parts]
     first, again = _passes(cut, take, device, seconds)
     found = [(work.of(lengths_R[cut[which]]), took) for which, took in again]
-    if not gpu:
-        # A GPU's small passes take as long as their kernels are being started, and tell no more.
-        found += [(work.of(lengths_R[cut[0][:rows]]), took) for rows, (_, took) in tried.items()]
-    cold = [max(0.0, first[which] - took) for which, took in again]
-    return replace(_fitted(found), cold=float(np.mean(cold)) if gpu else 0.0)
+    if device.type == "cuda":
+        cold = [max(0.0, first[which] - took) for which, took in again]
+        return replace(_fitted(found), cold=float(np.mean(cold)))
+    # A GPU's small passes take as long as their kernels are being started, and tell no more.
+    found += [(work.of(lengths_R[cut[0][:rows]]), took) for rows, (_, took) in tried.items()]
+    return _fitted(found)
 
 
 def _passes(
@@ -123,12 +124,13 @@ def _passes(
     for place in range(2 * max(MOST // 2, len(cut))):
         which = place // 2 % len(cut)
         took = _took(take, cut[which], device)
-        if which in first:
+        warm = which in first
+        if warm:
             again.append((which, took))
         else:
             first[which] = took
         # A GPU's first passes may take seconds, and the others hardly any.
-        left -= took if device.type != "cuda" or which in dict(again) else 0
+        left -= took if warm or device.type != "cuda" else 0
         if again and left <= 0:
             break
     return first, again

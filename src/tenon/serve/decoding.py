@@ -130,7 +130,8 @@ class Decoding:
         for place, row in enumerate(reading):
             counts[row] = min(row.unread, -(-left // (len(reading) - place)))
             left -= counts[row]
-        # Adapter by adapter, which makes the route short; within it like by like, as slots have it.
+        # Adapter by adapter, which makes the route short; within it rows of like length side by
+        # side, which are computed in one product of their slots.
         going = [(row, count) for row, count in counts.items() if count]
         return sorted(going, key=lambda each: (self.rack.order(each[0].owner), each[1]))
 
@@ -153,8 +154,6 @@ class Decoding:
     def _computed(self, going: Sequence[tuple[Running, int]]) -> tuple[list[Running], Tensor]:
         """Give the rows that have been read whole, and the scores of their next tokens."""
         trunk = self.rack.trunk
-        # Rows of like length side by side are computed in one product of their slots.
-        going = sorted(going, key=lambda each: (self.rack.order(each[0].owner), each[1]))
         borders = Pass([row.line(count) for row, count in going], self.cells, trunk.device)
         route = self.rack.route([row.owner for row, _ in going], borders.lengths)
         ids = [token for row, count in going for token in row.ids(count)]

@@ -73,7 +73,8 @@ class Residence:
             wanted: seats that must stay in the base.
         """
         self.loads += 1
-        made = stacked(self.rack.trunk.model, adapter) if seat.stacks else None
+        trunk = self.rack.trunk
+        made = None if trunk.seq2seq else stacked(trunk.model, adapter)
         if made is not None:
             known = self.rack.slots.paths
             self._make_slot(made.form, wanted)

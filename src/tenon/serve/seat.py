@@ -24,7 +24,6 @@ class Seat:
         answerer: its head over the relay.
         relay: gives the head the hidden states that were computed for its rows.
         head: the tensors of the head.
-        stacks: whether it sits in a slot.
         apart: why it shares no pass over the base with others; empty where it does.
     """
 
@@ -33,7 +32,6 @@ class Seat:
     answerer: Answerer
     relay: Relay
     head: Mapping[str, Tensor]
-    stacks: bool = False
     apart: str = ""
     _asked: int = 0
     _leaving: bool = False

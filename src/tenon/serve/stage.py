@@ -23,7 +23,6 @@ from tenon.evaluate.probes import prove
 from tenon.model.attach import restore
 from tenon.model.rack import Rack
 from tenon.model.relay import Relay
-from tenon.model.stacked import stacked
 from tenon.serve.handle import Handle
 from tenon.serve.residence import Residence
 from tenon.serve.seat import Seat
@@ -71,7 +70,6 @@ class Stage:
         seat = Seat(handle, key, Answerer(handle.manifest, model, renderer), relay, adapter.head)
         # What an adapter sits on is looked up among the base's own modules.
         self.close()
-        seat.stacks = not trunk.seq2seq and stacked(trunk.model, adapter) is not None
         seat.apart = "an encoder-decoder writes with one adapter" if trunk.seq2seq else ""
         try:
             self.residence.put(seat, adapter)
