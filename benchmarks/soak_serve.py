@@ -27,7 +27,9 @@ import sys
 import threading
 import time
 from collections import Counter
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +65,8 @@ TEXTS = ("my card was declined at the shop", "how do i change the address on my 
 VERSIONS = ("one", "two")
 HERE = Path(__file__).parent
 ADMINS = 3
+Server = Callable[[list[str]], AbstractContextManager[Any]]
+"""Adapters' names to a server of theirs."""
 CHANGES = ("added", "replaced", "removed")
 
 
@@ -70,9 +74,9 @@ def label(place: int, version: str) -> str:
     return f"adapter-{place:02d}-{version}"
 
 
-def make(out: Path, count: int) -> None:
+def make(out: Path, name: str, count: int) -> None:
     """Write `count` adapters in two versions each, and the head that tells them apart."""
-    base = locate(BASE)
+    base = locate(name)
     labels = tuple(label(place, version) for place in range(count) for version in VERSIONS)
     renderer = ClassRenderer(load_tokenizer(base.folder), labels, 64, "right")
     texts = (*TEXTS, *PROBE_TEXTS)
@@ -135,12 +139,11 @@ def logits(seen: np.ndarray, weight_LD: np.ndarray, bias_L: np.ndarray) -> np.nd
 
 
 @contextmanager
-def server(out: Path, names: list[str], *settings: str):
+def server(out: Path, settings: list[str], names: list[str]):
     """Have `tenon serve` answer, with its root; give its port and its process."""
     words = [f"{name}={out / 'root' / label(place, 'one')}" for place, name in enumerate(names)]
     command = [sys.executable, "-c", "from tenon.cli import main; main()", "serve", *words,
-               *settings, "--json", "--port", "0", "--base", BASE,
-               "--root", str(out / "root")]  # fmt: skip
+               *settings, "--json", "--port", "0", "--root", str(out / "root")]  # fmt: skip
     with (out / "server.log").open("w") as log:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
         lines = []
@@ -192,7 +195,9 @@ def wrong(names: dict[str, int], digests: dict[str, str], results: list[Any]) ->
     return found
 
 
-def change(out: Path, count: int, clients: int, seconds: float, rate: float) -> dict[str, Any]:
+def change(
+    out: Path, server_of: Server, count: int, clients: int, seconds: float, rate: float
+) -> dict[str, Any]:
     """Ask from many clients while adapters are replaced and taken out; count what comes back."""
     names = {f"name{place:02d}": place for place in range(count)}
     folders = [label(place, version) for place in range(count) for version in VERSIONS]
@@ -200,7 +205,7 @@ def change(out: Path, count: int, clients: int, seconds: float, rate: float) -> 
     tallies = [Counter[str]() for _ in range(clients + ADMINS)]
     times: list[float] = []
     over = threading.Event()
-    with server(out, list(names)) as (port, process):
+    with server_of(list(names)) as (port, process):
         before = memory(process.pid)
 
         def ask(seed: int) -> None:
@@ -269,7 +274,7 @@ def memory(pid: int) -> int:
     return 0
 
 
-def slow(out: Path, many: int, good: int, asks: int) -> dict[str, Any]:
+def slow(server_of: Server, many: int, good: int, asks: int) -> dict[str, Any]:
     """Ask from `good` clients at once beside `many` slow ones; count answers, watch the memory."""
     head = b"POST /v1/classify HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     whole = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -280,7 +285,7 @@ def slow(out: Path, many: int, good: int, asks: int) -> dict[str, Any]:
     )
     counts: Counter[str] = Counter()
     over = threading.Event()
-    with server(out, ["name00"]) as (port, process):
+    with server_of(["name00"]) as (port, process):
         start = memory(process.pid)
         Client(port).ask("POST", "/v1/classify", {"model": "name00", "input": TEXTS[0]})
         before = memory(process.pid)
@@ -329,14 +334,22 @@ def slow(out: Path, many: int, good: int, asks: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def commit() -> str:
+    """Give the commit that is measured."""
+    asked = ["git", "rev-parse", "--short", "HEAD"]
+    return subprocess.run(
+        asked, capture_output=True, text=True, check=False, cwd=HERE
+    ).stdout.strip()
+
+
 def tell(out: Path) -> None:
     """Write benchmarks/soak_serve.md from what was measured."""
     found = json.loads((out / "soak.json").read_text())
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True,
-                            check=False, cwd=HERE).stdout.strip()  # fmt: skip
+    machine = found["machine"]
+    name, settings = Path(machine["base"]).name, " ".join(machine["set"]) or "default"
     lines = ["# A server under load", "",
-             f"`benchmarks/soak_serve.py`, {os.cpu_count()} cores, clients and server on the same "
-             f"machine, base all-MiniLM-L6-v2 on CPU, commit {commit}.", ""]  # fmt: skip
+             f"`benchmarks/soak_serve.py`, {machine['cores']} cores for clients and server, base "
+             f"{name} on CPU, settings {settings}, commit {machine['commit']}.", ""]  # fmt: skip
     if one := found.get("change"):
         lines += [
             "## Adapters that come and go", "",
@@ -378,19 +391,25 @@ def main() -> None:
     parser.add_argument("--slow", type=int, default=300)
     parser.add_argument("--good", type=int, default=500)
     parser.add_argument("--asks", type=int, default=4)
+    parser.add_argument("--base", default=BASE)
+    parser.add_argument("--set", nargs="*", default=[], help="settings of the server")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     path = given.out / "soak.json"
     found = json.loads(path.read_text()) if path.is_file() else {}
     there = (given.out / "root" / label(given.adapters - 1, "two") / "tenon.json").is_file()
     if given.what == "make" or (given.what == "all" and not there):
-        make(given.out, given.adapters)
+        make(given.out, given.base, given.adapters)
+    server_of = partial(server, given.out, ["--base", given.base, *given.set])
     if given.what in ("change", "all"):
         found["change"] = change(
-            given.out, given.adapters, given.clients, given.seconds, given.rate
+            given.out, server_of, given.adapters, given.clients, given.seconds, given.rate
         )
     if given.what in ("slow", "all"):
-        found["slow"] = slow(given.out, given.slow, given.good, given.asks)
+        found["slow"] = slow(server_of, given.slow, given.good, given.asks)
+    cores = len(os.sched_getaffinity(0))
+    machine = {"cores": cores, "base": given.base, "commit": commit(), "set": given.set}
+    found["machine"] = machine
     path.write_text(json.dumps(found, indent=2) + "\n")
     print(json.dumps(found, indent=2))
     if given.what in ("tell", "all"):
