@@ -108,6 +108,7 @@ def served(options: Any, base: Base, root: Path) -> list[dict[str, Any]]:
     settings = EngineSettings(device=options.device, dtype=options.dtype, **HELD)
     folders = classifiers(root, base, max(options.counts))
     with Engine(base, settings) as engine:
+        found += alone(engine, folders[: len(MIXED)], options)
         for count in options.counts:
             begun = time.perf_counter()
             fresh = [f for f in folders[:count] if f.name not in engine.handles]
@@ -122,6 +123,28 @@ def served(options: Any, base: Base, root: Path) -> list[dict[str, Any]]:
                 found.append({"way": "engine", "adapters": count, "traffic": traffic,
                               "add_seconds": added, **middle(rounds)})  # fmt: skip
                 print(found[-1], flush=True)
+    return found
+
+
+def alone(engine: Engine, folders: Sequence[Path], options: Any) -> list[dict[str, Any]]:
+    """Measure one adapter of each form with all the traffic, in rounds that take turns.
+
+    What many adapters cost is told beside the mean over these, as forms differ.
+    """
+    for folder in folders:
+        engine.add(folder.name, folder)
+    rounds: dict[str, list[dict[str, float]]] = {folder.name: [] for folder in folders}
+    for turn in range(options.rounds + 1):
+        for name, kept in rounds.items():
+            taken = loop(engine, [name], options.requests // 4, "uniform")
+            kept += [taken] if turn else []
+    found = [{"way": "one adapter", "form": form, **middle(rounds[folder.name])}
+             for folder, form in zip(folders, MIXED, strict=False)]  # fmt: skip
+    mean = statistics.harmonic_mean([each["requests_per_second"] for each in found])
+    cpu = statistics.mean([each["cpu_ms"] for each in found])
+    found.append({"way": "one adapter, mean of forms", "requests_per_second": mean, "cpu_ms": cpu})
+    for each in found:
+        print(each, flush=True)
     return found
 
 
@@ -312,6 +335,8 @@ def main() -> None:
     else:
         base = locate(options.base)
         result["engine"] = served(options, base, options.cache / "adapters")
+        if options.out:
+            note(options.out, result)
         result["peft"] = by_peft(options, base) if options.peft_most else []
     if options.out:
         note(options.out, result)

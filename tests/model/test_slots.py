@@ -27,6 +27,12 @@ BOTTLENECKS = {
     "c": {**TABLES["parallel"], "scale": "learned"},
     "d": {**TABLES["houlsby"], "scale": "channel", "activation": "gelu"},
 }
+GAINS = {
+    "a": {"kind": "ia3.v1"},
+    "b": {"kind": "ia3.v1", "sites": ["attention.key", "mlp.out"]},
+    "c": {"kind": "ia3.v1"},
+    "d": {**TABLES["lora"], "rank": 4, "sites": ["attention.value", "mlp"]},
+}
 ARCHES = ("bert", "llama", "gpt2", "t5")
 LENGTHS = (9, 3, 4, 4, 12, 2, 5, 7, 3)
 OWNERS = ("a", None, "b", "a", "c", "d", "b", "c", "a")
@@ -73,7 +79,7 @@ def as_alone(rack: Rack, reference: Rack, owners, lengths) -> float:
 
 
 @pytest.mark.parametrize("batches", ["packed", "padded"])
-@pytest.mark.parametrize("tables", [LORAS, BOTTLENECKS], ids=["lora", "bottleneck"])
+@pytest.mark.parametrize("tables", [LORAS, BOTTLENECKS, GAINS], ids=["lora", "bottleneck", "ia3"])
 @pytest.mark.parametrize("arch", ARCHES)
 def test_rows_in_slots_are_as_each_alone(arch, tables, batches, folder_of):
     if arch == "t5" and batches == "packed":

@@ -122,10 +122,13 @@ class Pool:
         Args:
             slots_N: of each row its slot; or one for all of them.
             states_NTI: what is read.
-            said_NTO: the output without the module's bias, where the form has gains.
+            said_NTO: the output without the module's bias, where the form has gains beside
+                matrices.
         """
         stack, states_NTI = self.stacks[path], states_NTI.float()
         one = isinstance(slots_N, int)
+        if not self.form.width and stack.gain_SO is not None:
+            return states_NTI * (stack.gain_SO[slots_N] if one else stack.gain_SO[slots_N, None])
         made = self._of_one if one else self._of_each
         delta_NTO = made(stack, cast(Any, slots_N), states_NTI)
         if stack.gain_SO is None or said_NTO is None:

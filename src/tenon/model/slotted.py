@@ -21,6 +21,7 @@ from tenon.adapters.transparent import Transparent, uncompiled
 from tenon.core.errors import RunError
 from tenon.model.packing import Group, groups_of
 from tenon.model.slots import Pool, Slots
+from tenon.model.stacked import READ
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,6 +149,8 @@ class Slotted(Transparent):
             return self.base_layer(*given, **named)
         values = [*given, *named.values()]
         self._refuse_other(values[0], here[0][0], size)
+        if any(place == READ for _, place in here):
+            given, named = self._of_scaled(here, given, named)
         if any(place == "residual" for _, place in here):
             given, named = self._beside_residual(here, given, named)
         output = self.base_layer(*given, **named)
@@ -157,7 +160,7 @@ class Slotted(Transparent):
                 total = part.of(values[0])
                 total = (total + part.delta(self.path, part.of(whole))).to(total.dtype)
                 part.of(whole).copy_(self.base_layer(total))
-            elif place != "residual":
+            elif place not in ("residual", READ):
                 read = values[0] if place == "beside" else whole
                 delta = part.delta(self.path, part.of(read), self._unbiased(part, whole))
                 part.of(whole).add_(delta)
@@ -165,10 +168,22 @@ class Slotted(Transparent):
 
     def _unbiased(self, part: Part, whole: Tensor) -> Tensor | None:
         """Give a part of what the module gave, without its bias, where the adapters multiply it."""
-        if not part.pool.form.gained:
+        if not part.pool.form.gained or not part.pool.form.width:
             return None
         bias = cast("Tensor | None", getattr(self.base_layer, "bias", None))
         return part.of(whole) if bias is None else part.of(whole) - bias
+
+    def _of_scaled(
+        self, here: Sequence[tuple[Part, str]], given: tuple[Any, ...], named: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Scale what the module reads, in the rows whose adapters do so."""
+        read: Tensor = (given[0] if given else next(iter(named.values()))).clone()
+        for part, place in here:
+            if place == READ:
+                part.of(read).add_(part.delta(self.path, part.of(read)))
+        if given:
+            return (read, *given[1:]), named
+        return given, {**named, next(iter(named)): read}
 
     def _has(self, part: Part) -> bool:
         return self.path in part.pool.places

@@ -1,9 +1,9 @@
 """Stacked: what of an adapter can be computed in one product with others of its form.
 
-All of these change the output of a module by `up act(down x + b) + c`: a LoRA without an activation
-and biases, a bottleneck with them; a DoRA by a gain of the output as well. What else scales a delta
-is folded into its second matrix, and ranks are filled up with zeros, which changes no more than the
-last bits.
+Most change the output of a module by `up act(down x + b) + c`: a LoRA without an activation and
+biases, a bottleneck with them; a DoRA by a gain of the output as well. What else scales a delta is
+folded into its second matrix, and ranks are filled up with zeros, which changes no more than the
+last bits. An IA3 has gains alone, of what a module gives or of what it reads.
 
 Legend: W rank or width, I inputs, O outputs.
 """
@@ -13,9 +13,10 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
+from peft import IA3Config
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
@@ -28,9 +29,13 @@ from tenon.adapters.wrapped import bare
 
 LEAST_WIDTH = 4
 STACKABLE: tuple[Place, ...] = ("after", "stream", "around", "beside", "residual")
+READ: Literal["read"] = "read"
+"""Where a gain is of what the module reads."""
+Where = Place | Literal["read"]
 PARTS = ("down.weight", "down.bias", "up.weight", "up.bias")
 SCALE = "scale"
 SIZES = ".lora_magnitude_vector"
+GAIN = ".ia3_l"
 
 
 @dataclass(frozen=True)
@@ -39,12 +44,13 @@ class Spot:
 
     Args:
         path: name of the module.
-        place: what the delta reads and where it goes, as `tenon.adapters.bottleneck_layer` says.
-        inputs, outputs: I and O.
+        place: what the delta reads and where it goes, as `tenon.adapters.bottleneck_layer` says; or
+            `READ`.
+        inputs, outputs: I and O; where there are gains alone, both are as many as they are.
     """
 
     path: str
-    place: Place
+    place: Where
     inputs: int
     outputs: int
 
@@ -55,7 +61,7 @@ class Form:
 
     Args:
         spots: all that they change.
-        width: W that theirs is filled up to.
+        width: W that theirs is filled up to; 0 where they have gains alone.
         activation: between both matrices; empty for none, and then there are no biases.
         gained: whether they multiply what a module gives before its bias, as DoRA does.
     """
@@ -121,13 +127,15 @@ def stacked(model: nn.Module, adapter: Adapter) -> Stacked | None:
     """
     if isinstance(adapter.config, BottleneckConfig):
         found = _bottleneck(model, adapter, adapter.config)
+    elif isinstance(adapter.config, IA3Config):
+        found = _gains(model, adapter)
     else:
         found = _product(model, adapter)
     if found is None:
         return None
     places, parts, activation = found
     widest = max(len(delta.down_WI) for delta in parts.values())
-    width = max(LEAST_WIDTH, 1 << (widest - 1).bit_length())
+    width = max(LEAST_WIDTH, 1 << (widest - 1).bit_length()) if widest else 0
     spots = tuple(
         Spot(path, places[path], delta.down_WI.shape[1], len(delta.up_OW))
         for path, delta in sorted(parts.items())
@@ -137,7 +145,25 @@ def stacked(model: nn.Module, adapter: Adapter) -> Stacked | None:
     return Stacked(Form(spots, width, activation, gained), wide)
 
 
-Found = tuple[Mapping[str, Place], dict[str, Delta], str]
+Found = tuple[Mapping[str, Where], dict[str, Delta], str]
+
+
+def _gains(model: nn.Module, adapter: Adapter) -> Found | None:
+    """Give an IA3 on linear layers.
+
+    Source: PEFT's `IA3Layer`: a row of gains is of what a layer reads, a column of what it gives.
+    """
+    parts: dict[str, Delta] = {}
+    places: dict[str, Where] = {}
+    for name, gain in adapter.weights.items():
+        path = name.removeprefix(PEFT_PREFIX).removesuffix(GAIN)
+        if not name.endswith(GAIN) or not is_linear(bare(model.get_submodule(path))):
+            return None
+        gain_O = gain.float().flatten() - 1
+        nothing = gain_O.new_zeros(0, len(gain_O))
+        parts[path] = Delta(nothing, nothing.mT, gain_O=gain_O)
+        places[path] = READ if len(gain) == 1 else "stream"
+    return (places, parts, "") if parts else None
 
 
 def _product(model: nn.Module, adapter: Adapter) -> Found | None:
@@ -147,7 +173,7 @@ def _product(model: nn.Module, adapter: Adapter) -> Found | None:
         return None
     held = deltas(plain)
     parts: dict[str, Delta] = {}
-    places: dict[str, Place] = {}
+    places: dict[str, Where] = {}
     for name, part in held.items():
         path = name.removeprefix(PEFT_PREFIX)
         module = bare(model.get_submodule(path))
@@ -197,11 +223,12 @@ def _bottleneck(model: nn.Module, adapter: Adapter, config: BottleneckConfig) ->
     known = {*PARTS, SCALE}
     if not all(set(PARTS) <= set(tensors) <= known for tensors in held.values()):
         return None
-    places: dict[str, Place] = {}
+    places: dict[str, Where] = {}
     for path in held:
-        places[path] = place_of(bare(model.get_submodule(path)), config, path)
-    if not all(place in STACKABLE for place in places.values()):
-        return None
+        place = place_of(bare(model.get_submodule(path)), config, path)
+        if place not in STACKABLE:
+            return None
+        places[path] = place
     parts = {path: _scaled(tensors, config) for path, tensors in held.items()}
     return places, parts, config.activation
 
