@@ -64,7 +64,7 @@ KINDS: tuple[dict[str, Any], ...] = (
 TEXTS = ("my card was declined at the shop", "how do i change the address on my account?")
 VERSIONS = ("one", "two")
 HERE = Path(__file__).parent
-ADMINS = 3
+ADMINS = 8
 Server = Callable[[list[str]], AbstractContextManager[Any]]
 """Adapters' names to a server of theirs."""
 CHANGES = ("added", "replaced", "removed")

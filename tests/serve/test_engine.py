@@ -113,6 +113,28 @@ def test_a_replaced_adapter_answers_what_was_asked_of_it_and_no_more(engine, moo
     assert "one" not in engine.handles
 
 
+def test_adapters_may_come_and_go_at_the_same_time(engine, moods):
+    expected = [evaluated(folder, rows(CLASSES)) for folder in moods]
+    found: list[tuple[int, object]] = []
+
+    def change(number: int) -> None:
+        name = f"brief-{number}"
+        for turn in range(4):
+            place = (number + turn) % len(moods)
+            engine.add(name, moods[place])
+            found.append((place, asked(engine, name, rows(CLASSES)).result()))
+        engine.remove(name)
+
+    threads = [threading.Thread(target=change, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(found) == 4 * 4
+    assert all(same(entries, expected[place]) for place, entries in found)
+    assert not [name for name in engine.handles if name.startswith("brief")]
+
+
 def test_adapters_beyond_the_budgets_answer_as_before(bert, moods, tmp_path):
     folders = [*moods, saved(TAGS, "prefix", bert, tmp_path / "tags")]
     small = EngineSettings(slot_bytes=1, memory_bytes=1, batch_rows=2)

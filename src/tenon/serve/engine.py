@@ -11,11 +11,10 @@ from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 from tenon.adapters.fingerprint import fingerprint
-from tenon.adapters.manifest import Manifest
 from tenon.core.errors import Gone, RequestError, RunError, TenonError, did_you_mean
 from tenon.evaluate.generate import clipped
 from tenon.model.base import Base, locate
-from tenon.serve.admission import admit, again
+from tenon.serve.admission import Admission, admit, again
 from tenon.serve.asked import Features, Piece, Prompt, Rows
 from tenon.serve.handle import Handle
 from tenon.serve.intake import Intake, longest, most_of_prompt, writer_of
@@ -31,6 +30,7 @@ from tenon.serve.writing import Told
 from tenon.text.text_generation_render import WritingRenderer
 
 SHORTEST_DIGEST = 6
+LOCKS = 16
 
 
 class Engine:
@@ -59,7 +59,7 @@ class Engine:
         self._seats: dict[Handle, tuple[Stage, Seat]] = {}
         self._names: dict[str, Handle] = {}
         self._owned: dict[Sort, Stage] = {}
-        self._changing = threading.Lock()
+        self._locks = tuple(threading.Lock() for _ in range(LOCKS))
         self._loading = threading.Lock()
         self._worker = Worker(Queue(self.settings.queue_requests), self.settings)
 
@@ -88,12 +88,12 @@ class Engine:
             FileError: the folder is not there. Nothing has changed.
         """
         admission = admit(name, Path(folder), self.fingerprint)
-        with self._changing:
+        with self._changing(name):
             before = self._names.get(name)
             if before is not None and before.digest == admission.handle.digest:
                 return before
-            stage = self._stage(admission.adapter.manifest)
-            seat = self._worker.do(lambda: stage.seat(admission.handle, admission.adapter))
+            # One wait for the worker, which is between two passes for all that are added then.
+            stage, seat = self._worker.do(lambda: self._seated(admission))
             self._seats[seat.handle] = (stage, seat)
             self._names[name] = seat.handle
             if before is not None:
@@ -106,7 +106,7 @@ class Engine:
         Raises:
             RequestError: there is none of this name.
         """
-        with self._changing:
+        with self._changing(name):
             self._drain(self.handle(name))
             del self._names[name]
 
@@ -237,8 +237,14 @@ class Engine:
     def _writer(self, handle: Handle | None) -> tuple[Stage, Seat | None]:
         return (self._own("writes"), None) if handle is None else self._seat(handle)
 
-    def _stage(self, manifest: Manifest) -> Stage:
-        return self._worker.do(lambda: self._trunks.stage(manifest))
+    def _changing(self, name: str) -> threading.Lock:
+        """Give the lock under which the adapter of a name changes; others may change beside it."""
+        return self._locks[hash(name) % len(self._locks)]
+
+    def _seated(self, admission: Admission) -> tuple[Stage, Seat]:
+        """Put an adapter beside the others; for the worker's thread."""
+        stage = self._trunks.stage(admission.adapter.manifest)
+        return stage, stage.seat(admission.handle, admission.adapter)
 
     def _own(self, sort: Sort) -> Stage:
         """Give the stage on which the base answers for itself."""
