@@ -409,7 +409,8 @@ def main() -> None:
         found["slow"] = slow(server_of, given.slow, given.good, given.asks)
     cores = len(os.sched_getaffinity(0))
     machine = {"cores": cores, "base": given.base, "commit": commit(), "set": given.set}
-    found["machine"] = machine
+    if given.what in ("change", "slow", "all"):
+        found["machine"] = machine
     path.write_text(json.dumps(found, indent=2) + "\n")
     print(json.dumps(found, indent=2))
     if given.what in ("tell", "all"):
