@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 from tenon.core.errors import PlanError, RunError
 from tenon.model.attending import attention
 from tenon.model.base import Base
+from tenon.model.entry import spared
 from tenon.model.holding import Holding, holding
 from tenon.model.loading import Numbers, quiet, read
 from tenon.model.packing import ATTENTION, Borders
@@ -128,7 +129,7 @@ class Trunk:
 
     def packed_TD(self, batch: Batch, borders: Borders) -> Tensor:
         """Give the last hidden state of every token, attention kept within `borders`."""
-        with attention(self.model, ATTENTION):
+        with attention(self.model, ATTENTION), spared(self.model, batch, packed=True):
             states = self.model(
                 input_ids=batch.ids_T[None],
                 position_ids=self._positions_T(batch)[None],
@@ -140,9 +141,9 @@ class Trunk:
 
     def _padded_TD(self, batch: Batch) -> Tensor:
         ids_BP, mask_BP, types_BP = padded(batch, self.pad)
-        states = self.model(
-            input_ids=ids_BP, attention_mask=mask_BP, **self.typed(types_BP), **self._no_cache
-        )
+        more = {**self.typed(types_BP), **self._no_cache}
+        with spared(self.model, batch, packed=False):
+            states = self.model(input_ids=ids_BP, attention_mask=mask_BP, **more)
         return states.last_hidden_state[mask_BP.bool()]
 
     def coded_BPD(
