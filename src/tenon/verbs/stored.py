@@ -12,6 +12,7 @@ from tenon.evaluate.predict import inference
 from tenon.model.entry import Entry
 from tenon.model.lower import entry_of
 from tenon.model.model import Model
+from tenon.model.trunk import DTYPES
 from tenon.text.tokens import Tokens
 from tenon.train.trunk_cache import Choice, choose, keep, stored_bytes
 from tenon.verbs.workspace import Workspace
@@ -43,6 +44,23 @@ def lowest(models: Sequence[Model], holding: Holding) -> Entry:
         with holding(number), inference(model):
             found.append(entry_of(model.trunk))
     return min(found, key=lambda entry: entry.layers)
+
+
+def choice_of(space: Workspace, entry: Entry) -> Choice:
+    """Decide whether the states of a plan's rows are kept, all of its seeds' runs counted.
+
+    Raises:
+        PlanError: they are to be kept, and cannot be.
+    """
+    plan = space.plan
+    return choose(
+        plan.train,
+        entry,
+        space.tokens,
+        DTYPES[plan.model.dtype],
+        dropout=plan.model.trunk_dropout,
+        runs=len(plan.training_seeds),
+    )
 
 
 def stored(
