@@ -38,18 +38,9 @@ PROVABLE_WINDOW = 1024
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 OFFSET_POSITIONS = {
-    "camembert",
-    "data2vec-text",
-    "ibert",
-    "longformer",
-    "luke",
-    "mpnet",
-    "roberta",
-    "roberta-prelayernorm",
-    "xlm-roberta",
-    "xlm-roberta-xl",
-    "xmod",
-}
+    "camembert", "data2vec-text", "ibert", "longformer", "luke", "mpnet", "roberta",
+    "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod",
+}  # fmt: skip
 """Bases whose positions begin behind the pad token's id, and pass over pad tokens."""
 
 
@@ -72,6 +63,7 @@ class Trunk:
         scale: what the decoder's output is multiplied by before the language-model head.
         quantize: how its linear layers were quantised when it was loaded.
         holding: what layers in few bits take; None where it has none.
+        alone: modules of the last block that may compute the tokens that are read alone (`last`).
     """
 
     model: PreTrainedModel
@@ -86,6 +78,7 @@ class Trunk:
     scale: float = 1.0
     quantize: Quantize = "none"
     holding: Holding | None = None
+    alone: tuple[str, ...] = ()
 
     @property
     def seq2seq(self) -> bool:
