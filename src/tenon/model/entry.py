@@ -30,6 +30,10 @@ SEQ2SEQ = "an encoder-decoder has two stacks"
 _KNOWN: WeakKeyDictionary[nn.Module, list[nn.Module]] = WeakKeyDictionary()
 """The layers of a base, which stay the same: to find them, all modules are gone through."""
 
+_FIRST: WeakKeyDictionary[nn.Module, tuple[nn.Module, ...]] = WeakKeyDictionary()
+"""What makes the states that enter a base's first layer, where a pass has shown that nothing but
+that layer reads them: there is no need to make them either."""
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -95,8 +99,8 @@ def entered(model: PreTrainedModel, layers: int, states: Tensor) -> Iterator[Non
         return states
 
     with contextlib.ExitStack() as stack:
-        for block in blocks(model)[:layers]:
-            stack.enter_context(_instead(block, stored))
+        for module in (*_FIRST.get(model, ()), *blocks(model)[:layers]):
+            stack.enter_context(_instead(module, stored))
         yield
 
 
@@ -139,6 +143,9 @@ class Seen:
         before: how many layers had come to their ends when the first trained module was called;
             None where none was called.
         odd: whether a layer gave something else than states.
+        called: the trained modules that were called.
+        made: what each part of the base beside its layers gave.
+        entering: the states that entered the first layer.
     """
 
     blocks: list[nn.Module]
@@ -146,6 +153,8 @@ class Seen:
     before: int | None = None
     odd: bool = False
     called: set[nn.Module] = field(default_factory=set[nn.Module])
+    made: dict[nn.Module, Any] = field(default_factory=dict[nn.Module, Any])
+    entering: Any = None
 
     def touched(self, module: nn.Module, *_: object) -> None:
         """Note that a trained module is called."""
@@ -165,11 +174,29 @@ class Seen:
         hooks = [m.register_forward_pre_hook(self.touched) for m in model.modules() if _trained(m)]
         for number, block in enumerate(self.blocks):
             hooks.append(block.register_forward_hook(self._noting(number)))
+        parts = [part for part in model.children() if not _holds(part, self.blocks)]
+        hooks += [part.register_forward_hook(self._making) for part in parts]
+        if self.blocks:
+            first = self.blocks[0]
+            hooks.append(first.register_forward_pre_hook(self._enters, with_kwargs=True))
         try:
             yield
         finally:
             for hook in hooks:
                 hook.remove()
+
+    def _making(self, part: nn.Module, _given: Any, made: Any) -> None:
+        self.made[part] = made
+
+    def _enters(self, _block: nn.Module, given: Any, named: Any) -> None:
+        self.entering = given[0] if given else named.get("hidden_states")
+
+    @property
+    def first(self) -> tuple[nn.Module, ...]:
+        """What made the states that entered the first layer, if it is one part of the base."""
+        if not isinstance(self.entering, Tensor):
+            return ()
+        return tuple(part for part, made in self.made.items() if made is self.entering)
 
     def _noting(self, number: int) -> Any:
         def note(_block: nn.Module, _given: Any, states: Any) -> None:
@@ -184,6 +211,16 @@ class Seen:
         inside = (n for n, block in enumerate(self.blocks) if any(map(_trained, block.modules())))
         free = next(inside, len(self.blocks))
         return free if self.before is None else min(free, self.before)
+
+
+def _holds(part: nn.Module, layers: list[nn.Module]) -> bool:
+    inside = set(part.modules())
+    return any(layer in inside for layer in layers)
+
+
+def spare_first(model: PreTrainedModel, first: tuple[nn.Module, ...]) -> None:
+    """Let passes from stored states spare what makes the states that enter the first layer."""
+    _FIRST[model] = first
 
 
 def _trained(module: nn.Module) -> bool:

@@ -14,7 +14,18 @@ from tenon.adapters.blocks import block_of
 from tenon.adapters.fit import fit
 from tenon.adapters.names import modules
 from tenon.adapters.settings import AdapterSettings
-from tenon.model.entry import LOWEST, SEQ2SEQ, Entry, Seen, blocks, depth_of, faults_of, left, same
+from tenon.model.entry import (
+    LOWEST,
+    SEQ2SEQ,
+    Entry,
+    Seen,
+    blocks,
+    depth_of,
+    faults_of,
+    left,
+    same,
+    spare_first,
+)
 from tenon.model.loading import quiet
 from tenon.model.trunk import PROOF_LENGTHS, TOLERANCE, Trunk, proof_row
 from tenon.text.batch import Batch, Below, batch, of_ids
@@ -95,7 +106,12 @@ def entry_of(trunk: Trunk) -> Entry:
         why = faults_of(trunk.model, seen)
         if not why:
             below = Below(seen.lowest, lower_TD(trunk, proof, seen.lowest))
-            again_TD = trunk.hidden_TD(replace(proof, below=below))
+            stored = replace(proof, below=below)
+            spare_first(trunk.model, seen.first)
+            again_TD = trunk.hidden_TD(stored)
+            if not same(whole_TD, again_TD, TOLERANCE[trunk.model.dtype]):
+                spare_first(trunk.model, ())
+                again_TD = trunk.hidden_TD(stored)
             if not same(whole_TD, again_TD, TOLERANCE[trunk.model.dtype]):
                 why = "its hidden states differ when it goes on from stored ones"
     return depth_of(seen, why)
