@@ -4,14 +4,33 @@ from __future__ import annotations
 
 import pytest
 
-from runs import project
+import tenon
+from runs import project, table
 from tenon.core import cache
 from tenon.core.errors import PlanError
+from tenon.text.states import Layout
 from tenon.train.trunk_cache import FOLDER
 from tenon.verbs.forecast import forecast
 from tenon.verbs.train import train
 from tenon.verbs.workspace import open_workspace
 
+PLAN = """\
+base = "{base}"
+[data]
+train = "train.csv"
+dev = 0.3
+[adapters.mood]
+kind = "lora.v1"
+rank = 2
+layers = "last:1"
+[train]
+epochs = 1
+tokens_per_step = 250
+[evaluate]
+resamples = 200
+[model]
+device = "cpu"
+"""
 TOP = {"kind": "lora.v1", "rank": 2, "dropout": 0.1, "layers": "last:1"}
 
 
@@ -76,3 +95,24 @@ def test_asked_for_in_vain_it_is_refused_by_plan_and_train(folder_of, tmp_path):
         foretold(made)
     with pytest.raises(PlanError, match='train.trunk_cache = "int8": cannot be done: the lowest'):
         train(made, tmp_path / "run")
+
+
+def test_trials_of_a_sweep_share_one_store(folder_of, tmp_path, own_cache, monkeypatch):
+    """Each reads every row once, and all of them several times."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    (folder / "train.csv").write_text(table(60, 1))
+    (folder / "run.toml").write_text(PLAN.format(base=folder_of("bert")))
+    filled = []
+    write = Layout.write
+    monkeypatch.setattr(
+        Layout, "write", lambda self, *given: (filled.append(self), write(self, *given))
+    )
+    over = ["adapters.mood.layers=last:1,1"]
+    made = tenon.sweep(
+        str(folder / "run.toml"), over=over, trials=2, out=tmp_path / "sweep", seeds=2
+    )
+    assert [trial.state for trial in made.swept.trials] == ["complete"] * 2
+    first, second = (trial.value for trial in made.swept.trials)
+    assert first == pytest.approx(second), "it is the same layer of two"
+    assert len(filled) == len(list(own_cache.iterdir())) == 2, "one of train, one of dev"
