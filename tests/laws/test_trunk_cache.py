@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cache
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -19,10 +20,13 @@ from bases import ARCHITECTURES, LAYERS
 from models import classifier, laid, rows_of
 from tenon.model.classifier import Classifier, loss_sum
 from tenon.model.lower import entry_of, lower_TD
-from tenon.text.batch import Batch, Below, of_ids
+from tenon.model.writer import Writer
+from tenon.text.batch import Batch, Below, batch, of_ids
+from writers import causal_folder, tokens_of, writer
 
 TOLERANCE = 1e-5
 LENGTHS = st.lists(st.integers(1, 40), min_size=1, max_size=7).map(lambda rows: [*rows, 1])
+TYPED = ("bert", "electra")
 MODES = {"gpt2": "last", "llama": "last", "modernbert": "cls", "roberta": "cls"}
 REFUSED = {"t5": "its layers hand on more than hidden states"}
 """Bases that cannot be entered, and why."""
@@ -40,19 +44,22 @@ def model_of(folder_of):
     return load
 
 
-def by_row(model: Classifier, batch: Batch, layers: int) -> torch.Tensor:
+def by_row(model: Classifier | Writer, rows: Batch, layers: int) -> torch.Tensor:
     """Compute the stored states, each row by itself."""
-    ids = [row.tolist() for row in torch.split(batch.ids_T, list(batch.lengths))]
-    rows = [lower_TD(model.trunk, of_ids([row]), layers) for row in ids]
-    return torch.cat(rows)
+    ids = [row.tolist() for row in torch.split(rows.ids_T, list(rows.lengths))]
+    types = [None] * len(ids)
+    if rows.types_T is not None:
+        types = [[row.tolist()] for row in torch.split(rows.types_T, list(rows.lengths))]
+    alone = [of_ids([row], typed) for row, typed in zip(ids, types, strict=True)]
+    return torch.cat([lower_TD(model.trunk, row, layers) for row in alone])
 
 
-def gradients(model: Classifier, batch: Batch) -> dict[str, torch.Tensor]:
+def gradients(model: Classifier, rows: Batch) -> dict[str, torch.Tensor]:
     """Give the loss, the logits and all gradients of a step."""
     model.train()
     model.zero_grad(set_to_none=True)
-    logits_BL = model.logits_BL(batch)
-    loss = loss_sum(logits_BL, batch.classes_X)[0] / len(batch)
+    logits_BL = model.logits_BL(rows)
+    loss = loss_sum(logits_BL, rows.classes_X)[0] / len(rows)
     loss.backward()
     found = {name: parameter.grad for name, parameter in model.trainable().items()}
     assert all(grad is not None for grad in found.values())
@@ -79,12 +86,31 @@ def test_from_stored_states(arch, which, model_of, lengths, seed):
         assert (entry.layers, entry.why) == (0, REFUSED[arch])
         return
     assert (entry.layers, entry.of, entry.why) == (1, LAYERS, "")
-    batch = rows_of(lengths, seed)
+    rows = rows_of(lengths, seed, typed=arch in TYPED)
     for packed in (True, False):
         shape = laid(model, packed=packed)
-        states_TD = by_row(shape.eval(), batch, entry.layers)
-        stored = replace(batch, below=Below(entry.layers, states_TD))
-        expected = gradients(shape, batch)
+        states_TD = by_row(shape.eval(), rows, entry.layers)
+        stored = replace(rows, below=Below(entry.layers, states_TD))
+        expected = gradients(shape, rows)
         assert_close(gradients(shape, stored), expected)
-        other = replace(batch, below=Below(entry.layers, states_TD.flip(1)))
+        other = replace(rows, below=Below(entry.layers, states_TD.flip(1)))
         assert not torch.allclose(gradients(shape, other)["logits"], expected["logits"])
+
+
+@pytest.mark.parametrize("arch", ["llama", "gpt2"])
+def test_a_base_that_writes_goes_on_from_stored_states(arch, tmp_path):
+    """Its own language-model head is above all layers."""
+    folder = causal_folder(tmp_path, arch)
+    model = writer(folder, "lora", shaken=True, dropout=0.0, layers="last:1")
+    rows = tokens_of(folder)
+    some = batch(rows, np.arange(len(rows)))
+    entry = entry_of(model.eval().trunk)
+    assert (entry.layers, entry.why) == (1, "")
+    found = []
+    for below in (None, Below(1, by_row(model, some, 1))):
+        model.zero_grad(set_to_none=True)
+        nats = model.train().nats(replace(some, below=below)) / model.targets(some)
+        nats.backward()
+        grads = {name: p.grad for name, p in model.trainable().items()}
+        found.append({**grads, "loss": nats.detach()})
+    assert_close(found[1], found[0])
