@@ -2,8 +2,8 @@
 
 torch counts the cores of the machine, or those that the process may run on. A container that may
 use two of sixty-four by its quota of time would compute with sixty-four threads, most of which wait
-for each other. How many cores are idle at a moment is not looked at: sums are rounded by the number of
-threads, and a run that is resumed must round as before.
+for each other. How many cores are idle at a moment is not looked at: sums are rounded by the number
+of threads, and a run that is resumed must round as before.
 """
 
 from __future__ import annotations
