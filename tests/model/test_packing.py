@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import scaled_dot_product_attention
 
@@ -78,6 +78,42 @@ def test_each_row_attends_as_it_would_alone(lengths, causal, window, scaling, kv
         expected = scaled_dot_product_attention(q, k, v, seen, scale=scaling, enable_gqa=True)
         torch.testing.assert_close(found[:, row], expected.transpose(1, 2), rtol=1e-5, atol=1e-5)
         start += length
+
+
+@settings(max_examples=12)
+@given(
+    st.lists(st.integers(1, 12) | st.integers(60, 80), min_size=1, max_size=6).map(tuple),
+    st.booleans(),
+    st.none() | st.integers(1, 70),
+    st.sampled_from([1, 2, 4]),
+    st.sampled_from([torch.float32, torch.bfloat16]),
+)
+def test_gradients_are_those_of_each_row_alone(lengths, causal, window, kv_heads, dtype):
+    """Rows below and above `SHORT` attend in different ways."""
+    given = [
+        states(heads, sum(lengths), n).to(dtype).requires_grad_()
+        for n, heads in enumerate((4, kv_heads, kv_heads))
+    ]
+    wanted = states(4, sum(lengths), 9).transpose(1, 2)
+    found, _ = packed_attention(
+        SimpleNamespace(is_causal=causal), *given, None,
+        borders=Borders(lengths, CPU), sliding_window=window,
+    )  # fmt: skip
+    assert found.dtype == dtype
+    gradients = torch.autograd.grad((found.float() * wanted).sum(), given)
+    alone, start = [each.detach().float().requires_grad_() for each in given], 0
+    total = torch.zeros(())
+    for length in lengths:
+        row = slice(start, start + length)
+        far = torch.arange(length)[:, None] - torch.arange(length)
+        seen = (far.abs() < (window or length)) & ((far >= 0) if causal else True)
+        made = scaled_dot_product_attention(*(s[:, :, row] for s in alone), seen, enable_gqa=True)
+        total = total + (made.transpose(1, 2) * wanted[:, row]).sum()
+        start += length
+    expected = torch.autograd.grad(total, alone)
+    near = 2e-5 if dtype is torch.float32 else 2e-2
+    for ours, theirs in zip(gradients, expected, strict=True):
+        torch.testing.assert_close(ours.float(), theirs, rtol=near, atol=near)
 
 
 def test_an_is_causal_of_the_call_goes_before_that_of_the_module():

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from peft import PeftConfig
 from transformers import PreTrainedModel
 
-from tenon.adapters import sites
+from tenon.adapters import extent, sites
 from tenon.adapters.kind import KINDS, Compound, Kind, Side, Targets, said
 from tenon.adapters.layers import SAID, features, is_linear, sort_of
 from tenon.adapters.names import modules
@@ -43,6 +43,9 @@ def fit(trunk: PreTrainedModel, settings: AdapterSettings) -> Fit:
     try:
         own = kind.settings(**settings.own)
         places = sites.resolve(trunk, settings.sites, kind.sorts(own))
+        if settings.layers:
+            names = (name for name, _ in trunk.named_modules())
+            places = extent.kept(places, extent.labels_of(settings.layers, names))
         _refuse_sorts(trunk, places, kind, own)
         _refuse_sizes(trunk, places, kind, settings.own)
         _refuse_ranks(trunk, places, kind, settings.own)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError
 
+from tenon.adapters.extent import read_layers
 from tenon.adapters.names import CORE, LINEAR, WRAPPED, Sort, is_name, members, split
 from tenon.adapters.refused import REFUSED, SETTINGS
 from tenon.adapters.settings import AdapterSettings
@@ -41,7 +42,7 @@ Side = Literal["in", "out", "both"]
 
 MEASURED = "measured here, MiniLM on short texts (docs/log.md)"
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
-OF_A_TABLE = ("kind", "sites")
+OF_A_TABLE = ("kind", "sites", "layers")
 
 
 @dataclass(frozen=True)
@@ -280,7 +281,7 @@ def settle(name: str, table: Mapping[str, Any]) -> AdapterSettings:
 
     Args:
         name: the adapter's name.
-        table: `kind`, optionally `sites`, and the kind's own settings.
+        table: `kind`, optionally `sites` and `layers`, and the kind's own settings.
 
     Raises:
         PlanError: every fault of the table, one a line.
@@ -296,10 +297,13 @@ def settle(name: str, table: Mapping[str, Any]) -> AdapterSettings:
     settings = _own(chosen, own, where, faults)
     sites = _sites(table.get("sites"), where, faults)
     faults += [] if settings is None else _misplaced(chosen, settings, sites, where)
-    if sites and chosen.compound is not None:
-        faults.append(
-            f"{where}.sites has no effect: its places are those of its parts; leave it out"
-        )
+    layers = read_layers(table.get("layers"), where, faults)
+    if chosen.compound is not None:
+        faults += [
+            f"{where}.{name} has no effect: its places are those of its parts; leave it out"
+            for name, value in (("sites", sites), ("layers", layers))
+            if value
+        ]
     if faults or settings is None:
         raise PlanError("\n".join(faults))
     return AdapterSettings(
@@ -307,6 +311,7 @@ def settle(name: str, table: Mapping[str, Any]) -> AdapterSettings:
         kind=chosen.name,
         sites=sites or chosen.sites(settings),
         own=settings.model_dump(),
+        layers=layers,
     )
 
 

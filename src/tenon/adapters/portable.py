@@ -87,7 +87,13 @@ def as_lora(
     """
     # alpha / rank is 1: all that scales a delta is in its second matrix.
     own = KINDS.get(LORA).settings.model_validate({"rank": rank, "alpha": float(rank)})
-    settings = AdapterSettings(name=manifest.name, kind=LORA, sites=sites, own=own.model_dump())
+    settings = AdapterSettings(
+        name=manifest.name,
+        kind=LORA,
+        sites=sites,
+        own=own.model_dump(),
+        layers=manifest.settings.layers if manifest.settings else (),
+    )
     manifest = manifest.model_copy(update={"kind": LORA, "settings": settings})
     config: Any = directory.expected_config(manifest)
     config.target_modules = {plain(module) for module in parts}

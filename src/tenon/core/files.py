@@ -164,6 +164,23 @@ def remove(path: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def waiting(path: Path) -> Iterator[None]:
+    """Hold `path` as a lock, once no other process does; the system frees it when one ends.
+
+    Raises:
+        FileError: the folder cannot be made, or written to.
+    """
+    with writing(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def _beside(path: Path, role: str) -> Path:
     return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.{role}")
 

@@ -5,6 +5,7 @@ Legend: B rows, P tokens of the longest row, T real tokens, D hidden, L labels.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from peft import PeftModel
@@ -14,7 +15,8 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from tenon.model.adapted import Adapted
 from tenon.model.goal import CLASS, Goal, loss_sum
 from tenon.model.goal import IGNORED as IGNORED
-from tenon.model.head import Head, pool
+from tenon.model.head import Head, pool, read
+from tenon.model.last import narrowed
 from tenon.model.settings import Pooling
 from tenon.model.trunk import Trunk
 from tenon.text.batch import Batch
@@ -60,7 +62,18 @@ class Classifier(Adapted):
 
     def nats(self, batch: Batch) -> Tensor:
         """Give the summed loss of the rows that have targets."""
-        return self.nats_from(self.trunk.hidden_TD(batch.to(self.trunk.device)), batch)
+        on_device = batch.to(self.trunk.device)
+        with self._reading(on_device):
+            hidden_TD = self.trunk.hidden_TD(on_device)
+        return self.nats_from(hidden_TD, batch)
+
+    def _reading(self, batch: Batch) -> AbstractContextManager[None]:
+        """Let the last block compute but the tokens that pooling reads, where training may."""
+        whole = not self.training or self.trunk_dropout or not self.trunk.packed
+        if whole or self.pooling == "mean" or not self.trunk.alone:
+            return nullcontext()
+        read_B = read(batch.lengths, self.pooling, batch.ids_T.device)
+        return narrowed(self.trunk.model, self.trunk.alone, read_B)
 
     def nats_from(self, hidden_TD: Tensor, batch: Batch) -> Tensor:
         """Give the same loss from the trunk's hidden states."""

@@ -23,15 +23,19 @@ def pool(hidden_TD: Tensor, lengths: tuple[int, ...], pooling: Pooling) -> Tenso
         pooling: `mean` over the row's tokens, `cls` its first, `last` its last; `pooler` takes
             the first, which the base's own pooler then reads.
     """
+    if pooling != "mean":
+        return hidden_TD[read(lengths, pooling, hidden_TD.device)].float()
     lengths_B = torch.tensor(lengths, device=hidden_TD.device)
-    ends_B = lengths_B.cumsum(0)
-    if pooling == "last":
-        return hidden_TD[ends_B - 1].float()
-    if pooling in ("cls", "pooler"):
-        return hidden_TD[ends_B - lengths_B].float()
-    rows_T = torch.repeat_interleave(torch.arange(len(lengths), device=ends_B.device), lengths_B)
+    rows_T = torch.repeat_interleave(torch.arange(len(lengths), device=lengths_B.device), lengths_B)
     sums_BD = hidden_TD.new_zeros(len(lengths), hidden_TD.shape[1], dtype=torch.float32)
     return sums_BD.index_add(0, rows_T, hidden_TD.float()) / lengths_B[:, None]
+
+
+def read(lengths: tuple[int, ...], pooling: Pooling, device: torch.device) -> Tensor:
+    """Give the place of the one token of each row that a pooling other than `mean` reads."""
+    lengths_B = torch.tensor(lengths, device=device)
+    ends_B = lengths_B.cumsum(0)
+    return ends_B - 1 if pooling == "last" else ends_B - lengths_B
 
 
 DENSE: dict[str, Callable[[Tensor], Tensor]] = {

@@ -2,12 +2,9 @@
 
 Rows are laid end to end, so that linear layers see real tokens only. Attention
 is taken row by row: on CUDA by torch's variable-length kernel, elsewhere in
-groups of rows of like length, padded inside the group. A base that cannot be
+groups of rows of like length (`groups`), padded inside the group. A base that cannot be
 packed (it ignores the borders, or counts positions in its own way) is found out
 by proof, not by name: packed and padded hidden states must be equal.
-
-What a padded position of a group holds is a token of its own row, so that a row
-whose states are not finite spoils no other.
 
 Legend: B rows, T tokens, H heads, K key-value heads, D channels of a head, G rows of
 a group, L tokens of a group's longest row.
@@ -16,46 +13,22 @@ a group, L tokens of a group's longest row.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from transformers import AttentionInterface
 
 from tenon.adapters.prefix_attention import Seen
 from tenon.core.errors import RunError
+from tenon.model.groups import Group, Rule, attend, groups_of
 
 ATTENTION = "tenon_packed"
-SPREAD_TOKENS = 2
-SPREAD_SHARE = 0.25
 BEYOND = ("position_bias", "softcap", "s_aux")
 """What some bases add to attention and this attention does not know."""
-
-
-@dataclass(frozen=True)
-class Group:
-    """Neighbouring rows of like length.
-
-    Args:
-        start, stop: the tokens of the group within the batch.
-        rows: rows G of the group.
-        longest: tokens L of its longest row.
-        token_GL: place in the group of each padded position; None where all rows are equal.
-        real_GL: bool, whether a padded position holds a token; None where all rows are equal.
-        place_T: place in the padded group of each token; None where all rows are equal.
-    """
-
-    start: int
-    stop: int
-    rows: int
-    longest: int
-    token_GL: Tensor | None = None
-    real_GL: Tensor | None = None
-    place_T: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,61 +65,6 @@ class Borders:
     def used(self) -> bool:
         """Whether any attention layer has asked for the borders."""
         return "groups" in self.__dict__ or "starts_B1" in self.__dict__
-
-
-def groups_of(lengths: Sequence[int], device: torch.device) -> tuple[Group, ...]:
-    """Give neighbouring rows of like length, together all rows.
-
-    Args:
-        lengths: tokens of each row.
-        device: of the batch.
-    """
-    runs: list[list[int]] = []
-    for length in lengths:
-        if runs and _alike(runs[-1], length):
-            runs[-1].append(length)
-        else:
-            runs.append([length])
-    groups: list[Group] = []
-    for run in runs:
-        groups.append(_group(groups[-1].stop if groups else 0, run, device))
-    return tuple(groups)
-
-
-def _alike(run: list[int], length: int) -> bool:
-    low, high = min(*run, length), max(*run, length)
-    return high - low <= max(SPREAD_TOKENS, int(SPREAD_SHARE * high))
-
-
-def _group(start: int, run: list[int], device: torch.device) -> Group:
-    total, longest = sum(run), max(run)
-    if min(run) == longest:
-        return Group(start, start + total, len(run), longest)
-    lengths_G = torch.tensor(run)
-    places_L = torch.arange(longest)
-    real_GL = places_L < lengths_G[:, None]
-    first_G = lengths_G.cumsum(0) - lengths_G
-    token_GL = first_G[:, None] + torch.where(real_GL, places_L, 0)
-    place_T = real_GL.flatten().nonzero()[:, 0]
-    padded = (token_GL.to(device), real_GL.to(device), place_T.to(device))
-    return Group(start, start + total, len(run), longest, *padded)
-
-
-@dataclass(frozen=True)
-class Rule:
-    """How a layer attends.
-
-    Args:
-        scaling: of the scores; None for one over the root of D.
-        dropout: share of the scores that are dropped.
-        causal: whether a token sees none that come after it.
-        window: a token sees those less than so many places away; None for all.
-    """
-
-    scaling: float | None
-    dropout: float
-    causal: bool
-    window: int | None
 
 
 def packed_attention(
@@ -189,11 +107,16 @@ def packed_attention(
     kernel = _kernel_for(query_1HTD, rule) if prefix is None else None
     if kernel is not None:
         return _varlen(kernel, query_1HTD, key_1KTD, value_1KTD, borders, rule), None
+    sizes = [group.stop - group.start for group in borders.groups]
+    # Split at once, as the gradient of each of many slices would be a tensor of full size.
+    query, key, value = (
+        states[0].transpose(0, 1).split(sizes) for states in (query_1HTD, key_1KTD, value_1KTD)
+    )
     outputs: list[Tensor] = []
     first = 0
-    for group in borders.groups:
+    for group, *own in zip(borders.groups, query, key, value, strict=True):
         part = None if prefix is None else prefix.of(slice(first, first + group.rows))
-        outputs.append(_attend(group, query_1HTD, key_1KTD, value_1KTD, rule, part))
+        outputs.append(attend(group, (own[0], own[1], own[2]), rule, part))
         first += group.rows
     return torch.cat(outputs)[None], None
 
@@ -210,61 +133,6 @@ def refuse_unknown(given: Mapping[str, object]) -> None:
     for name in ("attention_mask", *BEYOND):
         if given.get(name) is not None:
             raise RunError(f"its attention adds {name}, which packed attention lacks")
-
-
-def _attend(
-    group: Group,
-    query_1HTD: Tensor,
-    key_1KTD: Tensor,
-    value_1KTD: Tensor,
-    rule: Rule,
-    prefix: Seen | None,
-) -> Tensor:
-    mask = _mask(group, rule, query_1HTD.device)
-    causal = rule.causal and mask is None
-    query_GHLD, key_GKLD, value_GKLD = (
-        _padded(states_1HTD, group) for states_1HTD in (query_1HTD, key_1KTD, value_1KTD)
-    )
-    if prefix is not None:
-        key_GKLD, value_GKLD, mask = prefix.before(
-            query_GHLD, key_GKLD, value_GKLD, mask, causal=causal
-        )
-    output_GHLD = functional.scaled_dot_product_attention(
-        query_GHLD,
-        key_GKLD,
-        value_GKLD,
-        attn_mask=mask,
-        dropout_p=rule.dropout,
-        is_causal=causal and prefix is None,
-        scale=rule.scaling,
-        enable_gqa=query_1HTD.shape[1] != key_1KTD.shape[1],
-    )
-    output_XHD = output_GHLD.transpose(1, 2).flatten(0, 1)
-    return output_XHD if group.place_T is None else output_XHD[group.place_T]
-
-
-def _mask(group: Group, rule: Rule, device: torch.device) -> Tensor | None:
-    """Say which tokens (last dimension) each token (the one before) sees; None: by `causal` alone.
-
-    Padding stands behind the tokens of a row, where a causal rule hides it.
-    """
-    if rule.window is None or group.longest <= rule.window:
-        return None if rule.causal or group.real_GL is None else group.real_GL[:, None, None, :]
-    places_L = torch.arange(group.longest, device=device)
-    back_LL = places_L[:, None] - places_L
-    near_LL = (back_LL < rule.window) & (back_LL > (-1 if rule.causal else -rule.window))
-    if rule.causal or group.real_GL is None:
-        return near_LL
-    # Padding may see padding, as a token that sees nothing at all has no softmax.
-    seen_GLL = group.real_GL[:, None, :] | ~group.real_GL[:, :, None]
-    return (near_LL & seen_GLL)[:, None]
-
-
-def _padded(states_1HTD: Tensor, group: Group) -> Tensor:
-    states_HTD = states_1HTD[0, :, group.start : group.stop]
-    if group.token_GL is not None:
-        states_HTD = states_HTD[:, group.token_GL.flatten()]
-    return states_HTD.unflatten(1, (group.rows, group.longest)).transpose(0, 1)
 
 
 def _kernel_for(query_1HTD: Tensor, rule: Rule) -> Any | None:

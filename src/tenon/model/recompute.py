@@ -20,10 +20,10 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
-from transformers.modeling_layers import GradientCheckpointingLayer
 
 from tenon.core.errors import PlanError
 from tenon.model.attending import attention
+from tenon.model.entry import blocks
 from tenon.model.route import Switch
 from tenon.model.trunk import Trunk
 
@@ -47,17 +47,6 @@ def recompute(trunk: Trunk) -> int:
         if not isinstance(vars(block).get("forward"), Again):
             vars(block)["forward"] = Again(trunk.model, block)
     return len(found)
-
-
-def blocks(model: nn.Module) -> list[nn.Module]:
-    """Give the blocks of a model that can be computed again, none of them inside of another."""
-    found: list[nn.Module] = []
-    inside: set[nn.Module] = set()
-    for module in model.modules():
-        if isinstance(module, GradientCheckpointingLayer) and module not in inside:
-            found.append(module)
-            inside.update(module.modules())
-    return found
 
 
 def _function_modes() -> list[Any]:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from tenon.adapters.transparent import Transparent, uncompiled
 from tenon.core.errors import RunError
-from tenon.model.packing import Group, groups_of
+from tenon.model.groups import Group, groups_of
 from tenon.model.slots import Pool, Slots
 from tenon.model.stacked import READ
 

@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 from tenon.core.errors import PlanError, RunError
 from tenon.model.attending import attention
 from tenon.model.base import Base
+from tenon.model.entry import spared
 from tenon.model.holding import Holding, holding
 from tenon.model.loading import Numbers, quiet, read
 from tenon.model.packing import ATTENTION, Borders
@@ -37,18 +38,9 @@ PROVABLE_WINDOW = 1024
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 OFFSET_POSITIONS = {
-    "camembert",
-    "data2vec-text",
-    "ibert",
-    "longformer",
-    "luke",
-    "mpnet",
-    "roberta",
-    "roberta-prelayernorm",
-    "xlm-roberta",
-    "xlm-roberta-xl",
-    "xmod",
-}
+    "camembert", "data2vec-text", "ibert", "longformer", "luke", "mpnet", "roberta",
+    "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod",
+}  # fmt: skip
 """Bases whose positions begin behind the pad token's id, and pass over pad tokens."""
 
 
@@ -71,6 +63,7 @@ class Trunk:
         scale: what the decoder's output is multiplied by before the language-model head.
         quantize: how its linear layers were quantised when it was loaded.
         holding: what layers in few bits take; None where it has none.
+        alone: modules of the last block that may compute the tokens that are read alone (`last`).
     """
 
     model: PreTrainedModel
@@ -85,6 +78,7 @@ class Trunk:
     scale: float = 1.0
     quantize: Quantize = "none"
     holding: Holding | None = None
+    alone: tuple[str, ...] = ()
 
     @property
     def seq2seq(self) -> bool:
@@ -128,7 +122,7 @@ class Trunk:
 
     def packed_TD(self, batch: Batch, borders: Borders) -> Tensor:
         """Give the last hidden state of every token, attention kept within `borders`."""
-        with attention(self.model, ATTENTION):
+        with attention(self.model, ATTENTION), spared(self.model, batch, packed=True):
             states = self.model(
                 input_ids=batch.ids_T[None],
                 position_ids=self._positions_T(batch)[None],
@@ -140,9 +134,9 @@ class Trunk:
 
     def _padded_TD(self, batch: Batch) -> Tensor:
         ids_BP, mask_BP, types_BP = padded(batch, self.pad)
-        states = self.model(
-            input_ids=ids_BP, attention_mask=mask_BP, **self.typed(types_BP), **self._no_cache
-        )
+        more = {**self.typed(types_BP), **self._no_cache}
+        with spared(self.model, batch, packed=False):
+            states = self.model(input_ids=ids_BP, attention_mask=mask_BP, **more)
         return states.last_hidden_state[mask_BP.bool()]
 
     def coded_BPD(

@@ -189,7 +189,8 @@ def _flat(table: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in table.items():
         if name == "adapters":
             for adapter in value:
-                own = {"kind": adapter["kind"], "sites": adapter["sites"], **adapter["own"]}
+                places = {name: adapter[name] for name in ("sites", "layers")}
+                own = {"kind": adapter["kind"], **places, **adapter["own"]}
                 if KINDS.get(adapter["kind"]).compound is not None:
                     own["parts"] = [part["folder"] for part in own["parts"]]
                 # a kind's setting may be a table itself, a value for each layer

@@ -18,6 +18,7 @@ from tenon.plan.resolve import FLOORS, OTHERS, Top
 from tenon.plan.task import of_other_tasks
 
 SITES_MEANING = "where it sits: names of sites, or patterns of modules"
+LAYERS_MEANING = 'the layers that it is kept to: "last:2", or their numbers; all where left out'
 EXPLAINED = "A line such as `# epochs = 3` shows a default: remove the # to change it."
 COMMENT_COLUMN = 44
 HIGHEST_CLIMB = 3
@@ -71,9 +72,11 @@ def _adapter(plan: Plan, values: dict[str, tuple[Any, bool]]) -> list[str]:
     kind = KINDS.get(adapter.kind)
     prefix = f"adapters.{adapter.name}."
     sites = Setting("sites", None, (), SITES_MEANING, required=False)
+    layers = Setting("layers", None, (), LAYERS_MEANING, required=False)
     lines = ["", f"[adapters.{adapter.name}]", _line("kind", adapter.kind, kind.title, given=True)]
-    for setting in (sites, *manual(kind.settings)):
+    for setting in (sites, layers, *manual(kind.settings)):
         value, given = values[prefix + setting.name]
+        value = None if setting is layers and not given else value
         lines.append(_line(setting.name, value, setting.meaning, given=given))
     return lines
 

@@ -156,7 +156,7 @@ def known_names(adapters: object = None) -> tuple[str, ...]:
         *TOP_NAMES,
         *(f"{floor}.{field}" for floor, owner in FLOORS.items() for field in owner.model_fields),
         *(setting.name for setting in manual(DataSettings, "data.")),
-        *(f"adapters.{name}.{field}" for field in dict.fromkeys(("kind", "sites", *own))),
+        *(f"adapters.{name}.{field}" for field in dict.fromkeys(("kind", "sites", "layers", *own))),
     )
 
 

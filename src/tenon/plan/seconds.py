@@ -43,6 +43,22 @@ FEW_SHOT = 3.0
 
 
 @dataclass(frozen=True)
+class Computed:
+    """What of a base a step computes.
+
+    Args:
+        below: share of its layers that lie below all adapters, to which no gradients go.
+        spared: share of its layers whose states are stored.
+    """
+
+    below: float = 0.0
+    spared: float = 0.0
+
+
+WHOLE = Computed()
+
+
+@dataclass(frozen=True)
 class Paces:
     """How fast a device is.
 
@@ -105,7 +121,14 @@ class Seconds:
 
 
 def seconds_of(
-    plan: Plan, tokens: Mapping[str, Tokens], classes: int, trunk: Trunk, work: Work, paces: Paces
+    plan: Plan,
+    tokens: Mapping[str, Tokens],
+    classes: int,
+    trunk: Trunk,
+    work: Work,
+    paces: Paces,
+    *,
+    spared: float = 0.0,
 ) -> Seconds:
     """Give how long a run of a plan takes.
 
@@ -115,7 +138,8 @@ def seconds_of(
         classes: of the head; 0 without one.
         trunk: of the base.
         work: what passes over it compute.
-        paces: of the device.
+        paces: of the device; that of training is of steps that find stored states.
+        spared: share of the base's layers whose states are stored for train and dev.
     """
     train, settings = tokens["train"], plan.train
     steps = steps_of(plan, train)
@@ -132,8 +156,11 @@ def seconds_of(
     writes = BY_TASK[plan.data.task].writes
     if not writes:
         stages["baselines"] = _baselines(tokens, classes, trunk.hidden_size, read)
+    if spared:
+        stored = [span for part, span in read.items() if part in ("train", "dev")]
+        stages["states"] = sum(stored, NOTHING).times(spared)
     stages["training"] = training
-    judgements = _judgements(plan, train)
+    judgements = _judgements(plan, train) * (1 - spared)
     stages["dev"] = read["dev"].times(judgements) if "dev" in read else NOTHING
     stages["answers"] = _answers(plan, tokens, read, paces)
     rows = sum(len(part) for part in tokens.values())
@@ -195,13 +222,16 @@ def written_batches(plan: Plan, part: Tokens) -> list[int]:
     return [rows] * full + ([rest] if rest else [])
 
 
-def paces_of(device: Device, plan: Plan, trunk: Trunk, work: Work) -> Paces:
+def paces_of(
+    device: Device, plan: Plan, trunk: Trunk, work: Work, computed: Computed = WHOLE
+) -> Paces:
     """Give how fast a device is taken to be that is not here."""
     halves = plan.model.dtype != "float32"
     slope = 1 / (EFFICIENCY * (device.halves if halves else device.singles))
     layers = int(getattr(trunk.model.config, "num_hidden_layers", 0) or 1)
     started = layers * LAUNCHES
-    training = Pace(started * work.passes, slope * work.passes, FOREIGN)
+    passes = work.passes * (1 - computed.below) + computed.below - computed.spared
+    training = Pace(started * passes, slope * passes, FOREIGN)
     item = 2 if halves else 4
     once = work.per_token / 2 * item / device.bandwidth
     writes = BY_TASK[plan.data.task].writes

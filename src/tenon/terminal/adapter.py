@@ -80,6 +80,7 @@ def _settings(manifest: Manifest) -> RenderableType | None:
     settings = manifest.settings
     if settings is None:
         return None
-    own = {"sites": list(settings.sites), **settings.own}
+    layers = {"layers": list(settings.layers)} if settings.layers else {}
+    own = {"sites": list(settings.sites), **layers, **settings.own}
     rows = [(name, toml(value)) for name, value in own.items() if value is not None]
     return Group(heading("Settings"), sheet("setting", "value", rows=rows))

@@ -30,6 +30,7 @@ STAGES = {
     "starting": "the program and its libraries",
     "opening": "reading data and base",
     "baselines": "features of the bare base, linear probe",
+    "states": "of layers below all adapters, once",
     "training": "{pace} tokens a second",
     "dev": "evaluations while training",
     "answers": "of dev and test, baselines with them",

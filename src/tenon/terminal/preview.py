@@ -120,6 +120,13 @@ def _sites(preview: Preview) -> RenderableType:
     return Group(title, sheet(*head, rows=rows, numbers=head[1:3], clip=head[3]))
 
 
+def _cache(preview: Preview) -> str:
+    cache = preview.forecast.cache
+    if cache is None or not cache.layers:
+        return f"off: {cache.why}" if cache else "off"
+    return f"{cache.why}; {size(cache.bytes)} on disk, {cache.form}"
+
+
 def _cost(preview: Preview) -> RenderableType:
     budget, train = preview.budget, preview.plan.train
     epochs = f"{count(train.epochs)} epoch{'s' if train.epochs > 1 else ''}"
@@ -136,5 +143,6 @@ def _cost(preview: Preview) -> RenderableType:
             f"{steps}: {epochs}, {count(train.tokens_per_step)} tokens a step",
         ),
         ("batches", preview.batches),
+        ("trunk cache", _cache(preview)),
     ]
     return Group(heading("Cost"), sheet("", "", rows=[(Text(a, style="dim"), b) for a, b in rows]))

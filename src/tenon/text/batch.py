@@ -14,6 +14,19 @@ from tenon.text.tokens import Tokens
 
 
 @dataclass(frozen=True)
+class Below:
+    """What the lower layers of a frozen base make of a batch, computed before.
+
+    Args:
+        layers: how many of the base's layers that is.
+        states_TD: the hidden states that enter the next one.
+    """
+
+    layers: int
+    states_TD: Tensor
+
+
+@dataclass(frozen=True)
 class Batch:
     """B rows as one run of T real tokens.
 
@@ -23,6 +36,8 @@ class Batch:
         lengths: tokens of each of the B rows; they sum to T.
         targets_X: float32 targets of the rows, row after row, in the form of the task.
         rows: place of each row in its Tokens.
+        below: what a base without adapters in its lower layers need not compute again; None
+            where nothing is stored.
     """
 
     ids_T: Tensor
@@ -30,6 +45,7 @@ class Batch:
     lengths: tuple[int, ...]
     targets_X: Tensor
     rows: Rows
+    below: Below | None = None
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -43,7 +59,8 @@ class Batch:
         """Give the batch with its tensors on `device`."""
         types = None if self.types_T is None else self.types_T.to(device)
         ids, targets = self.ids_T.to(device), self.targets_X.to(device)
-        return Batch(ids, types, self.lengths, targets, self.rows)
+        below = self.below and Below(self.below.layers, self.below.states_TD.to(device))
+        return Batch(ids, types, self.lengths, targets, self.rows, below)
 
     @property
     def classes_X(self) -> Tensor:
@@ -58,7 +75,7 @@ class Batch:
 
 def batch(tokens: Tokens, rows: Rows) -> Batch:
     """Lay `rows` of `tokens` end to end."""
-    places = rows.tolist()
+    places, kept = rows.tolist(), tokens.below
     ids = np.concatenate([tokens.ids(row) for row in places])
     kinds = [tokens.types(row) for row in places]
     typed = [kind for kind in kinds if kind is not None]
@@ -68,6 +85,7 @@ def batch(tokens: Tokens, rows: Rows) -> Batch:
         lengths=tuple(tokens.lengths_R[rows].tolist()),
         targets_X=torch.from_numpy(np.concatenate([tokens.targets(row) for row in places])),
         rows=rows,
+        below=None if kept is None else Below(kept.layers, kept.states_TD(rows)),
     )
 
 
@@ -83,7 +101,16 @@ def joined(batches: Sequence[Batch]) -> Batch:
         lengths=tuple(length for each in batches for length in each.lengths),
         targets_X=torch.cat([each.targets_X for each in batches]),
         rows=np.concatenate([each.rows for each in batches]),
+        below=_joined_below([each.below for each in batches]),
     )
+
+
+def _joined_below(parts: Sequence[Below | None]) -> Below | None:
+    """Lay stored states end to end; None where a part has none, or of other layers."""
+    found = [part for part in parts if part is not None]
+    if len(found) < len(parts) or len({part.layers for part in found}) > 1:
+        return None
+    return Below(found[0].layers, torch.cat([part.states_TD for part in found]))
 
 
 def of_ids(ids: list[list[int]], types: list[list[int]] | None = None) -> Batch:

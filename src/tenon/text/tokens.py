@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,9 @@ from tenon.data.gold import written
 from tenon.text.render import Renderer
 from tenon.text.tally import summed
 from tenon.text.tokenizer import refuse_empty
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CHUNK_ROWS = 8192
 SCHEMA = pa.schema(
@@ -44,6 +48,23 @@ SCHEMA = pa.schema(
 )
 
 
+class Stored(Protocol):
+    """Hidden states of rows, kept from an earlier pass over the lower layers of a base.
+
+    Args:
+        layers: how many layers that is.
+    """
+
+    @property
+    def layers(self) -> int:
+        """As above."""
+        ...
+
+    def states_TD(self, rows: npt.NDArray[np.int64]) -> Tensor:
+        """Give the states of some rows, one row after the other."""
+        ...
+
+
 @dataclass(frozen=True)
 class Tokens:
     """Token ids, targets and texts of R rows, read from a memory-mapped file.
@@ -51,10 +72,12 @@ class Tokens:
     Args:
         table: the Arrow table, columns as in `SCHEMA`.
         limit: most tokens of a row.
+        below: what the lower layers of a base make of the rows; None where nothing is kept.
     """
 
     table: pa.Table
     limit: int
+    below: Stored | None = None
 
     def __len__(self) -> int:
         return self.table.num_rows
@@ -102,6 +125,17 @@ class Tokens:
     def total(self) -> int:
         """Tokens of all rows."""
         return int(self.lengths_R.sum())
+
+    @cached_property
+    def digest(self) -> str:
+        """Sha256 of what a base reads: the ids and types of each row, in hex."""
+        whole = hashlib.sha256(np.ascontiguousarray(self.lengths_R).data)
+        names = ("ids",) if self._untyped else ("ids", "types")
+        for name in names:
+            for values, offsets in self._chunks[name]:
+                whole.update(name.encode())
+                whole.update(np.ascontiguousarray(values[offsets[0] : offsets[-1]]).data)
+        return whole.hexdigest()
 
     @cached_property
     def highest(self) -> int:

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from tenon.core.settings import Settings
 
+TrunkCache = Literal["auto", "off", "exact", "bfloat16", "int8"]
 LARGEST = 1e6
 """Above every rate or decay of use, and far below what a float32 can hold."""
 
@@ -19,6 +20,10 @@ class TrainSettings(Settings):
         epochs: passes over the train part.
         tokens_per_step: real tokens from which one optimizer step is made; 0 lets the data decide.
         micro_batch_tokens: real tokens computed at once; larger steps are made of several.
+        trunk_cache: keep the states of the layers that lie below all adapters on disk, so that they
+            are computed once for all epochs, seeds and trials: "exact" in the base's number format,
+            "bfloat16" and "int8" in less room and rounded; "auto" is "exact" where that is possible
+            and saves work.
         recompute: keep one state a block of the base instead of all that gradients need, and
             compute the rest again on the way back (activation checkpointing): less memory, the same
             gradients, about a third more time.
@@ -41,6 +46,7 @@ class TrainSettings(Settings):
     epochs: int = Field(default=3, ge=1)
     tokens_per_step: int = Field(default=0, ge=0)
     micro_batch_tokens: int = Field(default=8192, ge=1)
+    trunk_cache: TrunkCache = "auto"
     recompute: bool = False
     learning_rate: float = Field(default=0.0, ge=0, le=LARGEST)
     head_learning_rate: float = Field(default=0.0, ge=0, le=LARGEST)

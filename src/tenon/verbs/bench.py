@@ -34,12 +34,14 @@ from tenon.verbs import preflight
 from tenon.verbs.claim import LOCK, PLAN, claim
 from tenon.verbs.structure import look_once, looked_at, why_not
 from tenon.verbs.train import (
+    SEVERAL,
     Place,
     begin,
     course_of,
     dev_answers,
     dev_score,
     known_baselines,
+    spare,
     train,
 )
 from tenon.verbs.trial import ENDED, Result, State, Trial
@@ -174,6 +176,8 @@ class Bench:
                 rack.keep(name, place.space.plan.adapter.kind, place.attached.peft)
                 places[name] = place
             assert rack is not None  # noqa: S101 - there are two trials or more
+            names, found = list(places), rack
+            spare(list(places.values()), runs=SEVERAL, holding=lambda each: found.only(names[each]))
             loops = {name: place.loop for name, place in places.items()}
             trained = Joint(rack, loops, progress).run()
             for trial in trials:
@@ -195,8 +199,10 @@ class Bench:
         rack, name = Rack(place.space.trunk), trial.folder.name
         if self._kept(rack, name, place):
             with rack.only(name):
+                spare([place], runs=SEVERAL)
                 trained = place.loop.run()
         else:
+            spare([place], runs=SEVERAL)
             trained = place.loop.run()
         _leave(trial, place, trained)
 

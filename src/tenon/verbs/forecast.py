@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -14,6 +14,7 @@ from tenon.core.errors import PlanError
 from tenon.evaluate.generate import Writing, clipped, generate, room
 from tenon.evaluate.predict import by_length, inference
 from tenon.model.attach import attach, unchanged_random_state
+from tenon.model.lower import Recalled, entry_of, named_entry
 from tenon.model.model import Model
 from tenon.model.models import model_for
 from tenon.model.recompute import recompute
@@ -24,6 +25,7 @@ from tenon.plan.memory import Ground, Memory, ground_here, ground_of
 from tenon.plan.pace import Pace, timed
 from tenon.plan.plan import Plan
 from tenon.plan.seconds import (
+    Computed,
     Paces,
     Seconds,
     longest_batches,
@@ -36,9 +38,11 @@ from tenon.text.batch import batch
 from tenon.text.order import Rows
 from tenon.text.tokens import Tokens
 from tenon.train import optim
+from tenon.train.trunk_cache import Choice
 from tenon.verbs.bared import bared
 from tenon.verbs.heads import new_head
 from tenon.verbs.planned import foresee, form_of
+from tenon.verbs.stored import choice_of
 from tenon.verbs.workspace import Workspace
 
 TRAINING, JUDGING = 3.0, 1.0
@@ -61,6 +65,7 @@ class Forecast:
         seconds: how long it takes.
         fits: settings with which it fits, where it does not as it is.
         why: why the memory could not be found.
+        cache: whether states of lower layers are kept on disk.
     """
 
     device: str
@@ -69,6 +74,7 @@ class Forecast:
     seconds: Seconds
     fits: tuple[Fit, ...] = ()
     why: str = ""
+    cache: Choice | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Give it as JSON-able values."""
@@ -79,6 +85,7 @@ class Forecast:
             "seconds": self.seconds.to_json(),
             "fits": [fit.to_json() for fit in self.fits],
             "why": self.why,
+            "trunk_cache": None if self.cache is None else asdict(self.cache),
         }
 
 
@@ -107,12 +114,17 @@ def forecast(space: Workspace, opened: float, device: str = "") -> tuple[Forecas
     offers = _offers(space, settled, ground) if large else ()
     work = work_of(settled, space.trunk)
     if device:
-        paces, bare = paces_of(device_named(device), settled, space.trunk, work), space
+        entry = named_entry(space.trunk, settled.adapter)
+        cache, bare = choice_of(replace(space, plan=settled), entry), space
+        computed = Computed(entry.layers / max(1, entry.of), cache.share)
+        paces = paces_of(device_named(device), settled, space.trunk, work, computed)
     else:
-        paces, bare = probe(space, opened, small=large)
+        paces, cache, bare = probe(space, opened, small=large)
     classes = 0 if space.writes else len(space.classes)
-    seconds = seconds_of(settled, space.tokens, classes, space.trunk, work, paces)
-    return Forecast(where, memory, found, seconds, offers, why), bare
+    seconds = seconds_of(
+        settled, space.tokens, classes, space.trunk, work, paces, spared=cache.share
+    )
+    return Forecast(where, memory, found, seconds, offers, why, cache), bare
 
 
 def _offers(space: Workspace, plan: Plan, ground: Ground) -> tuple[Fit, ...]:
@@ -127,8 +139,12 @@ def _on(plan: Plan, device: str) -> Plan:
     return plan.decided({"model.dtype": "bfloat16"}) if device and left else plan
 
 
-def probe(space: Workspace, opened: float, *, small: bool = False) -> tuple[Paces, Workspace]:
+def probe(
+    space: Workspace, opened: float, *, small: bool = False
+) -> tuple[Paces, Choice, Workspace]:
     """Time some passes of the run that a workspace is of, and take its adapter off the base.
+
+    Steps are timed from stored states where the run will have them.
 
     Args:
         opened: seconds that opening it took.
@@ -146,6 +162,10 @@ def probe(space: Workspace, opened: float, *, small: bool = False) -> tuple[Pace
     with unchanged_random_state():
         torch.manual_seed(plan.seed)
         model = _fresh(space)
+        with inference(model):
+            cache = choice_of(space, entry_of(model.trunk))
+        if cache.layers:
+            train = replace(train, below=Recalled(model.trunk, train, cache.layers))
         training = timed(
             longest_batches(steps, train.lengths_R), train.lengths_R, work,
             lambda rows: _learn(model, train, rows), device, TRAINING,
@@ -158,7 +178,8 @@ def probe(space: Workspace, opened: float, *, small: bool = False) -> tuple[Pace
             )  # fmt: skip
         writing = _writing(space, model, judged) if space.writes else None
     bare = bared(space, cast(Any, model.peft), space)
-    return Paces(training, judging, updating, writing, started(), opened, timed=True), bare
+    paces = Paces(training, judging, updating, writing, started(), opened, timed=True)
+    return paces, cache, bare
 
 
 def started() -> float:

@@ -22,7 +22,8 @@ def structure(plan: Plan) -> str:
     """
     own = {name: v for name, v in plan.adapter.own.items() if not isinstance(v, float)}
     how = [plan.train.recompute, plan.train.head_start]
-    return digest_of([foundation(plan), plan.adapter.kind, list(plan.adapter.sites), own, how])
+    where = [list(plan.adapter.sites), list(plan.adapter.layers)]
+    return digest_of([foundation(plan), plan.adapter.kind, where, own, how])
 
 
 def looked_at(shared: Path, plan: Plan) -> Preflight | None:

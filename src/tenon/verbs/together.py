@@ -32,6 +32,7 @@ from tenon.verbs.train import (
     conclude,
     course_of,
     known_baselines,
+    spare,
 )
 from tenon.verbs.workspace import Workspace, load_trunk, open_workspace
 
@@ -165,6 +166,8 @@ def _train(
             look(space, place.model, place.attached, folders[name], manner, progress)
         rack.keep(name, space.plan.adapter.kind, place.attached.peft)
         places[name] = place
+    names = list(places)
+    spare(list(places.values()), progress, holding=lambda number: rack.only(names[number]))
     loops = {name: place.loop for name, place in places.items()}
     trained = Joint(rack, loops, progress).run()
     return {

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -44,7 +45,11 @@ from tenon.verbs.preflight import Manner, failures, found_before, look
 from tenon.verbs.reported import write_page, write_report
 from tenon.verbs.seeds import Concluded, train_seeds
 from tenon.verbs.sitting import sit
+from tenon.verbs.stored import Holding, lowest, stored
 from tenon.verbs.workspace import Workspace, open_workspace
+
+SEVERAL = 2
+"""Runs over the same rows, at the least, where there are others than the one that goes on."""
 
 
 @dataclass(frozen=True)
@@ -150,6 +155,37 @@ def begin(space: Workspace, known: Baselines | None, course: Course) -> Place:
     loop = Loop(model, space.tokens["train"], course)
     loop.resume()
     return Place(space, known, model, attached, loop)
+
+
+def spare(
+    places: Sequence[Place],
+    progress: Progress | None = None,
+    *,
+    runs: int = 1,
+    holding: Holding = lambda _: nullcontext(),
+) -> None:
+    """Let runs read what the layers below all of their adapters give, where that saves work.
+
+    Args:
+        places: that share one trunk.
+        runs: that each one's rows are for.
+        holding: puts the adapter of the place of a number on the trunk; it is there unless given.
+
+    Raises:
+        PlanError: that is asked for, and cannot be done.
+        FileError: the disk refused.
+    """
+    entry = lowest([place.model for place in places], holding)
+    spaces = [place.space for place in places]
+    found = stored(spaces, places[0].model, entry, progress, runs=runs)
+    for place, (tokens, choice) in zip(places, found, strict=True):
+        if not choice.layers:
+            continue
+        loop, seen = place.loop, replace(place.space, tokens=tokens)
+        loop.tokens = tokens["train"]
+        if loop.course.score:
+            loop.course = replace(loop.course, score=score_of(seen))
+        loop.notes.append(f"trunk cache: {choice.why}, {choice.form}, {choice.bytes:,} bytes")
 
 
 def build(
@@ -265,6 +301,7 @@ def _train(space: Workspace, out: Path, progress: Progress | None, *, manner: Ma
     model, attached = place.model, place.attached
     if not place.loop.position:
         look(space, model, attached, out, manner, progress)
+    spare([place], progress, runs=1 if space.shared is None else SEVERAL)
     trained = place.loop.run()
     return conclude(space, model, known, attached, trained, out, progress, foretold)
 

@@ -30,6 +30,7 @@ from tenon.evaluate.overlap import tokenizer_of
 from tenon.evaluate.settings import BY_TASK
 from tenon.evaluate.write_exam import refuse_unextractable
 from tenon.evaluate.write_rivals import shots_of
+from tenon.model import last, threads
 from tenon.model import trunk as trunks
 from tenon.model.base import Base, Trained, locate, trained_pooling
 from tenon.model.head import Head
@@ -258,7 +259,9 @@ def load_trunk(plans: Sequence[Plan], base: Base, first: Sequence[int] = ()) -> 
     writes = any(BY_TASK[plan.data.task].writes for plan in plans)
     if trunks.pick_device(plans[0].model.device).type == "cpu":
         memory.give_back_large_blocks()
-    return trunks.load(base, plans[0].model, pooler=pooler, writes=writes, lead=first)
+        threads.fit()
+    trunk = trunks.load(base, plans[0].model, pooler=pooler, writes=writes, lead=first)
+    return trunk if writes else last.proved(trunk)
 
 
 def _written(
