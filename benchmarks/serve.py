@@ -39,8 +39,9 @@ from served_adapters import (
 )
 
 from tenon.data.example import Example, content_id
+from tenon.evaluate.sampling import Sampling
 from tenon.model.base import Base, locate
-from tenon.serve.asked import Prompt, Rows, Sampling
+from tenon.serve.asked import Prompt, Rows
 from tenon.serve.engine import Engine
 from tenon.serve.settings import EngineSettings
 

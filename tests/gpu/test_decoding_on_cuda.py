@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from decoders import BASES, OWNERS, alone, decoder, prompts, row, written
+from tenon.evaluate.decoding import Decoding
 from tenon.model.continuing import continuing_fault
 from tenon.model.trunk import TOLERANCE
 from tenon.model.writer import Writer
-from tenon.serve.decoding import Decoding
 from tenon.serve.settings import EngineSettings
 from tenon.text.batch import of_ids
 

@@ -55,6 +55,8 @@ class Pool:
         self.device = device
         self.numbers: dict[str, int] = {}
         self.capacity = 0
+        self.stamp = object()
+        """Of the tensors that are there now: another one when they lie elsewhere."""
         self.places = {spot.path: spot.place for spot in form.spots}
         self.stacks: dict[str, Stack] = {}
         self.activation: nn.Module | None = (
@@ -62,8 +64,13 @@ class Pool:
         )
 
     @property
+    def empty(self) -> int:
+        """A slot behind all others, which changes nothing."""
+        return self.capacity
+
+    @property
     def bytes(self) -> int:
-        """What all its slots take, those that are free as well."""
+        """What all its slots take, those that are free as well, but for the empty one."""
         return self.capacity * self.form.bytes
 
     def put(self, key: str, adapter: Stacked) -> None:
@@ -92,7 +99,7 @@ class Pool:
         kept = list(self.numbers.values())
         for spot in self.form.spots:
             old = self.stacks.get(spot.path)
-            new = self._stack(capacity, spot.inputs, spot.outputs)
+            new = self._stack(capacity + 1, spot.inputs, spot.outputs)
             if old is not None:
                 for source, target in zip(old.tensors, new.tensors, strict=True):
                     if source is not None and target is not None:
@@ -100,6 +107,7 @@ class Pool:
             self.stacks[spot.path] = new
         self.numbers = {key: place for place, key in enumerate(self.numbers)}
         self.capacity = capacity
+        self.stamp = object()
 
     def _stack(self, slots: int, inputs: int, outputs: int) -> Stack:
         def zeros(*sizes: int) -> Tensor:

@@ -90,6 +90,37 @@ class Part:
         return torch.cat(found)[None]
 
 
+@dataclass(frozen=True, eq=False)
+class Every:
+    """All rows of a grid, each with a slot of one pool; it may be the empty one.
+
+    Args:
+        pool: it.
+        slots_R: of each row; they may change, in their place, until the rows are computed.
+        new: tokens of each row.
+    """
+
+    pool: Pool
+    slots_R: Tensor
+    new: int
+    packed: bool = True
+    alone: bool = False
+
+    def of(self, states: Tensor) -> Tensor:
+        """Give the part of a tensor that has all rows: all of it."""
+        return states
+
+    def delta(self, path: str, states: Tensor, said: Tensor | None = None) -> Tensor:
+        """Give what the adapters add at a module, as `Part` does."""
+        read_RQD = states[0].unflatten(0, (-1, self.new))
+        said_RQD = None if said is None else said[0].unflatten(0, (-1, self.new))
+        return self.pool.delta(path, self.slots_R, read_RQD, said_RQD).flatten(0, 1)[None]
+
+
+Rows = Part | Every
+"""Rows whose adapters are in one pool."""
+
+
 def _padded(states_1TD: Tensor, group: Group) -> Tensor:
     states_TD = states_1TD[0, group.start : group.stop]
     if group.token_GL is not None:
@@ -131,7 +162,10 @@ class Slotted(Transparent):
     """
 
     def __init__(
-        self, base_layer: nn.Module, path: str, parts: Callable[[], tuple[tuple[Part, ...], int]]
+        self,
+        base_layer: nn.Module,
+        path: str,
+        parts: Callable[[], tuple[tuple[Rows, ...], int]],
     ) -> None:
         super().__init__(base_layer)
         self.path = path
@@ -163,18 +197,21 @@ class Slotted(Transparent):
                 part.of(whole).add_(delta)
         return output
 
-    def _unbiased(self, part: Part, whole: Tensor) -> Tensor | None:
+    def _unbiased(self, part: Rows, whole: Tensor) -> Tensor | None:
         """Give a part of what the module gave, without its bias, where the adapters multiply it."""
         if not part.pool.form.gained:
             return None
         bias = cast("Tensor | None", getattr(self.base_layer, "bias", None))
         return part.of(whole) if bias is None else part.of(whole) - bias
 
-    def _has(self, part: Part) -> bool:
+    def _has(self, part: Rows) -> bool:
         return self.path in part.pool.places
 
     def _beside_residual(
-        self, here: Sequence[tuple[Part, str]], given: tuple[Any, ...], named: dict[str, Any]
+        self,
+        here: Sequence[tuple[Rows, str]],
+        given: tuple[Any, ...],
+        named: dict[str, Any],
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Add what is read beside the module to its second argument, the residual."""
         residual = (given[1] if len(given) > 1 else named["input_tensor"]).clone()
@@ -185,7 +222,7 @@ class Slotted(Transparent):
             return (given[0], residual, *given[2:]), named
         return given, {**named, "input_tensor": residual}
 
-    def _refuse_other(self, value: Any, part: Part, size: int) -> None:
+    def _refuse_other(self, value: Any, part: Rows, size: int) -> None:
         dim = 1 if part.packed else 0
         if part.alone:
             return

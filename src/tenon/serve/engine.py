@@ -14,9 +14,10 @@ from tenon.adapters.fingerprint import fingerprint
 from tenon.adapters.manifest import Manifest
 from tenon.core.errors import Gone, RequestError, RunError, TenonError, did_you_mean
 from tenon.evaluate.generate import clipped
+from tenon.evaluate.running import Piece
 from tenon.model.base import Base, locate
 from tenon.serve.admission import admit, again
-from tenon.serve.asked import Features, Piece, Prompt, Rows
+from tenon.serve.asked import Features, Prompt, Rows
 from tenon.serve.handle import Handle
 from tenon.serve.intake import Intake, longest, most_of_prompt, writer_of
 from tenon.serve.passes import costs
