@@ -103,8 +103,8 @@ def written(
     waiting = list(rows)
     told: dict[Running, list[Piece | RunError]] = {each: [] for each in waiting}
     while waiting or decoding.rows:
-        for each in waiting[:at_once]:
-            if decoding.room(each.prompt):
+        for _ in range(min(at_once, len(waiting))):
+            if decoding.room(waiting[0].prompt):
                 decoding.begin(waiting.pop(0))
         for who, piece in decoding.step():
             told[who].append(piece)
