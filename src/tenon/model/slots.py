@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, cast
 
 import torch
@@ -141,6 +142,28 @@ class Pool:
         gain = stack.gain_SO[slots_N] if one else stack.gain_SO[slots_N, None]
         return torch.addcmul(delta_NTO, said_NTO.float(), gain)
 
+    def add(self, path: str, slots_N: Tensor, states_NI: Tensor, said_NO: Tensor) -> bool:
+        """Add what slots say of single tokens to the output of a module, in place, by a kernel.
+
+        Args:
+            slots_N: of each row its slot.
+            states_NI: what is read.
+            said_NO: the output.
+
+        Returns:
+            Whether it was done: there is a kernel on CUDA alone, and none for gains.
+        """
+        stack = self.stacks[path]
+        dense = states_NI.stride(1) == said_NO.stride(1) == 1
+        kernel = _kernel() if said_NO.is_cuda and stack.gain_SO is None and dense else None
+        if kernel is None:
+            return False
+        narrow_NW = kernel.narrowed(states_NI, slots_N, stack.down_SWI, stack.bias_SW)
+        if self.activation is not None:
+            narrow_NW = self.activation(narrow_NW)
+        kernel.widen(narrow_NW, slots_N, stack.up_SOW, stack.bias_SO, said_NO)
+        return True
+
     def _of_each(self, stack: Stack, slots_N: Tensor, states_NTI: Tensor) -> Tensor:
         narrow_NTW = torch.bmm(states_NTI, stack.down_SWI[slots_N].mT)
         up_NWO = stack.up_SOW[slots_N].mT
@@ -156,6 +179,16 @@ class Pool:
         if self.activation is not None:
             narrow_NTW = self.activation(narrow_NTW)
         return functional.linear(narrow_NTW, stack.up_SOW[slot], bias_O)
+
+
+@cache
+def _kernel() -> Any | None:
+    """Give the kernel of slots, which needs Triton."""
+    try:
+        from tenon.model import slot_kernel
+    except ImportError:
+        return None
+    return slot_kernel
 
 
 @dataclass

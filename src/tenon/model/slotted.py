@@ -89,6 +89,10 @@ class Part:
             found.append(delta_TD if group.place_T is None else delta_TD[group.place_T])
         return torch.cat(found)[None]
 
+    def add(self, path: str, states: Tensor, whole: Tensor, said: Tensor | None) -> None:
+        """Add what the adapters add at a module to its output of the part, in place."""
+        whole.add_(self.delta(path, states, said))
+
 
 @dataclass(frozen=True, eq=False)
 class Every:
@@ -115,6 +119,12 @@ class Every:
         read_RQD = states[0].unflatten(0, (-1, self.new))
         said_RQD = None if said is None else said[0].unflatten(0, (-1, self.new))
         return self.pool.delta(path, self.slots_R, read_RQD, said_RQD).flatten(0, 1)[None]
+
+    def add(self, path: str, states: Tensor, whole: Tensor, said: Tensor | None) -> None:
+        """Add what the adapters add at a module to its output, in place."""
+        single = self.new == 1 and said is None
+        if not single or not self.pool.add(path, self.slots_R, states[0], whole[0]):
+            whole.add_(self.delta(path, states, said))
 
 
 Rows = Part | Every
@@ -192,9 +202,8 @@ class Slotted(Transparent):
                 total = (total + part.delta(self.path, part.of(whole))).to(total.dtype)
                 part.of(whole).copy_(self.base_layer(total))
             elif place != "residual":
-                read = values[0] if place == "beside" else whole
-                delta = part.delta(self.path, part.of(read), self._unbiased(part, whole))
-                part.of(whole).add_(delta)
+                read = part.of(values[0] if place == "beside" else whole)
+                part.add(self.path, read, part.of(whole), self._unbiased(part, whole))
         return output
 
     def _unbiased(self, part: Rows, whole: Tensor) -> Tensor | None:
