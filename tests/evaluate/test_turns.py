@@ -41,6 +41,10 @@ def test_rows_in_grids_say_what_evaluation_writes(arch, rack_of):
     decoding = Decoding(rack, SMALL, grids=True)
     told = written(decoding, rows)
     assert not decoding.why and decoding.turns.recordings.computed > 12
+    grids, others = decoding.passes.grids, decoding.passes.others
+    assert (
+        grids == decoding.turns.recordings.computed and others > 12 and not decoding.passes.replayed
+    )
     assert [each.new for each in rows] == [alone(rack, e.owner, e.prompt.ids) for e in rows]
     for each in rows:
         assert [token for piece in told[each] for token in piece.ids] == each.new

@@ -18,6 +18,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -42,6 +43,21 @@ LEAST_READ = 16
 Said = tuple[Running, Piece | RunError]
 """A row with its next piece, or with why it was given up."""
 Inside = Callable[[], AbstractContextManager[object]]
+
+
+@dataclass(frozen=True)
+class Passes:
+    """How many passes were computed.
+
+    Args:
+        replayed: of rows in grids, from what was recorded.
+        grids: of rows in grids, as others are.
+        others: all others.
+    """
+
+    replayed: int = 0
+    grids: int = 0
+    others: int = 0
 
 
 class AtOnce(Protocol):
@@ -99,6 +115,7 @@ class Decoding:
             )
         self.cells = Cells(settings.cache_tokens)
         self.rows: list[Running] = []
+        self._passes = Passes()
         self.why = ""
         """Why rows are no longer written in grids."""
         on = rack.trunk.device.type == "cuda" if grids is None else grids
@@ -106,6 +123,14 @@ class Decoding:
         if on and settings.batch_rows <= ROWS[-1]:
             self.turns = Turns(rack, self.cells, settings.prompt_tokens, self.inside)
         self._vocabulary = int(rack.trunk.model.config.vocab_size)
+
+    @property
+    def passes(self) -> Passes:
+        """How many passes were computed, and how."""
+        if self.turns is not None:
+            known = self.turns.recordings
+            self._passes = Passes(known.replayed, known.computed, self._passes.others)
+        return self._passes
 
     def _bare(self, lengths: Sequence[int]) -> AbstractContextManager[None]:
         """Hold the route of rows of the base as it is."""
@@ -168,6 +193,7 @@ class Decoding:
         try:
             landed = self.turns.step(rows)
         except FAULTS as error:
+            self._passes = self.passes
             self.why, self.turns = f"grids failed ({type(error).__name__}: {error})", None
             return self._passed(self._going(rows))
         return [said for each in landed if each.rows for said in self._told(each)]
@@ -214,6 +240,7 @@ class Decoding:
     def _computed(self, going: Sequence[tuple[Running, int]]) -> tuple[list[Running], Tensor]:
         """Give the rows that have been read whole, and the scores of their next tokens."""
         trunk = self.rack.trunk
+        self._passes = replace(self._passes, others=self._passes.others + 1)
         borders = Pass([row.line(count) for row, count in going], self.cells, trunk.device)
         route = self.rack.route([row.owner for row, _ in going], borders.lengths)
         ids = [token for row, count in going for token in row.ids(count)]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import torch
 from torch import nn
 
 from tenon.core.errors import RequestError, RunError
@@ -19,6 +20,7 @@ from tenon.model.cells import CELLS
 from tenon.model.continuing import continuing_fault
 from tenon.model.rack import Rack
 from tenon.model.seq2seq import Seq2Seq
+from tenon.model.trunk import Trunk
 from tenon.model.writer import Writer
 
 MOST_ROWS = {"cpu": 64, "cuda": 256}
@@ -46,8 +48,12 @@ OTHERWISE: dict[str, tuple[object, ...]] = {
 }
 """Settings of a base's own generation_config.json by which transformers writes others than the
 likeliest tokens, with the values that change nothing."""
+SHARE = 0.4
+"""Of the free memory of a CUDA device that may hold keys and values, where nothing else comes."""
 _PROVED: WeakKeyDictionary[nn.Module, tuple[bool, str]] = WeakKeyDictionary()
 """What was found out of a model, by whether its rows were packed."""
+_LASTING: WeakKeyDictionary[nn.Module, Decoding | None] = WeakKeyDictionary()
+"""Models that answer time after time, with what they were written with the last time."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +88,42 @@ def together_fault(model: Writer | Seq2Seq) -> str:
     return known[1]
 
 
+def stay(model: Writer | Seq2Seq) -> None:
+    """Let what a model is written with stay between calls: it answers portion after portion.
+
+    Its weights and adapter stay as they are from now on, and on CUDA keys and values may take a
+    good part of the memory that is free.
+    """
+    _LASTING.setdefault(model, None)
+
+
+def roomy(trunk: Trunk, tokens: int) -> int:
+    """Give for how many tokens a CUDA device has room, at least so many; elsewhere these."""
+    if trunk.device.type != "cuda":
+        return tokens
+    config = trunk.model.config
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    channels = getattr(config, "head_dim", None) or trunk.hidden_size // config.num_attention_heads
+    each = 2 * config.num_hidden_layers * heads * channels * trunk.model.dtype.itemsize
+    free, _ = torch.cuda.mem_get_info(trunk.device)
+    return max(tokens, int(SHARE * free) // each)
+
+
+def _decoding(model: Writer, longest: int, tokens: int) -> Decoding:
+    """Give what writes; that of the last time where it stays and is large enough."""
+    lasting, known = model in _LASTING, _LASTING.get(model)
+    if known is not None and not known.rows and known.settings.cache_tokens >= longest:
+        if known.turns is not None:
+            known.turns.drop()
+        return known
+    trunk = model.trunk
+    held = limits(trunk.device.type, longest, roomy(trunk, tokens) if lasting else tokens)
+    made = Decoding(Rack(trunk), held, inside=nullcontext, fault="")
+    if lasting:
+        _LASTING[model] = made
+    return made
+
+
 def limits(device: str, longest: int, tokens: int) -> Limits:
     """Give how much is written at once.
 
@@ -113,8 +155,7 @@ def go_on(
         progress: told of the prompts that are done.
     """
     longest = max(map(len, prompts)) + new
-    held = limits(model.trunk.device.type, longest, tokens)
-    decoding = Decoding(Rack(model.trunk), held, inside=nullcontext, fault="")
+    decoding = _decoding(model, longest, tokens)
     sampling = Sampling(max_new_tokens=new)
     rows = {n: Running(None, Prompt(tuple(ids), sampling), None, stop_ids)
             for n, ids in enumerate(prompts)}  # fmt: skip

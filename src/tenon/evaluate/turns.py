@@ -103,8 +103,9 @@ class Turns:
         return landed
 
     def drop(self) -> None:
-        """Forget what was launched: rows are as they were before it."""
+        """Forget what was launched, and begin anew: rows are as they were before it."""
         self._flight = None
+        self._held = self._reads = 0
 
     def _launched(self, going: Going) -> Flight:
         # A row that is written may be computed once more before its grid is left.
