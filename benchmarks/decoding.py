@@ -27,7 +27,10 @@ from transformers.utils import logging
 from tenon.adapters import pack
 from tenon.adapters.kind import settle
 from tenon.adapters.weights import take
+from tenon.evaluate.decoding import Decoding
 from tenon.evaluate.generate import generate
+from tenon.evaluate.running import Prompt, Running
+from tenon.evaluate.sampling import Sampling
 from tenon.model import trunk as trunks
 from tenon.model.attach import attach
 from tenon.model.base import locate
@@ -35,9 +38,6 @@ from tenon.model.rack import Rack
 from tenon.model.settings import ModelSettings
 from tenon.model.stacked import stacked
 from tenon.model.writer import Writer
-from tenon.serve.asked import Prompt, Sampling
-from tenon.serve.decoding import Decoding
-from tenon.serve.running import Running
 from tenon.serve.settings import EngineSettings
 
 KINDS = ({"kind": "lora.v1"}, {"kind": "bottleneck.v1", "preset": "pfeiffer"})
@@ -113,7 +113,7 @@ def ours(rack: Rack, decoding: Decoding, rows, passes: list[int]) -> None:
     """Write with continuous batching; the adapters stay in."""
     with rack.all():
         waiting = [
-            Running(owner, Prompt(None, ids, Sampling(max_new_tokens=most)), str)
+            Running(owner, Prompt(ids, Sampling(max_new_tokens=most)), str)
             for owner, ids, most in rows
         ]
         while waiting or decoding.rows:

@@ -39,13 +39,16 @@ from served_adapters import (
 )
 
 from tenon.data.example import Example, content_id
+from tenon.evaluate.sampling import Sampling
 from tenon.model.base import Base, locate
-from tenon.serve.asked import Prompt, Rows, Sampling
+from tenon.serve.asked import Prompt, Rows
 from tenon.serve.engine import Engine
 from tenon.serve.settings import EngineSettings
 
 COUNTS, CLIENTS, SEED, ZIPF = (1, 8, 64, 512), 32, 7, 1.1
 GIB = 1 << 30
+Keep = Callable[[list[dict[str, Any]]], None]
+"""Prints the newest figures, and writes all of a part."""
 HELD = {"slot_bytes": 8 * GIB, "memory_bytes": 8 * GIB}
 
 
@@ -102,7 +105,7 @@ def loop(engine: Engine, names: Sequence[str], requests: int, traffic: str) -> d
             "cpu_ms": 1e3 * (time.process_time() - worked) / requests}  # fmt: skip
 
 
-def served(options: Any, base: Base, root: Path) -> list[dict[str, Any]]:
+def served(options: Any, base: Base, root: Path, keep: Keep) -> list[dict[str, Any]]:
     """Measure the engine with more and more adapters, in rounds that take turns."""
     found: list[dict[str, Any]] = []
     settings = EngineSettings(device=options.device, dtype=options.dtype, **HELD)
@@ -122,7 +125,7 @@ def served(options: Any, base: Base, root: Path) -> list[dict[str, Any]]:
                           for _ in range(options.rounds)]  # fmt: skip
                 found.append({"way": "engine", "adapters": count, "traffic": traffic,
                               "add_seconds": added, **middle(rounds)})  # fmt: skip
-                print(found[-1], flush=True)
+                keep(found)
     return found
 
 
@@ -188,7 +191,7 @@ class Peft:
         return [self.heads[name](row).softmax(-1).tolist() for row, name in pairs]
 
 
-def by_peft(options: Any, base: Base) -> list[dict[str, Any]]:
+def by_peft(options: Any, base: Base, keep: Keep) -> list[dict[str, Any]]:
     """Measure PEFT: one request after another, and batches with an adapter a row."""
     found: list[dict[str, Any]] = []
     for count in [count for count in options.counts if count <= options.peft_most]:
@@ -199,7 +202,7 @@ def by_peft(options: Any, base: Base) -> list[dict[str, Any]]:
                 rounds = [peft_loop(held, names, options.requests, traffic, size)
                           for _ in range(options.rounds)]  # fmt: skip
                 found.append({"way": way, "adapters": count, "traffic": traffic, **middle(rounds)})
-                print(found[-1], flush=True)
+                keep(found)
     return found
 
 
@@ -254,7 +257,7 @@ def write_loop(engine: Engine, handles: Sequence[Any], options: Any) -> dict[str
             "first_token_p95_ms": times["p95_ms"], "rss_mib": resident()}  # fmt: skip
 
 
-def written(options: Any, root: Path) -> list[dict[str, Any]]:
+def written(options: Any, root: Path, keep: Keep) -> list[dict[str, Any]]:
     """Measure a decoder without adapters, and with more and more of two kinds."""
     base = decoder(root / ("small" if options.small else "large"), small=options.small)
     folders = writers(root / f"w-{options.small}", base, (*LORA, *BOTTLENECK), options.device)
@@ -268,7 +271,7 @@ def written(options: Any, root: Path) -> list[dict[str, Any]]:
         write_loop(engine, [None], options)
         bare = middle([write_loop(engine, [None], options) for _ in range(options.rounds)])
         found.append({"way": "no adapter", "adapters": 0, **bare})
-        print(found[-1], flush=True)
+        keep(found)
         for kind, folder in zip(("lora", "houlsby"), folders, strict=True):
             handles: list[Any] = []
             for count in options.counts:
@@ -279,7 +282,7 @@ def written(options: Any, root: Path) -> list[dict[str, Any]]:
                                for _ in range(options.rounds)])  # fmt: skip
                 kept = made["tokens_per_second"] / bare["tokens_per_second"]
                 found.append({"way": kind, "adapters": count, "share_kept": kept, **made})
-                print(found[-1], flush=True)
+                keep(found)
             for handle in handles:
                 engine.remove(handle.name)
     return found
@@ -330,16 +333,23 @@ def main() -> None:
     options = arguments()
     torch.set_num_threads(options.threads)
     result: dict[str, Any] = {"machine": machine(options)}
+
+    def keeping(part: str) -> Keep:
+        def keep(found: list[dict[str, Any]]) -> None:
+            print(found[-1], flush=True)
+            result[part] = found
+            if options.out:
+                note(options.out, result)
+
+        return keep
+
     if options.decoder:
-        result["decoder"] = written(options, options.cache / "decoder")
-    else:
-        base = locate(options.base)
-        result["engine"] = served(options, base, options.cache / "adapters")
-        if options.out:
-            note(options.out, result)
-        result["peft"] = by_peft(options, base) if options.peft_most else []
-    if options.out:
-        note(options.out, result)
+        written(options, options.cache / "decoder", keeping("decoder"))
+        return
+    base = locate(options.base)
+    served(options, base, options.cache / "adapters", keeping("engine"))
+    if options.peft_most:
+        by_peft(options, base, keeping("peft"))
 
 
 if __name__ == "__main__":

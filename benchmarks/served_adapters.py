@@ -139,9 +139,9 @@ def decoder(folder: Path, *, small: bool) -> Base:
     if not (folder / "config.json").exists():
         sizes = (256, 4, 4, 2, 64, 768) if small else (1024, 28, 16, 8, 128, 3072)
         hidden, layers, heads, pairs, channels, inner = sizes
-        vocabulary = _tokenizer(folder)
+        vocabulary = _tokenizer(folder, 0 if small else 151_936)
         config = Qwen3Config(
-            vocab_size=vocabulary if small else 151_936, hidden_size=hidden,
+            vocab_size=vocabulary, hidden_size=hidden,
             num_hidden_layers=layers, num_attention_heads=heads, num_key_value_heads=pairs,
             head_dim=channels, intermediate_size=inner, max_position_embeddings=4096,
             tie_word_embeddings=True, pad_token_id=0, bos_token_id=None, eos_token_id=1,
@@ -151,9 +151,11 @@ def decoder(folder: Path, *, small: bool) -> Base:
     return locate(str(folder))
 
 
-def _tokenizer(folder: Path) -> int:
-    """Write a tokenizer of whole words; give how many it knows."""
+def _tokenizer(folder: Path, least: int) -> int:
+    """Write a tokenizer of whole words, at least so many; give how many it knows."""
     pieces = ["<pad>", "</s>", "<unk>", *dict.fromkeys(WORDS)]
+    # A token without a text of its own would be told with the next that has one.
+    pieces += [f"word{number}" for number in range(len(pieces), least)]
     inner = Tokenizer(models.WordLevel({w: n for n, w in enumerate(pieces)}, unk_token="<unk>"))
     inner.pre_tokenizer = pre_tokenizers.Whitespace()
     made = PreTrainedTokenizerFast(

@@ -11,7 +11,10 @@ from attached import TABLES, shake
 from racks import adapter_in
 from tenon.adapters.kind import settle
 from tenon.core.errors import RunError
+from tenon.evaluate.decoding import Decoding
 from tenon.evaluate.generate import generate
+from tenon.evaluate.running import Piece, Running
+from tenon.evaluate.sampling import Sampling
 from tenon.model import trunk as trunks
 from tenon.model.attach import attach
 from tenon.model.base import locate
@@ -19,9 +22,7 @@ from tenon.model.rack import Rack
 from tenon.model.settings import ModelSettings
 from tenon.model.stacked import stacked
 from tenon.model.writer import Writer
-from tenon.serve.asked import Piece, Prompt, Sampling
-from tenon.serve.decoding import Decoding
-from tenon.serve.running import Running
+from tenon.serve.asked import Prompt
 from writers import causal_folder
 
 KINDS = {
@@ -102,8 +103,8 @@ def written(
     waiting = list(rows)
     told: dict[Running, list[Piece | RunError]] = {each: [] for each in waiting}
     while waiting or decoding.rows:
-        for each in waiting[:at_once]:
-            if decoding.room(each.prompt):
+        for _ in range(min(at_once, len(waiting))):
+            if decoding.room(waiting[0].prompt):
                 decoding.begin(waiting.pop(0))
         for who, piece in decoding.step():
             told[who].append(piece)

@@ -10,6 +10,7 @@ import torch
 
 from tenon.evaluate.generate import Said, clipped, generate, room
 from tenon.evaluate.settings import EvaluateSettings
+from tenon.evaluate.together import stay, together_fault
 from tenon.evaluate.write import How, write
 from tenon.text.batch import of_ids
 from writers import DECODERS, causal_folder, examples, pairs, renderer_of, tokens_of, writer
@@ -49,6 +50,51 @@ def test_batches_padding_and_the_cache_change_no_answer(arch, batch_tokens, base
     ]
     assert any(said.ended for said in found)
     assert all(said.ended or len(said.ids) == 12 for said in found)
+
+
+ASKED = {"stop_ids": (2,), "max_new_tokens": 12, "batch_tokens": 300}
+
+
+def test_a_base_that_changes_greedy_answers_is_left_to_transformers(base_of):
+    model = writer(base_of("llama"), shaken=True)
+    prompts = [[5, 6, 7], [8, 9, 10, 11]]
+    assert together_fault(model) == ""
+    plain = [said.ids for said in generate(model, prompts, **ASKED)]
+    model.trunk.whole.generation_config.repetition_penalty = 1.8
+    assert "repetition_penalty to 1.8" in together_fault(model)
+    found = [said.ids for said in generate(model, prompts, **ASKED)]
+    assert found != plain
+    assert all(len(set(ids)) >= len(set(before)) for ids, before in zip(found, plain, strict=True))
+
+
+def test_rows_that_fail_together_are_left_to_transformers(base_of):
+    model = writer(base_of("qwen3"), shaken=True)
+    chance = np.random.default_rng(3)
+    prompts = [chance.integers(5, 100, n).tolist() for n in (4, 25, 9, 30)]
+    expected = [said.ids for said in generate(model, prompts, **ASKED)]
+    failed = []
+
+    def fail(module, given, named):
+        if "borders" in named and named["position_ids"].max() >= 27:
+            failed.append(1)
+            raise ValueError("planted")
+
+    hook = model.trunk.model.register_forward_pre_hook(fail, with_kwargs=True)
+    try:
+        assert [said.ids for said in generate(model, prompts, **ASKED)] == expected
+    finally:
+        hook.remove()
+    assert failed
+
+
+def test_what_stays_between_calls_changes_no_answer(base_of):
+    chance = np.random.default_rng(4)
+    parts = [[chance.integers(5, 100, n).tolist() for n in sizes] for sizes in ((4, 9), (30, 2, 7))]
+    fresh = [generate(writer(base_of("gpt2"), shaken=True), part, **ASKED) for part in parts]
+    model = writer(base_of("gpt2"), shaken=True)
+    stay(model)
+    for _ in range(2):
+        assert [generate(model, part, **ASKED) for part in parts] == fresh
 
 
 def test_writing_in_the_midst_of_training_changes_nothing(base_of):

@@ -50,7 +50,7 @@ def test_what_is_put_is_found_and_a_taken_block_is_empty():
     again = cells.take(6)
     assert np.array_equal(again, blocks)
     assert not torch.cat([s.flatten() for s in store.get(torch.from_numpy(again), 1)]).any()
-    assert cells.nbytes == 2 * 64 * 2 * (3 + 5) * 4
+    assert cells.nbytes == 2 * (64 + 4) * 2 * (3 + 5) * 4, "and a block that is nobody's"
 
 
 @given(

@@ -9,7 +9,9 @@ from attached import FAMILY, TABLES, shake
 from tenon.core.errors import RequestError
 from tenon.evaluate.answerer import open_answerer
 from tenon.evaluate.generate import generate
-from tenon.serve.asked import Piece, Prompt, Sampling
+from tenon.evaluate.running import Piece
+from tenon.evaluate.sampling import Sampling
+from tenon.serve.asked import Prompt
 from tenon.serve.engine import Engine
 from tenon.serve.settings import EngineSettings
 

@@ -1,4 +1,7 @@
-"""Generate: the only way from prompts to what a base writes: greedy, in batches, with a cache.
+"""Generate: the only way from prompts to what a base writes: greedy, many at once, with a cache.
+
+Where it is proved that rows can be continued, they are written together (`Decoding`), and one that
+ends gives its place to the next. All others are written in padded batches by transformers.
 
 P tokens of a batch's longest prompt, B rows, N new tokens.
 """
@@ -17,6 +20,7 @@ from transformers.generation.streamers import BaseStreamer
 
 from tenon.core.progress import Progress
 from tenon.evaluate.predict import inference
+from tenon.evaluate.together import go_on, together_fault
 from tenon.model import trunk as trunks
 from tenon.model.seq2seq import Seq2Seq
 from tenon.model.trunk import Trunk
@@ -92,8 +96,8 @@ def generate(
 ) -> list[Said]:
     """Write after each prompt what the base finds likeliest, token by token.
 
-    Weights, mode and random state of the model stay as they are. The base attends in its own way,
-    and what it writes depends on the prompt alone, up to rounding.
+    Weights, mode and random state of the model stay as they are. What is written depends on the
+    prompt alone, up to rounding.
 
     Args:
         prompts: token ids, at least one of each.
@@ -103,13 +107,16 @@ def generate(
         progress: told of the prompts that are done.
         streamer: of a single prompt; gets its tokens one by one.
     """
-    found: list[Said | None] = [None] * len(prompts)
-    lengths = np.array([len(prompt) for prompt in prompts], np.int64)
-    rows = np.argsort(lengths, kind="stable")
+    found: dict[int, Said] = {}
     with inference(model):
-        for part in (
-            micro_batches(rows, lengths + max_new_tokens, batch_tokens) if len(rows) else ()
-        ):
+        if isinstance(model, Writer) and prompts and not (streamer or together_fault(model)):
+            written = go_on(model, prompts, stop_ids, max_new_tokens, batch_tokens, progress)
+            found = {n: Said(row.new, row.finish == "stop") for n, row in written.items()}
+        rows = np.array([row for row in range(len(prompts)) if row not in found], np.int64)
+        lengths = np.array([len(prompt) for prompt in prompts], np.int64)
+        rows = rows[np.argsort(lengths[rows], kind="stable")]
+        sizes = lengths + max_new_tokens
+        for part in micro_batches(rows, sizes, batch_tokens) if len(rows) else ():
             chosen: list[int] = part.tolist()
             new_BN = _new_tokens(
                 model, [prompts[row] for row in chosen], stop_ids, max_new_tokens, streamer
@@ -118,7 +125,7 @@ def generate(
                 found[row] = _ended(new, stop_ids)
             if progress:
                 progress.advance(len(chosen))
-    return [said for said in found if said is not None]
+    return [found[row] for row in range(len(prompts))]
 
 
 def _new_tokens(

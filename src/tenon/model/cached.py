@@ -21,12 +21,13 @@ from functools import cached_property
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from transformers import AttentionInterface
 
 from tenon.adapters.prefix_attention import Seen
 from tenon.core.errors import RunError
+from tenon.model.attended import attended
 from tenon.model.cells import Blocks, Cells, Store
+from tenon.model.grid import Grid
 from tenon.model.packing import Borders, packed_attention, refuse_unknown
 
 ATTENTION = "tenon_cached"
@@ -124,27 +125,13 @@ class Group:
         """Give the attention output of the group's tokens, [G * Q, H, D]."""
         view, rows, new = self.view(window), len(self.lines), self.lines[0].new
         key_GKLD, value_GKLD = store.get(view.blocks_X, rows)
-        query_HXD = query_1HTD[0, :, self.tokens]
-        heads, pairs = query_HXD.shape[0], key_GKLD.shape[1]
-        query_GHQD = query_HXD.unflatten(1, (rows, new)).transpose(0, 1)
+        query_GHQD = query_1HTD[0, :, self.tokens].unflatten(1, (rows, new)).transpose(0, 1)
         mask = view.seen_G1QL
         if prefix is not None:
             key_GKLD, value_GKLD, mask = prefix.before(
                 query_GHQD, key_GKLD, value_GKLD, mask, causal=False
             )
-        # Queries that share keys stand side by side, so that no key is copied for each of them.
-        repeats = heads // pairs
-        if mask is not None and repeats > 1 and new > 1:
-            mask = mask.repeat(1, 1, repeats, 1)
-        output_GKXD = functional.scaled_dot_product_attention(
-            query_GHQD.reshape(rows, pairs, repeats * new, -1),
-            key_GKLD,
-            value_GKLD,
-            attn_mask=mask,
-            scale=scaling,
-        )
-        output_GHQD = output_GKXD.reshape(rows, heads, new, -1)
-        return output_GHQD.transpose(1, 2).flatten(0, 1)
+        return attended(query_GHQD, key_GKLD, value_GKLD, mask, scaling)
 
 
 @dataclass(frozen=True, eq=False)
@@ -275,7 +262,7 @@ def cached_attention(
     value_1KTD: Tensor,
     attention_mask: Tensor | None,
     *,
-    borders: Pass,
+    borders: Pass | Grid,
     prefix: Seen | None = None,
     scaling: float | None = None,
     dropout: float = 0.0,
@@ -304,6 +291,9 @@ def cached_attention(
         raise RunError("its attention sees what comes after a token, which is not yet written")
     if sliding_window is not None:
         borders.windows.add(sliding_window)
+    if isinstance(borders, Grid):
+        states = (query_1HTD, key_1KTD, value_1KTD)
+        return borders.attend(module, states, scaling, sliding_window, prefix), None
     store = borders.cells.store(module, key_1KTD, value_1KTD)
     store.put(borders.cells_T, key_1KTD, value_1KTD)
     outputs: list[Tensor] = []

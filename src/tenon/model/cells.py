@@ -28,7 +28,7 @@ class Store:
     """The cells of one attention module.
 
     Args:
-        key_NSKD, value_NSKD: of all blocks; the channels of values may be others.
+        key_NSKD, value_NSKD: of all blocks, and of nobody's; the channels of values may be others.
     """
 
     key_NSKD: Tensor
@@ -70,6 +70,11 @@ class Cells:
         self.blocks = -(-tokens // size)
         self.stores: dict[nn.Module, Store] = {}
         self._free = list(range(self.blocks))[::-1]
+
+    @property
+    def nobody(self) -> int:
+        """A block beside all others, which no row ever has."""
+        return self.blocks
 
     @property
     def free(self) -> int:
@@ -117,7 +122,7 @@ class Cells:
 
     def _made(self, states_1KTD: Tensor) -> Tensor:
         _, heads, _, channels = states_1KTD.shape
-        shape = (self.blocks, self.size, heads, channels)
+        shape = (self.blocks + 1, self.size, heads, channels)
         # Cells made in inference mode could be emptied nowhere else.
         with torch.inference_mode(mode=False):
             return torch.zeros(shape, dtype=states_1KTD.dtype, device=states_1KTD.device)

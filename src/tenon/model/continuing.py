@@ -16,6 +16,7 @@ from tenon.core.errors import RunError
 from tenon.model.attending import attention
 from tenon.model.cached import ATTENTION, Line, Pass
 from tenon.model.cells import CELLS, Cells
+from tenon.model.grid import Grid
 from tenon.model.loading import quiet
 from tenon.model.packing import Borders
 from tenon.model.trunk import PROVABLE_WINDOW, TOLERANCE, Trunk, positions, proof_row
@@ -27,17 +28,18 @@ PROOF_STEPS = 2
 """Tokens that each row of the proof gets one by one, behind its prompt."""
 
 
-def continued_TD(trunk: Trunk, ids: Sequence[int], borders: Pass) -> Tensor:
+def continued_TD(trunk: Trunk, ids: Sequence[int] | Tensor, borders: Pass | Grid) -> Tensor:
     """Give the last hidden state of each new token, and keep what later ones will see of them.
 
     The trunk attends by `tenon.model.cached.ATTENTION` meanwhile; who calls sees to that.
 
     Args:
-        ids: of the new tokens, row after row.
+        ids: of the new tokens, row after row; int64 [T] if a tensor.
         borders: of the rows.
     """
+    ids_T = ids if isinstance(ids, Tensor) else torch.tensor(ids, device=trunk.device)
     states = trunk.model(
-        input_ids=torch.tensor(ids, device=trunk.device)[None],
+        input_ids=ids_T[None],
         position_ids=borders.positions_T[None],
         borders=borders,
         use_cache=False,

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from tenon.adapters.prefix_attention import Run, beside
 from tenon.adapters.transparent import Transparent, uncompiled
 from tenon.core.errors import RunError
-from tenon.model.slotted import Part
+from tenon.model.slotted import Rows
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Route:
 
     segments: tuple[Segment, ...]
     dim: int
-    parts: tuple[Part, ...] = ()
+    parts: tuple[Rows, ...] = ()
 
     @property
     def size(self) -> int:
@@ -103,7 +103,7 @@ class Router:
         finally:
             self.route, self.random = None, {}
 
-    def slotted(self) -> tuple[tuple[Part, ...], int]:
+    def slotted(self) -> tuple[tuple[Rows, ...], int]:
         """Give the rows of adapters in slots that are computed now, and the size of the route.
 
         Raises:

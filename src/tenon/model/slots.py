@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, cast
 
 import torch
@@ -55,6 +56,8 @@ class Pool:
         self.device = device
         self.numbers: dict[str, int] = {}
         self.capacity = 0
+        self.stamp = object()
+        """Of the tensors that are there now: another one when they lie elsewhere."""
         self.places = {spot.path: spot.place for spot in form.spots}
         self.stacks: dict[str, Stack] = {}
         self.activation: nn.Module | None = (
@@ -62,8 +65,13 @@ class Pool:
         )
 
     @property
+    def empty(self) -> int:
+        """A slot behind all others, which changes nothing."""
+        return self.capacity
+
+    @property
     def bytes(self) -> int:
-        """What all its slots take, those that are free as well."""
+        """What all its slots take, those that are free as well, but for the empty one."""
         return self.capacity * self.form.bytes
 
     def put(self, key: str, adapter: Stacked) -> None:
@@ -92,7 +100,7 @@ class Pool:
         kept = list(self.numbers.values())
         for spot in self.form.spots:
             old = self.stacks.get(spot.path)
-            new = self._stack(capacity, spot.inputs, spot.outputs)
+            new = self._stack(capacity + 1, spot.inputs, spot.outputs)
             if old is not None:
                 for source, target in zip(old.tensors, new.tensors, strict=True):
                     if source is not None and target is not None:
@@ -100,6 +108,7 @@ class Pool:
             self.stacks[spot.path] = new
         self.numbers = {key: place for place, key in enumerate(self.numbers)}
         self.capacity = capacity
+        self.stamp = object()
 
     def _stack(self, slots: int, inputs: int, outputs: int) -> Stack:
         def zeros(*sizes: int) -> Tensor:
@@ -136,6 +145,28 @@ class Pool:
         gain = stack.gain_SO[slots_N] if one else stack.gain_SO[slots_N, None]
         return torch.addcmul(delta_NTO, said_NTO.float(), gain)
 
+    def add(self, path: str, slots_N: Tensor, states_NI: Tensor, said_NO: Tensor) -> bool:
+        """Add what slots say of single tokens to the output of a module, in place, by a kernel.
+
+        Args:
+            slots_N: of each row its slot.
+            states_NI: what is read.
+            said_NO: the output.
+
+        Returns:
+            Whether it was done: there is a kernel on CUDA alone, and none for gains.
+        """
+        stack = self.stacks[path]
+        dense = states_NI.stride(1) == said_NO.stride(1) == 1
+        kernel = _kernel() if said_NO.is_cuda and stack.gain_SO is None and dense else None
+        if kernel is None:
+            return False
+        narrow_NW = kernel.narrowed(states_NI, slots_N, stack.down_SWI, stack.bias_SW)
+        if self.activation is not None:
+            narrow_NW = self.activation(narrow_NW)
+        kernel.widen(narrow_NW, slots_N, stack.up_SOW, stack.bias_SO, said_NO)
+        return True
+
     def _of_each(self, stack: Stack, slots_N: Tensor, states_NTI: Tensor) -> Tensor:
         narrow_NTW = torch.bmm(states_NTI, stack.down_SWI[slots_N].mT)
         up_NWO = stack.up_SOW[slots_N].mT
@@ -151,6 +182,16 @@ class Pool:
         if self.activation is not None:
             narrow_NTW = self.activation(narrow_NTW)
         return functional.linear(narrow_NTW, stack.up_SOW[slot], bias_O)
+
+
+@cache
+def _kernel() -> Any | None:
+    """Give the kernel of slots, which needs Triton."""
+    try:
+        from tenon.model import slot_kernel
+    except ImportError:
+        return None
+    return slot_kernel
 
 
 @dataclass

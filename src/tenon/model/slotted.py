@@ -90,6 +90,47 @@ class Part:
             found.append(delta_TD if group.place_T is None else delta_TD[group.place_T])
         return torch.cat(found)[None]
 
+    def add(self, path: str, states: Tensor, whole: Tensor, said: Tensor | None) -> None:
+        """Add what the adapters add at a module to its output of the part, in place."""
+        whole.add_(self.delta(path, states, said))
+
+
+@dataclass(frozen=True, eq=False)
+class Every:
+    """All rows of a grid, each with a slot of one pool; it may be the empty one.
+
+    Args:
+        pool: it.
+        slots_R: of each row; they may change, in their place, until the rows are computed.
+        new: tokens of each row.
+    """
+
+    pool: Pool
+    slots_R: Tensor
+    new: int
+    packed: bool = True
+    alone: bool = False
+
+    def of(self, states: Tensor) -> Tensor:
+        """Give the part of a tensor that has all rows: all of it."""
+        return states
+
+    def delta(self, path: str, states: Tensor, said: Tensor | None = None) -> Tensor:
+        """Give what the adapters add at a module, as `Part` does."""
+        read_RQD = states[0].unflatten(0, (-1, self.new))
+        said_RQD = None if said is None else said[0].unflatten(0, (-1, self.new))
+        return self.pool.delta(path, self.slots_R, read_RQD, said_RQD).flatten(0, 1)[None]
+
+    def add(self, path: str, states: Tensor, whole: Tensor, said: Tensor | None) -> None:
+        """Add what the adapters add at a module to its output, in place."""
+        single = self.new == 1 and said is None
+        if not single or not self.pool.add(path, self.slots_R, states[0], whole[0]):
+            whole.add_(self.delta(path, states, said))
+
+
+Rows = Part | Every
+"""Rows whose adapters are in one pool."""
+
 
 def _padded(states_1TD: Tensor, group: Group) -> Tensor:
     states_TD = states_1TD[0, group.start : group.stop]
@@ -132,7 +173,10 @@ class Slotted(Transparent):
     """
 
     def __init__(
-        self, base_layer: nn.Module, path: str, parts: Callable[[], tuple[tuple[Part, ...], int]]
+        self,
+        base_layer: nn.Module,
+        path: str,
+        parts: Callable[[], tuple[tuple[Rows, ...], int]],
     ) -> None:
         super().__init__(base_layer)
         self.path = path
@@ -161,12 +205,11 @@ class Slotted(Transparent):
                 total = (total + part.delta(self.path, part.of(whole))).to(total.dtype)
                 part.of(whole).copy_(self.base_layer(total))
             elif place not in ("residual", READ):
-                read = values[0] if place == "beside" else whole
-                delta = part.delta(self.path, part.of(read), self._unbiased(part, whole))
-                part.of(whole).add_(delta)
+                read = part.of(values[0] if place == "beside" else whole)
+                part.add(self.path, read, part.of(whole), self._unbiased(part, whole))
         return output
 
-    def _unbiased(self, part: Part, whole: Tensor) -> Tensor | None:
+    def _unbiased(self, part: Rows, whole: Tensor) -> Tensor | None:
         """Give a part of what the module gave, without its bias, where the adapters multiply it."""
         if not part.pool.form.gained or not part.pool.form.width:
             return None
@@ -174,7 +217,7 @@ class Slotted(Transparent):
         return part.of(whole) if bias is None else part.of(whole) - bias
 
     def _of_scaled(
-        self, here: Sequence[tuple[Part, str]], given: tuple[Any, ...], named: dict[str, Any]
+        self, here: Sequence[tuple[Rows, str]], given: tuple[Any, ...], named: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Scale what the module reads, in the rows whose adapters do so."""
         read: Tensor = (given[0] if given else next(iter(named.values()))).clone()
@@ -185,11 +228,14 @@ class Slotted(Transparent):
             return (read, *given[1:]), named
         return given, {**named, next(iter(named)): read}
 
-    def _has(self, part: Part) -> bool:
+    def _has(self, part: Rows) -> bool:
         return self.path in part.pool.places
 
     def _beside_residual(
-        self, here: Sequence[tuple[Part, str]], given: tuple[Any, ...], named: dict[str, Any]
+        self,
+        here: Sequence[tuple[Rows, str]],
+        given: tuple[Any, ...],
+        named: dict[str, Any],
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Add what is read beside the module to its second argument, the residual."""
         residual = (given[1] if len(given) > 1 else named["input_tensor"]).clone()
@@ -200,7 +246,7 @@ class Slotted(Transparent):
             return (given[0], residual, *given[2:]), named
         return given, {**named, "input_tensor": residual}
 
-    def _refuse_other(self, value: Any, part: Part, size: int) -> None:
+    def _refuse_other(self, value: Any, part: Rows, size: int) -> None:
         dim = 1 if part.packed else 0
         if part.alone:
             return

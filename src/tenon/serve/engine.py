@@ -12,10 +12,12 @@ from typing import Any, Self
 
 from tenon.adapters.fingerprint import fingerprint
 from tenon.core.errors import Gone, RequestError, RunError, TenonError, did_you_mean
+from tenon.evaluate.decoding import Passes
 from tenon.evaluate.generate import clipped
+from tenon.evaluate.running import Piece
 from tenon.model.base import Base, locate
 from tenon.serve.admission import Admission, admit, again
-from tenon.serve.asked import Features, Piece, Prompt, Rows
+from tenon.serve.asked import Features, Prompt, Rows
 from tenon.serve.handle import Handle
 from tenon.serve.intake import Intake, longest, most_of_prompt, writer_of
 from tenon.serve.passes import costs
@@ -72,6 +74,11 @@ class Engine:
     def waiting(self) -> int:
         """Requests that wait for their turn."""
         return len(self._worker.queue)
+
+    @property
+    def passes(self) -> Passes:
+        """How many passes have written texts, and how they were computed."""
+        return self._worker.passes()
 
     def add(self, name: str, folder: Path | str) -> Handle:
         """Admit an adapter, or replace the one of this name; it is proved before it may answer.

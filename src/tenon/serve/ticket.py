@@ -6,7 +6,7 @@ import threading
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-from tenon.serve.asked import Piece
+from tenon.evaluate.running import Piece
 
 
 @dataclass(eq=False)

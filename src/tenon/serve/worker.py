@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tenon.core.errors import RunError
+from tenon.evaluate.decoding import Passes
 from tenon.serve.passes import (
     FeaturesJob,
     Job,
@@ -60,6 +61,15 @@ class Worker:
             for writers in self.writers.values():
                 writers.fail(told)
             raise
+
+    def passes(self) -> Passes:
+        """Give how many passes have written texts, over all bases; from any thread."""
+        held = [each.decoding.passes for each in list(self.writers.values()) if each.decoding]
+        return Passes(
+            sum(each.replayed for each in held),
+            sum(each.grids for each in held),
+            sum(each.others for each in held),
+        )
 
     @property
     def _writing(self) -> bool:

@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tenon.core.errors import PlanError, RequestError
-from tenon.serve.asked import Piece
-from tenon.serve.decoding import Decoding
+from tenon.evaluate.decoding import Decoding
+from tenon.evaluate.running import Piece, Running
 from tenon.serve.queue import Waiting, settle
-from tenon.serve.running import Running
 from tenon.serve.seat import Seat
 from tenon.serve.settings import EngineSettings
 from tenon.serve.stage import Stage

@@ -12,8 +12,9 @@ from transformers.generation.streamers import BaseStreamer
 
 from tenon.core.errors import RequestError
 from tenon.evaluate.generate import Writing, generate
+from tenon.evaluate.running import Finish, Piece
 from tenon.model.models import model_for
-from tenon.serve.asked import Finish, Piece, Prompt
+from tenon.serve.asked import Prompt
 from tenon.serve.seat import Seat
 from tenon.serve.stage import Stage
 from tenon.serve.ticket import Ticket

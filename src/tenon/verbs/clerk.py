@@ -20,6 +20,8 @@ from tenon.data.settings import Columns
 from tenon.data.task import TASKS, Tally
 from tenon.evaluate.answerer import BATCH_TOKENS, Answerer
 from tenon.evaluate.exam import EXAMS
+from tenon.evaluate.together import stay
+from tenon.model.writer import Writer
 from tenon.text.tokens import Tokens, collect
 from tenon.verbs.questions import Kept, Portion
 
@@ -107,6 +109,10 @@ class Clerk:
     columns: Columns
     kept: Kept
     lenient: bool = False
+
+    def __post_init__(self) -> None:
+        if isinstance(self.answerer.model, Writer):
+            stay(self.answerer.model)
 
     def answer(self, portion: Portion, progress: Progress | None = None) -> str:
         """Give the lines of a portion, one for each row, in their order.

@@ -183,7 +183,7 @@ def predict(
         engine: "local", or "ray" for the workers of a Ray cluster.
         address: of the cluster; "auto" finds the one of this machine, "" begins one here.
         workers: of the cluster, at most; 0 for as many as it has GPUs, or CPUs without them.
-        portion: rows that are answered at once, which are what a kill can lose; 0 for 4,096, or 64
+        portion: rows that are answered at once, which are what a kill can lose; 0 for 4,096, or 512
             where each answer is written by the base.
 
     Raises:

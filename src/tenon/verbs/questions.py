@@ -32,7 +32,7 @@ STDIN_NAME = "stdin"
 ALL = "all"
 CONVERSION = re.compile(r"iconv -f \S+ -t \S+")
 PORTION_ROWS = 4096
-WRITTEN_ROWS = 64
+WRITTEN_ROWS = 512
 """Rows of a portion where each answer is written by the base."""
 PORTION_CHARACTERS = 1 << 22
 """After so many characters a portion ends, so that long texts do not fill memory."""

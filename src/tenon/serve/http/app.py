@@ -74,6 +74,9 @@ def app(service: Service) -> ASGIApp:
     numbers, engine = service.telemetry, service.engine
     numbers.watch("waiting_requests", "Requests that wait for their turn.", lambda: engine.waiting)
     numbers.watch("adapters", "Adapters that may be asked.", lambda: len(engine.handles))
+    numbers.watch("passes_replayed", "Passes of texts, recorded.", lambda: engine.passes.replayed)
+    numbers.watch("passes_in_grids", "Passes of texts in grids.", lambda: engine.passes.grids)
+    numbers.watch("passes_apart", "Other passes of texts.", lambda: engine.passes.others)
     inner = Intake(routes(service), service.settings)
     return Journal(Auth(inner, service.keys, page()), service.telemetry)
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from tenon.serve.asked import Logprob, Piece
+from tenon.evaluate.running import Piece
+from tenon.evaluate.sampling import Logprob
 from tenon.serve.http.service import Service
 
 LEAST = -9999.0

@@ -8,7 +8,8 @@ from functools import partial
 from typing import Any
 
 from tenon.core.errors import RequestError
-from tenon.serve.asked import Prompt, Sampling
+from tenon.evaluate.sampling import Sampling
+from tenon.serve.asked import Prompt
 from tenon.serve.handle import Handle
 from tenon.serve.http.body import ChatBody, CompletionBody, Message, WritingBody
 from tenon.serve.http.heads import ROUTES

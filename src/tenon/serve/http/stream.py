@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tenon.core.errors import Late
-from tenon.serve.asked import Piece
+from tenon.evaluate.running import Piece
 from tenon.serve.http.refusal import Refused
 from tenon.serve.ticket import Ticket
 

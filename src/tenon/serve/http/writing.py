@@ -15,7 +15,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
 from tenon.core.errors import RequestError, TenonError
-from tenon.serve.asked import Piece
+from tenon.evaluate.running import Piece
 from tenon.serve.handle import Handle
 from tenon.serve.http.body import ChatBody, CompletionBody
 from tenon.serve.http.logprobs import Shown, shown

@@ -9,12 +9,52 @@ Legend: B rows, V tokens of the vocabulary, S rows that are drawn, W tokens they
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import isfinite
 
 import torch
 from torch import Tensor
 
-from tenon.serve.asked import Logprob, Sampling
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is chosen.
+
+    Args:
+        max_new_tokens: most tokens of an answer; 0 for as many as the adapter had in training.
+        temperature: what scores are divided by; 0 takes the likeliest, as evaluation does.
+        top_p: only the likeliest tokens that have so much probability together.
+        top_k: only so many of the likeliest; 0 for all.
+        seed: of the draws; the same seed gives the same answer.
+        stop: texts before which the answer ends.
+        stop_ids: tokens before which it ends, beside those of the adapter.
+        logprobs: how many of the likeliest tokens are told with each token; None for no
+            probabilities at all.
+    """
+
+    max_new_tokens: int = 0
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    seed: int = 0
+    stop: tuple[str, ...] = ()
+    stop_ids: tuple[int, ...] = ()
+    logprobs: int | None = None
+
+
+@dataclass(frozen=True)
+class Logprob:
+    """The natural logarithm of a token's probability, and of those beside it.
+
+    Args:
+        id: the token.
+        logprob: of it.
+        top: the likeliest tokens with theirs, best first.
+    """
+
+    id: int
+    logprob: float
+    top: tuple[tuple[int, float], ...] = ()
 
 
 def chosen(

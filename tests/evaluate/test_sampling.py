@@ -10,8 +10,7 @@ import pytest
 import torch
 from scipy import stats
 
-from tenon.serve.asked import Sampling
-from tenon.serve.sampling import chosen, logprobs
+from tenon.evaluate.sampling import Sampling, chosen, logprobs
 
 ROWS, VOCABULARY = 6000, 12
 LOGITS_V = torch.randn(VOCABULARY, generator=torch.Generator().manual_seed(3)) * 1.5

@@ -6,13 +6,68 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Literal, Protocol
 
 import numpy as np
 
+from tenon.evaluate.sampling import Logprob, Sampling
 from tenon.model.cached import Line
 from tenon.model.cells import Blocks
-from tenon.serve.asked import Finish, Logprob, Piece, Prompt
 from tenon.text.spelling import Decode, Spelling
+
+Finish = Literal["stop", "length", "cancelled", "deadline"]
+
+
+class Asked(Protocol):
+    """What a row goes on from: token ids, how it is sampled, and until when it is wanted."""
+
+    @property
+    def ids(self) -> Sequence[int]:
+        """At least one."""
+        ...
+
+    @property
+    def sampling(self) -> Sampling:
+        """How tokens are chosen."""
+        ...
+
+    @property
+    def deadline(self) -> float | None:
+        """By `time.monotonic()`, in seconds; None for none."""
+        ...
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """Token ids to go on from, for as long as it takes.
+
+    Args:
+        ids: at least one.
+        sampling: how.
+        deadline: by `time.monotonic()`, in seconds; None for none.
+    """
+
+    ids: tuple[int, ...]
+    sampling: Sampling = Sampling()
+    deadline: float | None = None
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of an answer; all parts together are the answer.
+
+    Args:
+        text: what is surely part of it.
+        ids: tokens that were written since the piece before.
+        logprobs: of these tokens, if asked for.
+        finish: why nothing follows; None where something may: "stop" for an end of its own or a
+            stop text, "length" for `max_new_tokens`, "cancelled", or "deadline".
+    """
+
+    text: str
+    ids: tuple[int, ...] = ()
+    logprobs: tuple[Logprob, ...] = ()
+    finish: Finish | None = None
 
 
 @dataclass(eq=False)
@@ -22,7 +77,7 @@ class Running:
     Args:
         owner: its adapter's name in the rack; None for the base as it is.
         prompt: what it goes on from; `max_new_tokens` of its sampling is at least 1.
-        decode: token ids to text.
+        decode: token ids to text; None where ids alone are wanted, and no text ends an answer.
         stop_ids: tokens before which it ends, beside those of its sampling.
         blocks: of its keys and values.
         past: tokens that are in them.
@@ -31,8 +86,8 @@ class Running:
     """
 
     owner: str | None
-    prompt: Prompt
-    decode: Decode
+    prompt: Asked
+    decode: Decode | None
     stop_ids: Sequence[int] = ()
     blocks: Blocks = field(default_factory=lambda: np.empty(0, np.int64))
     past: int = 0
@@ -48,7 +103,7 @@ class Running:
 
     @cached_property
     def _spelling(self) -> Spelling:
-        return Spelling(self.decode, self.prompt.sampling.stop)
+        return Spelling(self.decode or _unspelled, self.prompt.sampling.stop)
 
     @property
     def most(self) -> int:
@@ -59,6 +114,17 @@ class Running:
     def unread(self) -> int:
         """Tokens of the row that are not in its cells."""
         return len(self.prompt.ids) + len(self.new) - self.past
+
+    @property
+    def plain(self) -> bool:
+        """Whether its likeliest tokens are all that is asked for."""
+        sampling = self.prompt.sampling
+        return not sampling.temperature and sampling.logprobs is None
+
+    @property
+    def last(self) -> bool:
+        """Whether the next token is the last one, whatever it is."""
+        return len(self.new) + 1 >= self.prompt.sampling.max_new_tokens
 
     def line(self, count: int) -> Line:
         """Give the next `count` tokens as a line of a pass."""
@@ -82,7 +148,7 @@ class Running:
         self._untold.append(token)
         if logprob is not None:
             self._logprobs.append(logprob)
-        text = self._spelling.put(token)
+        text = "" if self.decode is None else self._spelling.put(token)
         if self._spelling.stopped:
             return self._piece(text, "stop")
         if len(self.new) >= self.prompt.sampling.max_new_tokens:
@@ -100,3 +166,8 @@ class Running:
         piece = Piece(text, tuple(self._untold), tuple(self._logprobs), finish)
         self._untold, self._logprobs = [], []
         return piece
+
+
+def _unspelled(ids: Sequence[int]) -> str:
+    del ids
+    return ""

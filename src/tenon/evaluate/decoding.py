@@ -18,21 +18,23 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from tenon.core.errors import PlanError, RequestError, RunError
+from tenon.evaluate.running import Asked, Finish, Piece, Running
+from tenon.evaluate.sampling import Logprob, chosen, logprobs
+from tenon.evaluate.turns import Landed, Turns
 from tenon.model import trunk as trunks
 from tenon.model.attending import attention
 from tenon.model.cached import ATTENTION, Pass
 from tenon.model.cells import Cells
 from tenon.model.continuing import continued_TD, continuing_fault
+from tenon.model.grid import ROWS
 from tenon.model.rack import Rack
-from tenon.serve.asked import Finish, Piece, Prompt
-from tenon.serve.running import Running
-from tenon.serve.sampling import chosen, logprobs
-from tenon.serve.settings import EngineSettings
 
 FAULTS = (RuntimeError, ValueError, TypeError, IndexError, KeyError, OSError)
 """What a pass may fail by: torch's errors and ours. One row's failure must not end the others."""
@@ -43,6 +45,40 @@ Said = tuple[Running, Piece | RunError]
 Inside = Callable[[], AbstractContextManager[object]]
 
 
+@dataclass(frozen=True)
+class Passes:
+    """How many passes were computed.
+
+    Args:
+        replayed: of rows in grids, from what was recorded.
+        grids: of rows in grids, as others are.
+        others: all others.
+    """
+
+    replayed: int = 0
+    grids: int = 0
+    others: int = 0
+
+
+class AtOnce(Protocol):
+    """How much is computed and kept at once; `tenon.serve.settings` says what each field is."""
+
+    @property
+    def batch_rows(self) -> int:
+        """Rows that are written at once."""
+        ...
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Tokens of prompts that are read in a pass beside rows that are being written."""
+        ...
+
+    @property
+    def cache_tokens(self) -> int:
+        """Tokens of prompts and answers whose keys and values are held."""
+        ...
+
+
 class Decoding:
     """Rows that are being written over one base. One thread alone may use it.
 
@@ -51,23 +87,50 @@ class Decoding:
         settings: how much is computed and kept at once.
         inside: puts the adapters of the rack in for a pass; they may stay in. Left out, they are
             put in and taken out for every pass.
+        fault: why rows cannot be continued, as a proof has found, "" where they can; None to prove
+            it now.
+        grids: whether rows are written in grids; None for where that is faster, on CUDA.
 
     Raises:
         PlanError: rows cannot be continued on this base; `tenon.evaluate.generate` writes on it.
     """
 
-    def __init__(self, rack: Rack, settings: EngineSettings, inside: Inside | None = None) -> None:
+    def __init__(
+        self,
+        rack: Rack,
+        settings: AtOnce,
+        inside: Inside | None = None,
+        *,
+        fault: str | None = None,
+        grids: bool | None = None,
+    ) -> None:
         self.rack, self.settings = rack, settings
         self.inside: Inside = inside or rack.all
-        with self.inside():
-            why = continuing_fault(rack.trunk, self._bare)
-        if why:
+        if fault is None:
+            with self.inside():
+                fault = continuing_fault(rack.trunk, self._bare)
+        if fault:
             raise PlanError(
-                f"this base cannot write several rows at once: {why}; write one after another"
+                f"this base cannot write several rows at once: {fault}; write one after another"
             )
         self.cells = Cells(settings.cache_tokens)
         self.rows: list[Running] = []
+        self._passes = Passes()
+        self.why = ""
+        """Why rows are no longer written in grids."""
+        on = rack.trunk.device.type == "cuda" if grids is None else grids
+        self.turns: Turns | None = None
+        if on and settings.batch_rows <= ROWS[-1]:
+            self.turns = Turns(rack, self.cells, settings.prompt_tokens, self.inside)
         self._vocabulary = int(rack.trunk.model.config.vocab_size)
+
+    @property
+    def passes(self) -> Passes:
+        """How many passes were computed, and how."""
+        if self.turns is not None:
+            known = self.turns.recordings
+            self._passes = Passes(known.replayed, known.computed, self._passes.others)
+        return self._passes
 
     def _bare(self, lengths: Sequence[int]) -> AbstractContextManager[None]:
         """Hold the route of rows of the base as it is."""
@@ -78,7 +141,7 @@ class Decoding:
         """The adapters of the rows, which must be in the rack when a pass is computed."""
         return {row.owner for row in self.rows if row.owner is not None}
 
-    def room(self, prompt: Prompt) -> bool:
+    def room(self, prompt: Asked) -> bool:
         """Whether a row of this prompt could begin now.
 
         Raises:
@@ -117,14 +180,37 @@ class Decoding:
         now = time.monotonic()
         late = [row for row in self.rows if (row.prompt.deadline or now) < now]
         said: list[Said] = [(row, self.cancel(row, "deadline")) for row in late]
-        going = self._going()
+        turned = [] if self.turns is None else self.turns.take(self.rows)
+        others = set(self.rows).difference(turned)
+        if turned:
+            said += self._turned(turned)
+        going = self._going([row for row in self.rows if row in others])
         return [*said, *self._passed(going)] if going else said
 
-    def _going(self) -> list[tuple[Running, int]]:
+    def _turned(self, rows: list[Running]) -> list[Said]:
+        """Compute a turn of rows in grids; where that fails, they are computed as others are."""
+        assert self.turns is not None  # noqa: S101 - asked before
+        try:
+            landed = self.turns.step(rows)
+        except FAULTS as error:
+            self._passes = self.passes
+            self.why, self.turns = f"grids failed ({type(error).__name__}: {error})", None
+            return self._passed(self._going(rows))
+        return [said for each in landed if each.rows for said in self._told(each)]
+
+    @torch.inference_mode()
+    def _told(self, landed: Landed) -> list[Said]:
+        """Give what can be told of rows of a turn."""
+        if all(row.plain for row in landed.rows):
+            return self._put(landed.rows, landed.ids, [None] * len(landed.rows))
+        places = torch.tensor(landed.places, device=landed.logits_RV.device)
+        return self._said(landed.rows, landed.logits_RV[places])
+
+    def _going(self, rows: Sequence[Running]) -> list[tuple[Running, int]]:
         """Give the rows of the next pass with how many tokens of each are read."""
-        reading = [row for row in self.rows if not row.new]
-        left = max(LEAST_READ, self.settings.prompt_tokens - (len(self.rows) - len(reading)))
-        counts: dict[Running, int] = {row: 1 for row in self.rows if row.new}
+        reading = [row for row in rows if not row.new]
+        left = max(LEAST_READ, self.settings.prompt_tokens - (len(rows) - len(reading)))
+        counts: dict[Running, int] = {row: 1 for row in rows if row.new}
         # What short prompts leave of their share is for longer ones.
         reading.sort(key=lambda row: row.unread)
         for place, row in enumerate(reading):
@@ -154,6 +240,7 @@ class Decoding:
     def _computed(self, going: Sequence[tuple[Running, int]]) -> tuple[list[Running], Tensor]:
         """Give the rows that have been read whole, and the scores of their next tokens."""
         trunk = self.rack.trunk
+        self._passes = replace(self._passes, others=self._passes.others + 1)
         borders = Pass([row.line(count) for row, count in going], self.cells, trunk.device)
         route = self.rack.route([row.owner for row, _ in going], borders.lengths)
         ids = [token for row, count in going for token in row.ids(count)]
@@ -173,6 +260,15 @@ class Decoding:
         found = chosen(logits_BV, samplings, [row.draw() for row in rows])
         ids = [0 if token is None else token for token in found]
         logs = logprobs(logits_BV, ids, [how.logprobs for how in samplings])
+        return self._put(rows, found, logs)
+
+    def _put(
+        self,
+        rows: Sequence[Running],
+        found: Sequence[int | None],
+        logs: Sequence[Logprob | None],
+    ) -> list[Said]:
+        """Let rows go on with their next tokens, and give what can be told."""
         said: list[Said] = []
         for row, token, log in zip(rows, found, logs, strict=True):
             if token is None:
@@ -196,7 +292,7 @@ class Decoding:
         self.rows.remove(row)
         self.cells.give_back(row.blocks)
 
-    def _refuse(self, prompt: Prompt) -> None:
+    def _refuse(self, prompt: Asked) -> None:
         """Refuse a prompt for which there would be no room however long it waited.
 
         Raises:
@@ -222,6 +318,6 @@ class Decoding:
             raise RequestError(f"{told}there are cells for {self.settings.cache_tokens:,}{shorter}")
 
 
-def _longest(prompt: Prompt) -> int:
+def _longest(prompt: Asked) -> int:
     """Give the most tokens that a row will have in its cells: its last is written, never read."""
     return len(prompt.ids) + prompt.sampling.max_new_tokens - 1

@@ -11,11 +11,11 @@ import torch
 
 from decoders import BASES, OWNERS, alone, decoder, prompts, row, slotted, spelled, written
 from tenon.core.errors import PlanError, RequestError, RunError
+from tenon.evaluate.decoding import Decoding
+from tenon.evaluate.running import Running
 from tenon.model.continuing import continuing_fault
 from tenon.model.rack import Rack
 from tenon.model.writer import Writer
-from tenon.serve.decoding import Decoding
-from tenon.serve.running import Running
 from tenon.serve.settings import EngineSettings
 from tenon.text.batch import of_ids
 
