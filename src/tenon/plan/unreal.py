@@ -41,7 +41,7 @@ class Unreal(TorchFunctionMode):
         """Begin; short rows attend on shapes as they do on the device."""
         if self.device in groups.ON:
             groups.ON.add(META.type)
-        return cast(Self, super().__enter__())
+        return super().__enter__()
 
     def __exit__(self, *failure: Any) -> None:
         """End."""
