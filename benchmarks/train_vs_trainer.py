@@ -60,6 +60,7 @@ def arguments() -> argparse.Namespace:
         "--until", type=float, default=0.0, help="an accuracy to be reached on test"
     )
     parser.add_argument("--epochs", type=int, default=0, help="for the accuracy; 0 leaves it out")
+    parser.add_argument("--memory", action="store_true", help="measure each way's peak as well")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--memory-of", choices=WAYS, help="take one turn and print the peak")
     return parser.parse_args()
@@ -304,8 +305,9 @@ def main() -> None:
             n: spread([t.tokens / t.wall for t in ts]) for n, ts in turns.items()
         },
         **{f"ratio_to_{base}": ratios(turns, base) for base in WAYS[:3]},
-        "peak_bytes": {name: memory(name, options) for name in WAYS},
     }
+    if options.memory:
+        result["peak_bytes"] = {name: memory(name, options) for name in WAYS}
     if options.until:
         tokens = int(Setting(options).space.tokens["train"].total)
         epoch = tokens / result["tokens_per_cpu_second"]["trainer"]["median"]

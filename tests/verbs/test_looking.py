@@ -196,6 +196,23 @@ class TestPlan:
         assert settled.origins["train.tokens_per_step"] == "measured"
         assert settled.origins["adapters.mail.kind"] == "override"
 
+    @pytest.mark.parametrize(
+        ("change", "narrow"),
+        [
+            ("model.pooling=cls", True),
+            ("model.pooling=mean", False),
+            ("train.recompute=true", False),
+            ("model.trunk_dropout=true", False),
+            ("model.batches=padded", False),
+        ],
+    )
+    def test_it_says_whether_the_last_layer_is_computed_for_one_token(
+        self, here, tiny, change, narrow
+    ):
+        also = () if "pooling" in change else ("model.pooling=cls",)
+        seen = plan("mail.csv", [tiny, change, *also])
+        assert ("the last layer" in seen.batches) == narrow
+
     def test_the_rows_add_up(self, here):
         preview = plan("mail.csv")
         assert sum(amount.rows for amount in preview.amounts.values()) == 80

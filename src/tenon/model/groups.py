@@ -34,6 +34,9 @@ Source: docs/performance.md; one thread of an AVX512 CPU, 12 heads of 32 channel
     kernel's time at 14 tokens and 0.2 in bfloat16, 1.2 at 130 tokens, 2 at 500.
 """
 
+ON = {"cpu"}
+"""Types of devices on which short rows do; "meta" as well while a CPU is computed on shapes."""
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -129,7 +132,7 @@ def attend(
         prefix: what each of its rows sees beside its own tokens.
     """
     graded = torch.is_grad_enabled() and any(each.requires_grad for each in states)
-    plain = prefix is None and not rule.dropout and states[0].device.type == "cpu"
+    plain = prefix is None and not rule.dropout and states[0].device.type in ON
     if plain and graded and group.longest <= SHORT:
         return cast(Tensor, Short.apply(*states, group, rule))  # pyright: ignore[reportUnknownMemberType]
     return _fused(group, states, rule, prefix)
@@ -142,7 +145,7 @@ def _fused(
     dtype, device = states[0].dtype, states[0].device
     mask = _mask(group, rule, device)
     causal = rule.causal and mask is None
-    if device.type == "cpu" and any(each.requires_grad for each in states):
+    if device.type in ON and any(each.requires_grad for each in states):
         states = cast(Any, tuple(each.float() for each in states))
     query_GHLD, key_GKLD, value_GKLD = (_padded(each, group) for each in states)
     if prefix is not None:

@@ -7,7 +7,7 @@ depends on them which shapes come about. What attends is the kernel that the pla
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map
 
+from tenon.model import groups
 from tenon.plan.kernels import attend
 from tenon.plan.ledger import Counting
 
@@ -35,6 +36,17 @@ class Unreal(TorchFunctionMode):
     def __init__(self, device: str) -> None:
         super().__init__()
         self.device = device
+
+    def __enter__(self) -> Self:
+        """Begin; short rows attend on shapes as they do on the device."""
+        if self.device in groups.ON:
+            groups.ON.add(META.type)
+        return super().__enter__()
+
+    def __exit__(self, *failure: Any) -> None:
+        """End."""
+        groups.ON.discard(META.type)
+        super().__exit__(*failure)
 
     def __torch_function__(
         self,

@@ -19,7 +19,7 @@ from tenon.verbs.forecast import Forecast, forecast
 from tenon.verbs.outcome import token_notes
 from tenon.verbs.target import explained
 from tenon.verbs.tried import tried
-from tenon.verbs.workspace import open_workspace
+from tenon.verbs.workspace import Workspace, open_workspace
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def _preview(
     begun = time.perf_counter()
     space = open_workspace(wanted, progress)
     opened = time.perf_counter() - begun
-    trunk, holding = space.trunk, space.trunk.holding
+    holding = space.trunk.holding
     counted = budget(space.plan, space.base, len(space.classes), holding)
     if progress:
         progress.start("memory and time", None)
@@ -143,7 +143,7 @@ def _preview(
         budget=counted,
         steps=_steps(space.plan, space.tokens["train"]),
         forecast=replace(foretold, seconds=foretold.seconds.preceded(found.seconds)),
-        batches=f"{'packed' if trunk.packed else 'padded'}: {trunk.why}",
+        batches=_batches(space),
         notes=(
             *(note for note in why if note not in space.parts.notes),
             *((str(holding),) if holding else ()),
@@ -152,6 +152,16 @@ def _preview(
         preflight=found,
         rates=rates,
     )
+
+
+def _batches(space: Workspace) -> str:
+    """Say whether rows are packed, and whether the last layer is computed for the read tokens."""
+    trunk, model = space.trunk, space.plan.model
+    said = f"{'packed' if trunk.packed else 'padded'}: {trunk.why}"
+    narrow = trunk.alone and model.pooling not in ("mean", "tokens")
+    if not narrow or model.trunk_dropout or space.plan.train.recompute:
+        return said
+    return f"{said}; in training the last layer is computed for the token that pooling reads"
 
 
 def _steps(plan: Plan, train: Tokens) -> int:

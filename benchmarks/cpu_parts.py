@@ -1,0 +1,65 @@
+"""What each part of a step on the CPU brings: all parts, and all but one, in turns in one process.
+
+python benchmarks/cpu_parts.py --data ../shared/data/banking77 --out result.json
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from dataclasses import replace
+from unittest.mock import patch
+
+import train_vs_trainer as bench
+from peft.tuners.lora import Linear
+
+from tenon.model import groups
+
+PARTS = ("small products", "last layer", "lean layers", "bfloat16")
+WAYS = {
+    "all": (),
+    **{f"without {part}": (part,) for part in PARTS},
+    "none": PARTS,
+}
+
+
+def held(way: bench.WithTenon, without: tuple[str, ...]) -> ExitStack:
+    """Leave parts out for the time of a turn."""
+    stack = ExitStack()
+    if "small products" in without:
+        stack.enter_context(patch.object(groups, "SHORT", 0))
+    if "last layer" in without:
+        stack.enter_context(patch.object(way.model, "trunk", replace(way.model.trunk, alone=())))
+    if "lean layers" in without:
+        for layer in way.model.modules():
+            if isinstance(layer, Linear) and type(layer) is not Linear:
+                stack.callback(setattr, layer, "__class__", type(layer))
+                layer.__class__ = Linear
+    return stack
+
+
+def main() -> None:
+    import torch
+
+    options = bench.arguments()
+    torch.set_num_threads(options.threads)
+    ways = {
+        dtype: bench.WithTenon(bench.Setting(options, dtype)) for dtype in ("float32", "bfloat16")
+    }
+    turns: dict[str, list[bench.Turn]] = {name: [] for name in WAYS}
+    for turn in range(options.rounds + 1):
+        for name, without in WAYS.items():
+            way = ways["float32" if "bfloat16" in without else "bfloat16"]
+            with held(way, without):
+                taken = way.take(options.steps if turn else 2)
+            if turn:
+                turns[name].append(taken)
+        print({n: round(t[-1].tokens / t[-1].cpu) for n, t in turns.items() if t}, flush=True)
+    result = {"steps_a_turn": options.steps, "ratio_to_all": bench.ratios(turns, "all")}
+    print(json.dumps(result, indent=2))
+    if options.out:
+        options.out.write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
