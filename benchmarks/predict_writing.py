@@ -107,7 +107,7 @@ def timed(device: str, write: Callable[[], int]) -> tuple[float, int]:
     return clock() - begun, steps
 
 
-def measured(options: Any, trunk: Trunk) -> dict[str, Any]:
+def measured(options: Any, trunk: Trunk, machine: dict[str, Any]) -> dict[str, Any]:
     """Find the best size of padded batches, and measure it and ours in turns."""
     rows = rows_of(options, trunk.model.config.vocab_size)
     asked = sum(most for _, most in rows)
@@ -132,8 +132,10 @@ def measured(options: Any, trunk: Trunk) -> dict[str, Any]:
             | {"times": took["generate"][0] / took["tenon"][0]}
         )  # fmt: skip
         print(json.dumps(told["rounds"][-1]), flush=True)
-    times = [each["times"] for each in told["rounds"]]
-    told["times"] = {"min": min(times), "median": statistics.median(times), "max": max(times)}
+        times = [each["times"] for each in told["rounds"]]
+        told["times"] = {"min": min(times), "median": statistics.median(times), "max": max(times)}
+        if options.out:
+            note(options.out, {"machine": machine, **told})
     return told
 
 
@@ -162,13 +164,10 @@ def main() -> None:
         folder = folder_of(options.shape, Path(cache))
         trunk = trunks.load(locate(str(folder)), ModelSettings(device=options.device), writes=True)
         card = torch.cuda.get_device_name() if options.device == "cuda" else ""
-        result = {"machine": {"commit": commit, "torch": torch.__version__, "card": card,
-                              "parameters": trunk.parameters,
-                              "options": {k: str(v) for k, v in vars(options).items()}},
-                  **measured(options, trunk)}  # fmt: skip
-    print(json.dumps(result["times"]))
-    if options.out:
-        note(options.out, result)
+        told = {name: str(value) for name, value in vars(options).items()}
+        machine = {"commit": commit, "torch": torch.__version__, "card": card,
+                   "parameters": trunk.parameters, "options": told}  # fmt: skip
+        print(json.dumps(measured(options, trunk, machine)["times"]))
 
 
 if __name__ == "__main__":

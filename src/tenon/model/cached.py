@@ -303,17 +303,10 @@ def cached_attention(
             outputs.append(part.attend(query_1HTD, store, scaling, sliding_window, own))
             continue
         output_1THD, _ = packed_attention(
-            module,
-            query_1HTD[:, :, part.tokens],
-            key_1KTD[:, :, part.tokens],
-            value_1KTD[:, :, part.tokens],
-            None,
-            borders=part.borders,
-            prefix=own,
-            scaling=scaling,
-            is_causal=True,
+            module, *(states[:, :, part.tokens] for states in (query_1HTD, key_1KTD, value_1KTD)),
+            None, borders=part.borders, prefix=own, scaling=scaling, is_causal=True,
             sliding_window=sliding_window,
-        )
+        )  # fmt: skip
         outputs.append(output_1THD[0])
     joint_THD = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
     order_T = borders.order_T
