@@ -20,10 +20,10 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
-from transformers.modeling_layers import GradientCheckpointingLayer
 
 from tenon.core.errors import PlanError
 from tenon.model.attending import attention
+from tenon.model.compiled import blocks, first_of
 from tenon.model.route import Switch
 from tenon.model.trunk import Trunk
 
@@ -49,17 +49,6 @@ def recompute(trunk: Trunk) -> int:
     return len(found)
 
 
-def blocks(model: nn.Module) -> list[nn.Module]:
-    """Give the blocks of a model that can be computed again, none of them inside of another."""
-    found: list[nn.Module] = []
-    inside: set[nn.Module] = set()
-    for module in model.modules():
-        if isinstance(module, GradientCheckpointingLayer) and module not in inside:
-            found.append(module)
-            inside.update(module.modules())
-    return found
-
-
 def _function_modes() -> list[Any]:
     """Give the modes through which torch's functions are called; gradients are computed without."""
     modes: Any = torch.overrides._get_current_function_mode_stack()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
@@ -79,7 +68,7 @@ class Again:
 
     def __call__(self, *given: Any, **named: Any) -> Any:
         """Compute the block."""
-        first = type(self.block).forward
+        first = first_of(self.block)
         if not torch.is_grad_enabled():
             return first(self.block, *given, **named)
         attending: Any = self.model.config._attn_implementation  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]

@@ -45,8 +45,14 @@ def adamw(
                 "weight_decay": settings.weight_decay if decayed else 0.0,
             }
             for (head, decayed, factor), members in groups.items()
-        ]
+        ],
+        fused=_fused(parameters),
     )
+
+
+def _fused(parameters: Mapping[str, nn.Parameter]) -> bool | None:
+    """Whether one kernel updates all, as on CUDA; None leaves it to torch."""
+    return True if parameters and all(p.is_cuda for p in parameters.values()) else None
 
 
 def _factor(name: str, factors: Mapping[str, float]) -> float:
@@ -116,5 +122,6 @@ def load_state(
     for key, tensor in tensors.items():
         name, quantity = key.rsplit("|", 1)
         parameter = parameters[name]
-        where = torch.device("cpu") if quantity == "step" else parameter.device
+        counted = quantity == "step" and not _fused(parameters)
+        where = torch.device("cpu") if counted else parameter.device
         optimizer.state[parameter][quantity] = tensor.to(where).clone()
