@@ -225,6 +225,20 @@ def remembered(turn: Turn, owned: int) -> Iterator[None]:
     turn.bytes = torch.cuda.max_memory_allocated() - before + owned
 
 
+@contextlib.contextmanager
+def other_accelerator() -> Iterator[None]:
+    """Let Trainer choose another number format than the loops beside it; accelerate keeps one."""
+    from accelerate.state import AcceleratorState
+
+    held = dict(AcceleratorState._shared_state)
+    AcceleratorState._shared_state.clear()
+    try:
+        yield
+    finally:
+        AcceleratorState._shared_state.clear()
+        AcceleratorState._shared_state.update(held)
+
+
 def bytes_of(tensors: Any) -> int:
     held = {t.data_ptr(): t.numel() * t.element_size() for t in tensors}
     return sum(held.values())
@@ -318,7 +332,7 @@ class WithTrainer:
         )  # fmt: skip
         owned = bytes_of(self.model.parameters())
         self.restore(ours=False)
-        with remembered(turn, owned):
+        with remembered(turn, owned), other_accelerator():
             trainer = Trainer(
                 model=self.model, args=settings, train_dataset=self.rows, data_collator=collate,
                 callbacks=[clock],

@@ -104,9 +104,15 @@ class Lean(Linear):
         drops = dropout.training and not isinstance(dropout, nn.Identity)
         odd = drops or name in self.lora_variant or self.lora_bias[name] or _watched(base)
         fits = x.dtype in FORMATS and x.dtype == base.weight.dtype and x.device == base.weight.device
-        if odd or not fits or base.weight.requires_grad or torch.is_autocast_enabled(x.device.type):
+        if odd or not fits or base.weight.requires_grad or autocasts(x):
             return None
         return name
+
+
+def autocasts(states: Tensor) -> bool:
+    """Whether torch chooses number formats by itself where these states are."""
+    where = states.device.type
+    return torch.amp.is_autocast_available(where) and torch.is_autocast_enabled(where)
 
 
 def _watched(module: Any) -> bool:

@@ -38,7 +38,7 @@ except ImportError:
     VARLEN = None
 KNOWN = frozenset(inspect.signature(VARLEN).parameters) if VARLEN is not None else frozenset[str]()
 """What torch's variable-length kernel can be told; it differs between releases."""
-WHOLE = {"window_size", "enable_gqa", "scale"} <= KNOWN
+WHOLE = {"window_size", "scale"} <= KNOWN
 """Whether it can be told all that a layer may ask for."""
 SPREAD_TOKENS = 2
 SPREAD_SHARE = 0.25
@@ -237,7 +237,7 @@ def _in_graph(
         return whole(module, query_1HTD, key_1KTD, value_1KTD, None, **how)
     starts, longest = flat
     options = _options(window, how["scaling"], causal=causal)
-    states = (each[0].transpose(0, 1).contiguous() for each in (query_1HTD, key_1KTD, value_1KTD))
+    states = _laid(query_1HTD, key_1KTD, value_1KTD)
     return VARLEN(*states, starts, starts, longest, longest, **options)[None], None
 
 
@@ -334,6 +334,19 @@ def _options(window: int | None, scaling: float | None, *, causal: bool) -> dict
     return options
 
 
+def _laid(
+    query_1HTD: Tensor, key_1KTD: Tensor, value_1KTD: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Give queries, keys and values as torch's variable-length kernel reads them."""
+    query_THD, key_TKD, value_TKD = (
+        states[0].transpose(0, 1).contiguous() for states in (query_1HTD, key_1KTD, value_1KTD)
+    )
+    repeats = query_THD.shape[1] // key_TKD.shape[1]
+    if repeats > 1 and "enable_gqa" not in KNOWN:
+        key_TKD, value_TKD = (s.repeat_interleave(repeats, 1) for s in (key_TKD, value_TKD))
+    return query_THD, key_TKD, value_TKD
+
+
 def _varlen(
     kernel: Any,
     query_1HTD: Tensor,
@@ -343,12 +356,7 @@ def _varlen(
     rule: Rule,
 ) -> Tensor:
     """Attend by torch's variable-length kernel."""
-    query_THD, key_TKD, value_TKD = (
-        states[0].transpose(0, 1).contiguous() for states in (query_1HTD, key_1KTD, value_1KTD)
-    )
-    repeats = query_THD.shape[1] // key_TKD.shape[1]
-    if repeats > 1 and "enable_gqa" not in KNOWN:
-        key_TKD, value_TKD = (s.repeat_interleave(repeats, 1) for s in (key_TKD, value_TKD))
+    query_THD, key_TKD, value_TKD = _laid(query_1HTD, key_1KTD, value_1KTD)
     if "scale" not in KNOWN and rule.scaling is not None:
         query_THD = query_THD * (rule.scaling * query_THD.shape[-1] ** 0.5)
     options = _options(rule.window, rule.scaling, causal=rule.causal)

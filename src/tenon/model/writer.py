@@ -15,6 +15,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 from transformers.modeling_outputs import CausalLMOutput
 
+from tenon.adapters.lean import autocasts
 from tenon.model.adapted import Adapted
 from tenon.model.entropy import FrozenEntropy
 from tenon.model.head import Head
@@ -139,6 +140,6 @@ def _plain(trunk: Trunk, hidden_UD: Tensor) -> bool:
     if type(head) is not nn.Linear or head.bias is not None or head.weight.requires_grad:
         return False
     changed = any(getattr(config, name, None) for name in LOGITS) or trunk.scale != 1.0
-    cast_ = torch.is_autocast_enabled(hidden_UD.device.type) or hidden_UD.dtype != head.weight.dtype
+    cast_ = autocasts(hidden_UD) or hidden_UD.dtype != head.weight.dtype
     biased = getattr(trunk.whole, "final_logits_bias", None) is not None
     return bool(len(hidden_UD)) and not (changed or cast_ or biased)
