@@ -265,9 +265,7 @@ class WithTrainer:
             self.liger = (modeling, held, {n: getattr(modeling, n) for n in held})
             self.restore(ours=True)
             assert modeling.Qwen3ForCausalLM.forward is forward
-        config = LoraConfig(
-            r=RANK, lora_alpha=ALPHA, target_modules=TARGETS, task_type="CAUSAL_LM"
-        )
+        config = LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=TARGETS, task_type="CAUSAL_LM")
         self.model = get_peft_model(trunk.whole, config)
         self.model.config.use_cache = False
         self.rows = [
@@ -372,6 +370,15 @@ class WithTenon:
         self.batches = self.loop.batches()
         self.tokens = setting.tokens
 
+    def gradients(self) -> dict[str, torch.Tensor]:
+        """Give the gradients of the first step, before anything is learned."""
+        with keeping_scores() if self.scores else contextlib.nullcontext():
+            for batch in next(self.loop.batches()):
+                (self.model.nats(batch) / 1000).backward()
+        found = {name: p.grad.clone() for name, p in self.loop.parameters.items()}
+        self.loop.optimizer.zero_grad(set_to_none=True)
+        return found
+
     def step(self) -> Any:
         with keeping_scores() if self.scores else contextlib.nullcontext():
             batches = next(self.batches)
@@ -435,9 +442,7 @@ WAYS: dict[str, Callable[[Setting], Any]] = {
     "tenon_compiled": lambda s: WithTenon(s, compiled=True),
     "tenon_compiled_4_steps": lambda s: WithTenon(s, compiled=True, steps=4),
     "tenon_8_rows": lambda s: WithTenon(s, at_once=AT_ONCE * OPTIONS.mean),
-    "tenon_compiled_8_rows": lambda s: WithTenon(
-        s, compiled=True, at_once=AT_ONCE * OPTIONS.mean
-    ),
+    "tenon_compiled_8_rows": lambda s: WithTenon(s, compiled=True, at_once=AT_ONCE * OPTIONS.mean),
 }
 
 
@@ -454,9 +459,7 @@ class Eight:
         for n in range(MANY):
             held = attach(self.rack.trunk, settle(f"a{n}", table), seed=n)
             model = Writer(self.rack.trunk, held.peft)
-            course = Course(
-                Path(tempfile.mkdtemp()), f"a{n}", n, train_settings(EACH, 1 << 14)
-            )
+            course = Course(Path(tempfile.mkdtemp()), f"a{n}", n, train_settings(EACH, 1 << 14))
             self.loops[f"a{n}"] = Loop(model, tokens_of(rows_of(512, n)), course)
             self.rack.keep(f"a{n}", "lora.v1", held.peft)
         if compiled:
@@ -569,6 +572,12 @@ def profiled(way: WithTenon) -> dict[str, Any]:
     return {"seconds": seconds, "busy": busy, "kernels": count}
 
 
+def difference(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:
+    """Give the size of the difference of all gradients by their size."""
+    apart = sum(float((one[name] - other[name]).square().sum()) for name in one)
+    return math.sqrt(apart / sum(float(each.square().sum()) for each in other.values()))
+
+
 def measure(size: str, results: Results, cache: Path) -> None:
     setting = Setting(size, cache)
     log(f"{size}: body {setting.body / 1e6:.0f} M, head {setting.head / 1e6:.0f} M, "
@@ -578,6 +587,7 @@ def measure(size: str, results: Results, cache: Path) -> None:
     names = OPTIONS.ways.split(",") if OPTIONS.ways else list(WAYS)
     ways: dict[str, Any] = {}
     turns: dict[str, list[Turn]] = {}
+    first: dict[str, torch.Tensor] = {}
     for turn in range(OPTIONS.rounds):
         for name in names:
             if time.perf_counter() - BEGUN > OPTIONS.deadline:
@@ -586,7 +596,14 @@ def measure(size: str, results: Results, cache: Path) -> None:
             try:
                 if name not in ways:
                     begun = time.perf_counter()
-                    ways[name] = WAYS[name](setting)
+                    way = ways[name] = WAYS[name](setting)
+                    if isinstance(way, WithTenon) and "4_steps" not in name:
+                        mine = way.gradients()
+                        first = first or mine
+                        apart = found.setdefault("gradient_difference", {})
+                        apart[name] = difference(mine, first)
+                        log(f"{name}: gradients differ by {apart[name]:.5f}")
+                        del mine
                     ways[name].take(0.5)
                     found.setdefault("warm_seconds", {})[name] = time.perf_counter() - begun
                     log(f"{name}: made and warmed in {time.perf_counter() - begun:.1f} s")

@@ -82,19 +82,16 @@ class Lean(Linear):
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Compute the layer, by PEFT itself where it is not plain."""
-        name = self._plain(x) if not args and not kwargs else None
+        name = self.plain(x) if not args and not kwargs else None
         if name is None:
             return super().forward(x, *args, **kwargs)
-        base = cast(Any, self.base_layer)
-        weight_OI = base.weight.mT if type(base) is Conv1D else base.weight
+        weight_OI, bias_O = frozen(self.base_layer)
         down, up = (held[name].weight for held in (self.lora_A, self.lora_B))
-        return cast(
-            Tensor,
-            Added.apply(x, weight_OI, base.bias, down, up, self.scaling[name]),  # pyright: ignore[reportUnknownMemberType]
-        )
+        made = Added.apply(x, weight_OI, bias_O, down, up, self.scaling[name])  # pyright: ignore[reportUnknownMemberType]
+        return cast(Tensor, made)
 
-    def _plain(self, x: Tensor) -> str | None:
-        """Give the adapter to compute; None where PEFT does it."""
+    def plain(self, x: Tensor) -> str | None:
+        """Give the adapter that is computed here; None where PEFT does it."""
         base = cast(Any, self.base_layer)
         names = [name for name in self.active_adapters if name in self.lora_A]
         if len(names) != 1 or self.disable_adapters or self.merged or type(base) not in PLAIN:
@@ -103,10 +100,17 @@ class Lean(Linear):
         dropout = self.lora_dropout[name]
         drops = dropout.training and not isinstance(dropout, nn.Identity)
         odd = drops or name in self.lora_variant or self.lora_bias[name] or _watched(base)
-        fits = x.dtype in FORMATS and x.dtype == base.weight.dtype and x.device == base.weight.device
+        fits = (
+            x.dtype in FORMATS and x.dtype == base.weight.dtype and x.device == base.weight.device
+        )
         if odd or not fits or base.weight.requires_grad or autocasts(x):
             return None
         return name
+
+
+def frozen(base: Any) -> tuple[Tensor, Tensor | None]:
+    """Give the weight, [O, I], and the bias of a plain layer."""
+    return (base.weight.mT if type(base) is Conv1D else base.weight), base.bias
 
 
 def autocasts(states: Tensor) -> bool:

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from tenon.model.packing import Borders
 
 FAST = "_tenon_compiled"
-BACKEND = "inductor"
+CPU = (
+    "model.compile = true: on a CPU compiling takes minutes and saves less; leave it out, or set "
+    'model.device = "cuda"'
+)
 
 
 class Fast:
@@ -41,24 +44,33 @@ class Fast:
         return cast(Any, type(self.block)).forward(self.block, *given, **named)
 
 
-def compile_blocks(model: nn.Module) -> int:
+def compile_blocks(model: nn.Module, backend: str = "inductor") -> int:
     """Let the blocks of a model be compiled at their first pass; a second call changes nothing.
+
+    Args:
+        model: whose blocks.
+        backend: of torch's compiler.
 
     Returns:
         How many blocks there are.
 
     Raises:
-        PlanError: the base has none that are known.
+        PlanError: the base has none that are known, or is on a CPU, where compiling takes longer
+            than it saves.
     """
     found = blocks(model)
     if not found:
         kind = cast(Any, model).config.model_type
-        raise PlanError(f"model.compile = on: {kind} has no blocks that are known here; leave it out")
+        raise PlanError(
+            f"model.compile = true: {kind} has no blocks that are known here; leave it out"
+        )
+    if backend == "inductor" and cast(Any, model).device.type == "cpu":
+        raise PlanError(CPU)
     fast: dict[type[nn.Module], Callable[..., Any]] = {}
     for block in found:
         sort = type(block)
         if sort not in fast:
-            fast[sort] = torch.compile(sort.forward, dynamic=True, backend=BACKEND)
+            fast[sort] = torch.compile(sort.forward, dynamic=True, backend=backend)
         vars(block)[FAST] = Fast(block, fast[sort])
         vars(block).setdefault("forward", vars(block)[FAST])
     vars(model)[FAST] = True

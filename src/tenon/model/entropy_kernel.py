@@ -5,6 +5,7 @@ Legend: U tokens, V tokens of the vocabulary.
 
 from __future__ import annotations
 
+# pyright: basic, reportMissingImports=false, reportUntypedFunctionDecorator=false
 from typing import Any
 
 import torch
@@ -17,7 +18,8 @@ WARPS = 16
 
 
 @triton.jit
-def _entropy(scores, ids, nats, stride, vocabulary, BLOCK: tl.constexpr):
+def _entropy(scores, ids, nats, stride, vocabulary, BLOCK: tl.constexpr):  # noqa: ANN001, ANN202, N803, PLR0913
+    """Give one token's cross-entropy, and write the gradient over its scores."""
     row = tl.program_id(0)
     scores += row.to(tl.int64) * stride
     target = tl.load(ids + row)

@@ -31,11 +31,14 @@ from tenon.adapters.transparent import uncompiled
 from tenon.core.errors import RunError
 from tenon.text.batch import sent
 
-ATTENTION = "tenon_packed"
 try:
-    from torch.nn.attention.varlen import varlen_attn as VARLEN  # noqa: N812
+    from torch.nn.attention import varlen
 except ImportError:
-    VARLEN = None
+    varlen = None
+
+ATTENTION = "tenon_packed"
+VARLEN: Any = getattr(varlen, "varlen_attn", None)
+"""Torch's variable-length kernel; None where this release has none."""
 KNOWN = frozenset(inspect.signature(VARLEN).parameters) if VARLEN is not None else frozenset[str]()
 """What torch's variable-length kernel can be told; it differs between releases."""
 WHOLE = {"window_size", "scale"} <= KNOWN
@@ -337,13 +340,13 @@ def _options(window: int | None, scaling: float | None, *, causal: bool) -> dict
 def _laid(
     query_1HTD: Tensor, key_1KTD: Tensor, value_1KTD: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Give queries, keys and values as torch's variable-length kernel reads them."""
+    """Give queries, keys and values as torch's variable-length kernel reads them.
+
+    Releases that do not ask whether heads share keys take it from the shapes.
+    """
     query_THD, key_TKD, value_TKD = (
         states[0].transpose(0, 1).contiguous() for states in (query_1HTD, key_1KTD, value_1KTD)
     )
-    repeats = query_THD.shape[1] // key_TKD.shape[1]
-    if repeats > 1 and "enable_gqa" not in KNOWN:
-        key_TKD, value_TKD = (s.repeat_interleave(repeats, 1) for s in (key_TKD, value_TKD))
     return query_THD, key_TKD, value_TKD
 
 

@@ -137,9 +137,10 @@ def chunked_nats_U(trunk: Trunk, hidden_UD: Tensor, ids_U: Tensor) -> Tensor:
 def _plain(trunk: Trunk, hidden_UD: Tensor) -> bool:
     """Whether scores of tokens are a frozen matrix times hidden states, and nothing else."""
     head, config = trunk.output, trunk.model.config
-    if type(head) is not nn.Linear or head.bias is not None or head.weight.requires_grad:
+    if type(head) is not nn.Linear or head.weight.requires_grad:
         return False
     changed = any(getattr(config, name, None) for name in LOGITS) or trunk.scale != 1.0
     cast_ = autocasts(hidden_UD) or hidden_UD.dtype != head.weight.dtype
-    biased = getattr(trunk.whole, "final_logits_bias", None) is not None
+    biased = "bias" in dict(head.named_parameters())
+    biased = biased or getattr(trunk.whole, "final_logits_bias", None) is not None
     return bool(len(hidden_UD)) and not (changed or cast_ or biased)
