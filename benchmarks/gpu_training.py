@@ -25,7 +25,7 @@ import statistics
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--longest", type=int, default=1024)
     parser.add_argument("--ways", default="", help="some of them; all where left out")
     parser.add_argument("--profile", default="", help="ways of which a step is looked into")
-    parser.add_argument("--joint", default="", help="eight adapters in one run: eager, compiled")
+    parser.add_argument("--joint", action="store_true", help="also eight adapters in one run")
     parser.add_argument("--deadline", type=float, default=1e9, help="begin nothing after it")
     parser.add_argument("--out", type=Path)
     return parser.parse_args()
@@ -76,6 +76,7 @@ from tenon.model.attach import attach  # noqa: E402
 from tenon.model.base import Base  # noqa: E402
 from tenon.model.compiled import compile_blocks  # noqa: E402
 from tenon.model.rack import Rack  # noqa: E402
+from tenon.model.recompute import recompute  # noqa: E402
 from tenon.model.settings import ModelSettings  # noqa: E402
 from tenon.model.trunk import Trunk, load  # noqa: E402
 from tenon.model.writer import Writer  # noqa: E402
@@ -225,18 +226,21 @@ def remembered(turn: Turn, owned: int) -> Iterator[None]:
     turn.bytes = torch.cuda.max_memory_allocated() - before + owned
 
 
-@contextlib.contextmanager
-def other_accelerator() -> Iterator[None]:
-    """Let Trainer choose another number format than the loops beside it; accelerate keeps one."""
-    from accelerate.state import AcceleratorState
+def forget_accelerator() -> None:
+    """Let the next way choose its number format anew; accelerate keeps one for a process."""
+    from accelerate.state import AcceleratorState, GradientState
 
-    held = dict(AcceleratorState._shared_state)
-    AcceleratorState._shared_state.clear()
-    try:
-        yield
-    finally:
-        AcceleratorState._shared_state.clear()
-        AcceleratorState._shared_state.update(held)
+    AcceleratorState._reset_state(reset_partial_state=True)  # noqa: SLF001
+    GradientState._reset_state()  # noqa: SLF001
+
+
+def renew(loops: Iterable[Loop]) -> None:
+    """Give loops an accelerator as they had at first."""
+    from accelerate import Accelerator
+
+    forget_accelerator()
+    for loop in loops:
+        loop.accelerator = Accelerator(cpu=not CUDA, mixed_precision="no")
 
 
 def bytes_of(tensors: Any) -> int:
@@ -254,17 +258,16 @@ class WithTrainer:
         from peft import LoraConfig, get_peft_model
 
         trunk = setting.fresh()
-        self.rope = self.liger = None
+        self.liger = None
         if liger:
             from liger_kernel.transformers import apply_liger_kernel_to_qwen3
             from transformers.models.qwen3 import modeling_qwen3 as modeling
 
-            held = {name: getattr(modeling, name) for name in ("apply_rotary_pos_emb",)}
-            forward = modeling.Qwen3ForCausalLM.forward
+            before = dict(vars(modeling))
             apply_liger_kernel_to_qwen3(model=trunk.whole)
-            self.liger = (modeling, held, {n: getattr(modeling, n) for n in held})
+            put = {n: each for n, each in vars(modeling).items() if before.get(n) is not each}
+            self.liger = (modeling, {name: before[name] for name in put if name in before}, put)
             self.restore(ours=True)
-            assert modeling.Qwen3ForCausalLM.forward is forward
         config = LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=TARGETS, task_type="CAUSAL_LM")
         self.model = get_peft_model(trunk.whole, config)
         self.model.config.use_cache = False
@@ -330,7 +333,8 @@ class WithTrainer:
         )  # fmt: skip
         owned = bytes_of(self.model.parameters())
         self.restore(ours=False)
-        with remembered(turn, owned), other_accelerator():
+        forget_accelerator()
+        with remembered(turn, owned):
             trainer = Trainer(
                 model=self.model, args=settings, train_dataset=self.rows, data_collator=collate,
                 callbacks=[clock],
@@ -365,6 +369,7 @@ class WithTenon:
         step = steps * ROWS * int(setting.tokens.lengths_R.mean())
         settings = train_settings(step, at_once)
         course = Course(Path(tempfile.mkdtemp()), "bench", SEED, settings)
+        forget_accelerator()
         self.loop = Loop(self.model, setting.tokens, course)
         self.model.train()
         self.batches = self.loop.batches()
@@ -390,6 +395,7 @@ class WithTenon:
         turn = Turn()
         state = [t for s in self.loop.optimizer.state.values() for t in s.values()]
         owned = bytes_of([*self.model.parameters(), *state])
+        renew([self.loop])
         with remembered(turn, owned):
             for _ in range(2):
                 self.step()
@@ -423,18 +429,17 @@ def as_peft(model: Any) -> None:
 @contextlib.contextmanager
 def keeping_scores() -> Iterator[None]:
     """Compute scores again on the way back, as for a base that changes them."""
-    before = writers._plain
-    writers._plain = lambda *_: False
+    before = writers._plain  # noqa: SLF001
+    writers._plain = lambda *_: False  # noqa: SLF001
     try:
         yield
     finally:
-        writers._plain = before
+        writers._plain = before  # noqa: SLF001
 
 
 WAYS: dict[str, Callable[[Setting], Any]] = {
     "trainer": WithTrainer,
     "trainer_grouped": lambda s: WithTrainer(s, grouped=True),
-    "liger": lambda s: WithTrainer(s, liger=True),
     "packed": lambda s: WithTenon(s, peft=True, scores=True),
     "packed_head": lambda s: WithTenon(s, peft=True),
     "packed_lean": lambda s: WithTenon(s, scores=True),
@@ -442,6 +447,7 @@ WAYS: dict[str, Callable[[Setting], Any]] = {
     "tenon_compiled": lambda s: WithTenon(s, compiled=True),
     "tenon_compiled_4_steps": lambda s: WithTenon(s, compiled=True, steps=4),
     "tenon_8_rows": lambda s: WithTenon(s, at_once=AT_ONCE * OPTIONS.mean),
+    "liger": lambda s: WithTrainer(s, liger=True),
     "tenon_compiled_8_rows": lambda s: WithTenon(s, compiled=True, at_once=AT_ONCE * OPTIONS.mean),
 }
 
@@ -452,7 +458,8 @@ WAYS: dict[str, Callable[[Setting], Any]] = {
 class Eight:
     """Eight adapters over one trunk, whose rows are their own."""
 
-    def __init__(self, setting: Setting, *, compiled: bool = False) -> None:
+    def __init__(self, setting: Setting, *, again: bool) -> None:
+        forget_accelerator()
         self.rack = Rack(setting.fresh())
         self.loops: dict[str, Loop] = {}
         table = {"kind": "lora.v1", "rank": RANK, "alpha": ALPHA}
@@ -462,8 +469,8 @@ class Eight:
             course = Course(Path(tempfile.mkdtemp()), f"a{n}", n, train_settings(EACH, 1 << 14))
             self.loops[f"a{n}"] = Loop(model, tokens_of(rows_of(512, n)), course)
             self.rack.keep(f"a{n}", "lora.v1", held.peft)
-        if compiled:
-            compile_blocks(self.rack.trunk.model)
+        if again:
+            recompute(self.rack.trunk)
         self.joint = Joint(self.rack, self.loops)
         self.batches = {name: loop.batches() for name, loop in self.loops.items()}
         self.setting = setting
@@ -630,23 +637,27 @@ def measure(size: str, results: Results, cache: Path) -> None:
 
 
 def joint(setting: Setting, found: dict[str, Any], results: Results) -> None:
-    for compiled in ("compiled" in each for each in OPTIONS.joint.split(",")):
+    """Train eight adapters together, their states kept or computed again; apart they are kept."""
+    steps = 10 if CUDA else 2
+    kept, again = (Eight(setting, again=each) for each in (False, True))
+    for each in (kept, again):
+        each.together(2)
+    kept.apart(2)
+    rounds = []
+    for _ in range(OPTIONS.rounds):
         if time.perf_counter() - BEGUN > OPTIONS.deadline:
             return
-        eight = Eight(setting, compiled=compiled)
-        eight.together(3)
-        eight.apart(2)
-        rounds = []
-        steps = 10 if CUDA else 2
-        for _ in range(OPTIONS.rounds):
-            one, other = eight.together(steps), eight.apart(steps)
-            ratio = (one.tokens / one.seconds) / (other.tokens / other.seconds)
-            rounds.append({"together": asdict(one), "apart": asdict(other), "ratio": ratio})
-            log(f"eight{' compiled' if compiled else ''}: together "
-                f"{one.tokens / one.seconds:,.0f} tokens/s MFU {setting.used(one):.3f} "
-                f"{one.bytes / 2**30:.2f} GiB, apart {other.tokens / other.seconds:,.0f} tokens/s "
-                f"{other.bytes / 2**30:.2f} GiB: x{ratio:.2f}")  # fmt: skip
-        found["eight_compiled" if compiled else "eight"] = rounds
+        turns = {
+            "together": kept.together(steps),
+            "together_recomputed": again.together(steps),
+            "apart": kept.apart(steps),
+        }
+        rates = {name: turn.tokens / turn.seconds for name, turn in turns.items()}
+        rounds.append({name: asdict(turn) for name, turn in turns.items()})
+        log("eight:", "; ".join(
+            f"{name} {rates[name]:,.0f} tokens/s x{rates[name] / rates['apart']:.2f} "
+            f"{turn.bytes / 2**30:.2f} GiB" for name, turn in turns.items()))  # fmt: skip
+        found["eight"] = rounds
         results.write()
 
 
