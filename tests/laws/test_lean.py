@@ -193,6 +193,12 @@ def test_compiled_blocks_give_the_gradients_of_those_that_are_not(cache):
         assert float(model.nats(writers.whole(rows))) > 0
 
 
+def test_on_a_cpu_nothing_is_compiled(cache):
+    model = writers.writer(writers.causal_folder(cache, "llama"))
+    with pytest.raises(PlanError, match=r"model\.compile = true: on a CPU"):
+        compile_blocks(model.trunk.model)
+
+
 def test_a_base_without_blocks_is_not_compiled():
     model = nn.Linear(2, 2)
     model.config = type("Config", (), {"model_type": "odd"})()
