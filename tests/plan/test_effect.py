@@ -53,6 +53,10 @@ IDLE = {
         {"train.head_start": "random", "train.head_scale": 0.3},
         "train.head_scale has no effect",
     ),
+    "compiling on a CPU": (
+        {"model.compile": True, "model.device": "cpu"},
+        "model.compile = true has no effect: on a CPU",
+    ),
     "a rate for what is not trained": (
         {"adapters.mood.init": "mica", "adapters.mood.b_learning_rate_ratio": 4},
         "adapters.mood.b_learning_rate_ratio has no effect: with init mica B is not trained",

@@ -136,3 +136,8 @@ def test_an_argument_that_all_say_otherwise_has_no_effect(file):
     file.write_text(file.read_text() + "\n[adapters.two.train]\nepochs = 7\n")
     with pytest.raises(PlanError, match=r"train\.epochs=9 has no effect: each adapter has its own"):
         resolve_several(file, ["train.epochs=9"])
+
+
+def test_adapters_side_by_side_are_not_compiled(file):
+    with pytest.raises(PlanError, match=r"model\.compile = true has no effect on adapters"):
+        resolve_several(file, ["model.compile=true"])

@@ -12,6 +12,7 @@ from peft import PeftModel
 from tenon.adapters.bottleneck import uncouple_head
 from tenon.adapters.fresh import fresh
 from tenon.adapters.kind import KINDS
+from tenon.adapters.lean import lean
 from tenon.adapters.pack import Adapter
 from tenon.adapters.settings import AdapterSettings
 from tenon.adapters.weights import put
@@ -105,6 +106,7 @@ def refuse_quantized(trunk: Trunk, settings: AdapterSettings) -> None:
 
 def _uncoupled(trunk: Trunk, peft: PeftModel) -> PeftModel:
     guard(trunk.model)
+    lean(trunk.model)
     if trunk.whole is not None:
         uncouple_head(trunk.whole)
     return peft

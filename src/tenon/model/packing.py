@@ -15,7 +15,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -23,10 +23,23 @@ from torch import Tensor, nn
 from transformers import AttentionInterface
 
 from tenon.adapters.prefix_attention import Seen
+from tenon.adapters.transparent import uncompiled
 from tenon.core.errors import RunError
 from tenon.model.groups import Group, Rule, attend, groups_of
+from tenon.text.batch import sent
+
+try:
+    from torch.nn.attention import varlen
+except ImportError:
+    varlen = None
 
 ATTENTION = "tenon_packed"
+VARLEN: Any = getattr(varlen, "varlen_attn", None)
+"""Torch's variable-length kernel; None where this release has none."""
+KNOWN = frozenset(inspect.signature(VARLEN).parameters) if VARLEN is not None else frozenset[str]()
+"""What torch's variable-length kernel can be told; it differs between releases."""
+WHOLE = {"window_size", "scale"} <= KNOWN
+"""Whether it can be told all that a layer may ask for."""
 BEYOND = ("position_bias", "softcap", "s_aux")
 """What some bases add to attention and this attention does not know."""
 
@@ -49,7 +62,7 @@ class Borders:
     def starts_B1(self) -> Tensor:
         """int32 first token of each row, and the end of the last."""
         ends = torch.tensor((0, *self.lengths)).cumsum(0)
-        return ends.to(self.device, torch.int32)
+        return sent(ends.int(), self.device)
 
     @cached_property
     def groups(self) -> tuple[Group, ...]:
@@ -60,6 +73,14 @@ class Borders:
     def longest(self) -> int:
         """Tokens of the longest row."""
         return max(self.lengths)
+
+    @property
+    def flat(self) -> tuple[Tensor, int]:
+        """The borders as a compiled block takes them; of a power of two, lest it be compiled anew.
+
+        The kernel is told a length that no row is longer than.
+        """
+        return self.starts_B1, 1 << (self.longest - 1).bit_length()
 
     @property
     def used(self) -> bool:
@@ -80,6 +101,7 @@ def packed_attention(
     dropout: float = 0.0,
     is_causal: bool | None = None,
     sliding_window: int | None = None,
+    flat: tuple[Tensor, int] | None = None,
     **others: object,
 ) -> tuple[Tensor, None]:
     """Attend within each row; transformers calls this for every attention layer.
@@ -88,6 +110,7 @@ def packed_attention(
         borders: of the rows; reaches here through the model's forward keyword arguments.
         prefix: what each row sees beside its own tokens.
         sliding_window: a token sees those less than so many places away.
+        flat: the borders where blocks are compiled: `Borders.flat`.
         others: what this attention does not know must be None.
 
     Returns:
@@ -97,6 +120,12 @@ def packed_attention(
         RunError: the base attends in a way that this attention does not know.
     """
     refuse_unknown({"attention_mask": attention_mask, **others})
+    if torch.compiler.is_compiling():
+        return _in_graph(
+            module, query_1HTD, key_1KTD, value_1KTD, borders=borders, prefix=prefix,
+            scaling=scaling, dropout=dropout, is_causal=is_causal, sliding_window=sliding_window,
+            flat=flat,
+        )  # fmt: skip
     if sliding_window is not None:
         borders.windows.add(sliding_window)
     causal = bool(getattr(module, "is_causal", False)) if is_causal is None else is_causal
@@ -121,6 +150,23 @@ def packed_attention(
     return torch.cat(outputs)[None], None
 
 
+def _in_graph(
+    module: nn.Module, query_1HTD: Tensor, key_1KTD: Tensor, value_1KTD: Tensor, **how: Any
+) -> tuple[Tensor, None]:
+    """Attend within a compiled block: by CUDA's kernel in its graph, by groups outside of it."""
+    flat, causal, window = how.pop("flat"), how["is_causal"], how["sliding_window"]
+    causal = bool(getattr(module, "is_causal", False)) if causal is None else causal
+    halves = query_1HTD.dtype in (torch.bfloat16, torch.float16)
+    plain = how["prefix"] is None and not how["dropout"]
+    if flat is None or not (plain and halves and query_1HTD.is_cuda and WHOLE):
+        whole = uncompiled(packed_attention)
+        return whole(module, query_1HTD, key_1KTD, value_1KTD, None, **how)
+    starts, longest = flat
+    options = _options(window, how["scaling"], causal=causal)
+    states = _laid(query_1HTD, key_1KTD, value_1KTD)
+    return VARLEN(*states, starts, starts, longest, longest, **options)[None], None
+
+
 def refuse_unknown(given: Mapping[str, object]) -> None:
     """Refuse what a base adds to attention and attention over packed rows does not know.
 
@@ -139,20 +185,37 @@ def _kernel_for(query_1HTD: Tensor, rule: Rule) -> Any | None:
     """Give torch's variable-length kernel where it can follow the rule."""
     if not query_1HTD.is_cuda or query_1HTD.dtype not in (torch.bfloat16, torch.float16):
         return None
-    kernel = _varlen_kernel()
-    if kernel is None or rule.dropout:
+    if VARLEN is None or rule.dropout:
         return None
-    knows_windows = "window_size" in inspect.signature(kernel).parameters
-    return kernel if rule.window is None or knows_windows else None
+    return VARLEN if rule.window is None or "window_size" in KNOWN else None
 
 
-@lru_cache(maxsize=1)
-def _varlen_kernel() -> Any | None:
-    try:
-        from torch.nn.attention.varlen import varlen_attn
-    except ImportError:
-        return None
-    return varlen_attn
+def _options(window: int | None, scaling: float | None, *, causal: bool) -> dict[str, Any]:
+    """Give what torch's variable-length kernel is told, whose signature differs by release."""
+    around = -1 if window is None else window - 1
+    options: dict[str, Any] = {}
+    if "window_size" in KNOWN:
+        options["window_size"] = (around, 0 if causal else around)
+    else:
+        options["is_causal"] = causal
+    if "enable_gqa" in KNOWN:
+        options["enable_gqa"] = True
+    if "scale" in KNOWN:
+        options["scale"] = scaling
+    return options
+
+
+def _laid(
+    query_1HTD: Tensor, key_1KTD: Tensor, value_1KTD: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Give queries, keys and values as torch's variable-length kernel reads them.
+
+    Releases that do not ask whether heads share keys take it from the shapes.
+    """
+    query_THD, key_TKD, value_TKD = (
+        states[0].transpose(0, 1).contiguous() for states in (query_1HTD, key_1KTD, value_1KTD)
+    )
+    return query_THD, key_TKD, value_TKD
 
 
 def _varlen(
@@ -163,26 +226,11 @@ def _varlen(
     borders: Borders,
     rule: Rule,
 ) -> Tensor:
-    """Attend by torch's variable-length kernel, whose signature differs between releases."""
-    known = inspect.signature(kernel).parameters
-    query_THD, key_TKD, value_TKD = (
-        states[0].transpose(0, 1).contiguous() for states in (query_1HTD, key_1KTD, value_1KTD)
-    )
-    options: dict[str, Any] = {}
-    repeats = query_THD.shape[1] // key_TKD.shape[1]
-    if repeats > 1 and "enable_gqa" in known:
-        options["enable_gqa"] = True
-    elif repeats > 1:
-        key_TKD, value_TKD = (s.repeat_interleave(repeats, 1) for s in (key_TKD, value_TKD))
-    if "window_size" in known:
-        around = -1 if rule.window is None else rule.window - 1
-        options["window_size"] = (around, 0 if rule.causal else around)
-    else:
-        options["is_causal"] = rule.causal
-    if "scale" in known:
-        options["scale"] = rule.scaling
-    elif rule.scaling is not None:
+    """Attend by torch's variable-length kernel."""
+    query_THD, key_TKD, value_TKD = _laid(query_1HTD, key_1KTD, value_1KTD)
+    if "scale" not in KNOWN and rule.scaling is not None:
         query_THD = query_THD * (rule.scaling * query_THD.shape[-1] ** 0.5)
+    options = _options(rule.window, rule.scaling, causal=rule.causal)
     starts, longest = borders.starts_B1, borders.longest
     output_THD = kernel(query_THD, key_TKD, value_TKD, starts, starts, longest, longest, **options)
     return output_THD[None]

@@ -23,6 +23,7 @@ from transformers import PreTrainedModel
 
 from tenon.core.errors import PlanError
 from tenon.model.attending import attention
+from tenon.model.compiled import first_of
 from tenon.model.entry import blocks
 from tenon.model.route import Switch
 from tenon.model.trunk import Trunk
@@ -68,7 +69,7 @@ class Again:
 
     def __call__(self, *given: Any, **named: Any) -> Any:
         """Compute the block."""
-        first = type(self.block).forward
+        first = first_of(self.block)
         if not torch.is_grad_enabled():
             return first(self.block, *given, **named)
         attending: Any = self.model.config._attn_implementation  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from tenon.adapters.prefix_attention import Run, beside
 from tenon.adapters.transparent import Transparent, uncompiled
 from tenon.core.errors import RunError
+from tenon.model.several import beside_of, computed, others_NR
 from tenon.model.slotted import Rows
 
 
@@ -76,11 +77,16 @@ class Router:
         device: whose generator dropout draws from.
         random: adapter to the state of that generator, so that its dropout draws what it would
             draw alone; empty where nothing is drawn.
+        beside: compute the LoRA layers of adapters that are trained in products of all; None
+            decides by the device: it is faster on CUDA.
+        masks: of the batch that is being computed, which columns are another adapter's, by rank.
     """
 
     route: Route | None = None
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     random: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
+    beside: bool | None = None
+    masks: dict[Any, Tensor] = field(default_factory=dict[Any, Tensor])
 
     @contextlib.contextmanager
     def on(self, route: Route, random: dict[str, Tensor] | None = None) -> Iterator[None]:
@@ -101,7 +107,7 @@ class Router:
         try:
             yield
         finally:
-            self.route, self.random = None, {}
+            self.route, self.random, self.masks = None, {}, {}
 
     def slotted(self) -> tuple[tuple[Rows, ...], int]:
         """Give the rows of adapters in slots that are computed now, and the size of the route.
@@ -180,6 +186,8 @@ class Switch(Transparent):
         ]
         if len(runs) == 1:
             return self._part(*runs[0], given, named)
+        if (made := self._beside(route, given, named)) is not None:
+            return made
         sizes = [sum(segment.size for segment in run) for _, run in runs]
         parts = [_split(value, sizes, route) for value in given]
         others = {name: _split(value, sizes, route) for name, value in named.items()}
@@ -190,6 +198,25 @@ class Switch(Transparent):
             for n, (owner, run) in enumerate(runs)
         ]
         return _joined(outputs, route.dim)
+
+    def _beside(self, route: Route, given: tuple[Any, ...], named: dict[str, Any]) -> Tensor | None:
+        """Compute LoRA layers that are trained in the products of all; None for any others."""
+        router = self.router
+        wanted = router.device.type == "cuda" if router.beside is None else router.beside
+        if not wanted or not torch.is_grad_enabled() or named or route.dim != 1 or len(given) != 1:
+            return None
+        segments = [(self._owner(segment.name), segment.size) for segment in route.segments]
+        layers = {name: self.layers[key_of(name)] for name, _ in segments if name is not None}
+        found = beside_of(layers, given[0], segments)
+        if found is None or any(x.base_layer is not self.base_layer for x in found[0].values()):
+            return None
+        held, inner = found
+        pairs = zip(held.items(), inner, strict=True)
+        ranks = {name: int(layer.r[within]) for (name, layer), within in pairs}
+        key = tuple(segments), tuple(ranks.items())
+        if key not in router.masks:
+            router.masks[key] = others_NR(ranks, segments, given[0].device)
+        return computed(held, inner, given[0], router.masks[key])
 
     def _followed(self, output: Any, route: Route) -> Any:
         """Let each adapter change its rows of what the base's module gave for all of them."""

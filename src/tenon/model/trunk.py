@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 from tenon.core.errors import PlanError, RunError
 from tenon.model.attending import attention
 from tenon.model.base import Base
+from tenon.model.compiled import compiled_named
 from tenon.model.entry import spared
 from tenon.model.holding import Holding, holding
 from tenon.model.loading import Numbers, quiet, read
@@ -127,6 +128,7 @@ class Trunk:
                 input_ids=batch.ids_T[None],
                 position_ids=self._positions_T(batch)[None],
                 borders=borders,
+                **compiled_named(self.model, borders),
                 **self.typed(batch.types_T),
                 **self._no_cache,
             )

@@ -10,15 +10,17 @@ from typing import cast
 
 import torch
 from peft import PeftModel
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 from transformers.modeling_outputs import CausalLMOutput
 
+from tenon.adapters.lean import autocasts
 from tenon.model.adapted import Adapted
+from tenon.model.entropy import FrozenEntropy
 from tenon.model.head import Head
-from tenon.model.trunk import Trunk
-from tenon.text.batch import Batch
+from tenon.model.trunk import LOGITS, Trunk
+from tenon.text.batch import Batch, sent
 
 IGNORED = -100
 CHUNK_SCORES = 1 << 26
@@ -55,7 +57,7 @@ class Writer(Adapted):
 
     def nats_from(self, hidden_TD: Tensor, batch: Batch) -> Tensor:
         """Give the same loss from the trunk's hidden states."""
-        return self._nats_U(hidden_TD, batch.to(self.trunk.device)).sum()
+        return self._nats_U(hidden_TD, batch).sum()
 
     def targets(self, batch: Batch) -> int:
         """Give how many tokens are learned."""
@@ -63,14 +65,17 @@ class Writer(Adapted):
 
     def nats_U(self, batch: Batch) -> Tensor:
         """Give the cross-entropy of each learned token, times its weight, in the batch's order."""
-        on_device = batch.to(self.trunk.device)
-        return self._nats_U(self.trunk.hidden_TD(on_device), on_device)
+        return self._nats_U(self.trunk.hidden_TD(batch.to(self.trunk.device)), batch)
 
-    def _nats_U(self, hidden_TD: Tensor, on_device: Batch) -> Tensor:
-        places_U = on_device.targets_X.nonzero()[:, 0]
+    def _nats_U(self, hidden_TD: Tensor, batch: Batch) -> Tensor:
+        # Found where the batch was made, so that no device has to be waited for.
+        places_U = batch.targets_X.nonzero()[:, 0]
         # A token is scored at the place before it.
-        nats_U = chunked_nats_U(self.trunk, hidden_TD[places_U - 1], on_device.ids_T[places_U])
-        return nats_U * on_device.targets_X[places_U]
+        before_U, ids_U, weights_U = (
+            sent(each, self.trunk.device)
+            for each in (places_U - 1, batch.ids_T[places_U], batch.targets_X[places_U])
+        )
+        return chunked_nats_U(self.trunk, hidden_TD[before_U], ids_U) * weights_U
 
     def next_logits_BV(self, batch: Batch) -> Tensor:
         """Give the scores of the token that follows each row, in float32."""
@@ -108,14 +113,18 @@ class Writer(Adapted):
 def chunked_nats_U(trunk: Trunk, hidden_UD: Tensor, ids_U: Tensor) -> Tensor:
     """Give the cross-entropy of tokens, each scored by the hidden state beside it.
 
-    Where the scores are too many to be held at once, those of a chunk are computed again on the
-    way back.
+    Where the base makes scores by its frozen head alone, none are kept for the gradient. Where it
+    changes them as well and they are too many to be held at once, those of a chunk are computed
+    again on the way back.
     """
+    size = max(1, CHUNK_SCORES // int(trunk.model.config.vocab_size))
+    head = trunk.output
+    if torch.is_grad_enabled() and hidden_UD.requires_grad and _plain(trunk, hidden_UD):
+        return cast(Tensor, FrozenEntropy.apply(hidden_UD, head, ids_U, size))  # pyright: ignore[reportUnknownMemberType]
 
     def entropy_U(hidden_UD: Tensor, ids_U: Tensor) -> Tensor:
         return functional.cross_entropy(trunk.logits_UV(hidden_UD), ids_U, reduction="none")
 
-    size = max(1, CHUNK_SCORES // int(trunk.model.config.vocab_size))
     if len(ids_U) <= size:
         return entropy_U(hidden_UD, ids_U)
     parts = [
@@ -123,3 +132,15 @@ def chunked_nats_U(trunk: Trunk, hidden_UD: Tensor, ids_U: Tensor) -> Tensor:
         for hidden, ids in zip(hidden_UD.split(size), ids_U.split(size), strict=True)
     ]
     return torch.cat(parts)
+
+
+def _plain(trunk: Trunk, hidden_UD: Tensor) -> bool:
+    """Whether scores of tokens are a frozen matrix times hidden states, and nothing else."""
+    head, config = trunk.output, trunk.model.config
+    if type(head) is not nn.Linear or head.weight.requires_grad:
+        return False
+    changed = any(getattr(config, name, None) for name in LOGITS) or trunk.scale != 1.0
+    cast_ = autocasts(hidden_UD) or hidden_UD.dtype != head.weight.dtype
+    biased = "bias" in dict(head.named_parameters())
+    biased = biased or getattr(trunk.whole, "final_logits_bias", None) is not None
+    return bool(len(hidden_UD)) and not (changed or cast_ or biased)

@@ -109,6 +109,12 @@ def _quantized(plan: Plan, given: Set[str]) -> Iterator[Finding]:
         )
 
 
+def _compiled(plan: Plan, given: Set[str]) -> Iterator[Finding]:
+    if "model.compile" in given and plan.model.compile and plan.model.device == "cpu":
+        what = "= true has no effect: on a CPU compiling takes longer than it saves"
+        yield "model.compile", what, 'remove it, or set model.device = "cuda"'
+
+
 def _same_source(plan: Plan, given: Set[str]) -> Iterator[Finding]:
     del given
     named = [(name, getattr(plan.data, name)) for name in SOURCES]
@@ -337,6 +343,7 @@ RULES: tuple[Rule, ...] = (
     _empty,
     _revision,
     _quantized,
+    _compiled,
     _same_source,
     _share,
     _undecided,

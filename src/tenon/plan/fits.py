@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tenon.adapters.kind import KINDS
+from tenon.model.compiled import blocks
 from tenon.model.quantization import SCHEMES
-from tenon.model.recompute import blocks
 from tenon.plan.form import Form
 from tenon.plan.memory import Memory
 from tenon.plan.plan import Plan

@@ -57,9 +57,9 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """Give the batch with its tensors on `device`."""
-        types = None if self.types_T is None else self.types_T.to(device)
-        ids, targets = self.ids_T.to(device), self.targets_X.to(device)
-        below = self.below and Below(self.below.layers, self.below.states_TD.to(device))
+        types = None if self.types_T is None else sent(self.types_T, device)
+        ids, targets = sent(self.ids_T, device), sent(self.targets_X, device)
+        below = self.below and Below(self.below.layers, sent(self.below.states_TD, device))
         return Batch(ids, types, self.lengths, targets, self.rows, below)
 
     @property
@@ -70,7 +70,15 @@ class Batch:
     @property
     def positions_T(self) -> Tensor:
         """Place of each token within its row, from 0."""
-        return torch.cat([torch.arange(length) for length in self.lengths]).to(self.ids_T.device)
+        places = np.concatenate([np.arange(length) for length in self.lengths])
+        return sent(torch.from_numpy(places), self.ids_T.device)
+
+
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """Give a tensor on a device; a GPU's computing is not waited for."""
+    if device.type != "cuda" or tensor.is_cuda:
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def batch(tokens: Tokens, rows: Rows) -> Batch:

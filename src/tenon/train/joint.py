@@ -169,16 +169,26 @@ class Joint:
         """Clip each one's gradients; clear all of them where one is not finite."""
         found: dict[str, tuple[float, float]] = {}
         try:
-            for name, parts in losses.items():
+            for name in self._suspects_first(losses):
                 loop = self.loops[name]
                 clip = loop.course.settings.clip
-                found[name] = clipped(parts, loop.parameters.values(), clip)
+                found[name] = clipped(losses[name], loop.parameters.values(), clip)
         except RunError as error:
             for name in losses:
                 self.loops[name].optimizer.zero_grad(set_to_none=True)
-            culprit = next(name for name in losses if name not in found)
+            culprit = next(n for n in self._suspects_first(losses) if n not in found)
             raise RunError(f"adapter {culprit}: {error}") from error
-        return found
+        return {name: found[name] for name in losses}
+
+    def _suspects_first(self, losses: Mapping[str, list[Tensor]]) -> list[str]:
+        """Give the adapters, those first whose loss is not finite.
+
+        Weights that are not finite spoil the gradients of all adapters beside them, and the loss of
+        their own alone.
+        """
+        sums = torch.stack([torch.stack(parts).sum() for parts in losses.values()])
+        fine = torch.isfinite(sums).tolist()
+        return sorted(losses, key=dict(zip(losses, fine, strict=True)).__getitem__)
 
     def _next(self) -> dict[str, list[Batch]]:
         """Give the next step of each run that has one; those that have none are over."""

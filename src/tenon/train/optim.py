@@ -46,10 +46,14 @@ def adamw(
             }
             for (head, decayed, factor), members in groups.items()
         ],
-        # On the CPU each of many small tensors would take a dozen calls. On CUDA torch's own choice
-        # takes all at once already.
-        fused=all(parameter.device.type == "cpu" for parameter in parameters.values()) or None,
+        fused=_fused(parameters),
     )
+
+
+def _fused(parameters: Mapping[str, nn.Parameter]) -> bool | None:
+    """Whether one kernel updates a tensor, or all; None leaves it to torch."""
+    sorts = {parameter.device.type for parameter in parameters.values()}
+    return True if sorts in ({"cpu"}, {"cuda"}) else None
 
 
 def _factor(name: str, factors: Mapping[str, float]) -> float:
@@ -119,5 +123,6 @@ def load_state(
     for key, tensor in tensors.items():
         name, quantity = key.rsplit("|", 1)
         parameter = parameters[name]
-        where = torch.device("cpu") if quantity == "step" else parameter.device
+        counted = quantity == "step" and not _fused(parameters)
+        where = torch.device("cpu") if counted else parameter.device
         optimizer.state[parameter][quantity] = tensor.to(where).clone()

@@ -25,6 +25,7 @@ from tenon.evaluate.report import Report
 from tenon.evaluate.scorers import SCORERS
 from tenon.evaluate.settings import BY_TASK
 from tenon.model.attach import Attached, attach
+from tenon.model.compiled import compile_blocks
 from tenon.model.inputs import FROM_ROWS, begin_from_rows
 from tenon.model.model import Model
 from tenon.model.models import model_for
@@ -198,7 +199,7 @@ def build(
         out: the run's folder, where first weights that were computed are kept; None keeps none.
 
     Raises:
-        PlanError: a site matches nothing, or the kind refuses the base.
+        PlanError: a site matches nothing, the kind refuses the base, or it cannot be compiled.
         FileError: the first weights that the folder holds are damaged.
     """
     head = new_head(space)
@@ -209,6 +210,8 @@ def build(
     settings = space.plan.model
     if space.plan.train.recompute:
         recompute(space.trunk)
+    if settings.compile:
+        compile_blocks(space.trunk.model)
     model = model_for(
         space.plan.data.task,
         space.trunk,

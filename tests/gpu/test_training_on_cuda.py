@@ -1,0 +1,117 @@
+"""On a GPU what makes training fast changes nothing beyond rounding."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from peft.tuners.lora import Linear
+from torch import nn
+from torch.nn import functional
+
+import writers
+from tenon.adapters.kind import settle
+from tenon.adapters.lean import Lean
+from tenon.model import trunk as trunks
+from tenon.model.attach import attach
+from tenon.model.base import locate
+from tenon.model.compiled import compile_blocks
+from tenon.model.entropy import FrozenEntropy
+from tenon.model.rack import Rack
+from tenon.model.settings import ModelSettings
+from tenon.model.writer import Writer
+from tenon.text.batch import batch
+from tenon.train.joint import Joint
+from tenon.train.loop import Course, Loop
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+CLOSE = 2e-2
+"""Of gradients in bfloat16, by their size."""
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("bases")
+
+
+def writer(cache, **own) -> Writer:
+    folder = writers.causal_folder(cache, "llama", **own)
+    settings = ModelSettings(device="cuda", dtype="bfloat16")
+    trunk = trunks.load(locate(str(folder)), settings, writes=True)
+    held = attach(trunk, settle("mood", {"kind": "lora.v1"}), seed=3)
+    model = Writer(trunk, held.peft)
+    with torch.no_grad():
+        for parameter in model.trainable().values():
+            parameter.add_(torch.randn_like(parameter) * 0.05)
+    return model
+
+
+def gradients(model, cache) -> dict[str, torch.Tensor]:
+    rows = writers.tokens_of(writers.causal_folder(cache, "llama"))
+    return writers.gradients(model, [batch(rows, np.array(part)) for part in ([0, 1, 2], [3, 4])])
+
+
+def apart(one, other) -> float:
+    sizes = [(float((one[n] - other[n]).norm()), float(other[n].norm())) for n in other]
+    return max(error / max(size, 1e-6) for error, size in sizes)
+
+
+@pytest.mark.parametrize("vocabulary", [90, 8192, 20_001])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_kernel_of_entropy_is_torchs(vocabulary, dtype):
+    torch.manual_seed(0)
+    head = nn.Linear(64, vocabulary, bias=False, device="cuda", dtype=dtype)
+    head.requires_grad_(requires_grad=False)
+    ids_U = torch.randint(vocabulary, (50,), device="cuda")
+    first = torch.randn(50, 64, device="cuda", dtype=dtype)
+    found = []
+    for way in (0, 1):
+        hidden_UD = first.clone().requires_grad_()
+        nats_U = (
+            FrozenEntropy.apply(hidden_UD, head, ids_U, 16)
+            if way
+            else functional.cross_entropy(head(hidden_UD).float(), ids_U, reduction="none")
+        )
+        nats_U.sum().backward()
+        found.append((nats_U.detach(), hidden_UD.grad))
+    most = 1e-5 if dtype is torch.float32 else 2e-2
+    for mine, torchs in zip(found[1], found[0], strict=True):
+        assert float((mine - torchs).norm() / torchs.norm()) < most
+
+
+def test_lean_layers_are_pefts(cache):
+    model = writer(cache)
+    found = gradients(model, cache)
+    for module in model.modules():
+        if type(module) is Lean:
+            module.__class__ = Linear
+    assert apart(found, gradients(model, cache)) < CLOSE
+
+
+@pytest.mark.filterwarnings("ignore")  # of torch's own compiler, which are many
+def test_compiled_blocks_are_those_that_are_not(cache):
+    model = writer(cache)
+    expected = gradients(model, cache)
+    compile_blocks(model.trunk.model)
+    assert apart(gradients(model, cache), expected) < CLOSE
+
+
+def test_adapters_beside_each_other_are_what_each_is_in_its_own_layers(cache, tmp_path):
+    folder, found = writers.causal_folder(cache, "llama"), {}
+    for beside in (False, True):
+        settings = ModelSettings(device="cuda", dtype="float32")
+        rack = Rack(trunks.load(locate(str(folder)), settings, writes=True))
+        rack.router.beside, loops = beside, {}
+        for n in range(3):
+            held = attach(rack.trunk, settle(f"a{n}", {"kind": "lora.v1", "rank": 2 + n}), seed=n)
+            rows = writers.tokens_of(folder, writers.examples(writers.pairs(12, seed=n)))
+            course = Course(tmp_path / f"{beside}{n}", "p", n, writers.settings())
+            loops[f"a{n}"] = Loop(Writer(rack.trunk, held.peft), rows, course)
+            rack.keep(f"a{n}", "lora.v1", held.peft)
+        Joint(rack, loops).step({name: next(loop.batches()) for name, loop in loops.items()})
+        found[beside] = {
+            f"{name} {key}": value.detach().clone()
+            for name, loop in loops.items()
+            for key, value in loop.parameters.items()
+        }
+    assert apart(found[True], found[False]) < CLOSE
