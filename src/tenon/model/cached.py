@@ -302,10 +302,10 @@ def cached_attention(
         if isinstance(part, Group):
             outputs.append(part.attend(query_1HTD, store, scaling, sliding_window, own))
             continue
+        query, key, value = (s[:, :, part.tokens] for s in (query_1HTD, key_1KTD, value_1KTD))
         output_1THD, _ = packed_attention(
-            module, *(states[:, :, part.tokens] for states in (query_1HTD, key_1KTD, value_1KTD)),
-            None, borders=part.borders, prefix=own, scaling=scaling, is_causal=True,
-            sliding_window=sliding_window,
+            module, query, key, value, None, borders=part.borders, prefix=own, scaling=scaling,
+            is_causal=True, sliding_window=sliding_window,
         )  # fmt: skip
         outputs.append(output_1THD[0])
     joint_THD = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
