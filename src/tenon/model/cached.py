@@ -17,7 +17,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import torch
@@ -256,21 +255,6 @@ class Pass:
         return [sorted(run) for run in runs]
 
 
-def _fresh(
-    module: nn.Module,
-    states: tuple[Tensor, Tensor, Tensor],
-    borders: Borders,
-    prefix: Seen | None,
-    rule: dict[str, Any],
-) -> Tensor:
-    """Attend within rows of which nothing has been read before."""
-    query, key, value = states
-    made, _ = packed_attention(
-        module, query, key, value, None, borders=borders, prefix=prefix, **rule
-    )
-    return made[0]
-
-
 def cached_attention(
     module: nn.Module,
     query_1HTD: Tensor,
@@ -318,9 +302,12 @@ def cached_attention(
         if isinstance(part, Group):
             outputs.append(part.attend(query_1HTD, store, scaling, sliding_window, own))
             continue
-        query, key, value = (each[:, :, part.tokens] for each in (query_1HTD, key_1KTD, value_1KTD))
-        rule = {"scaling": scaling, "is_causal": True, "sliding_window": sliding_window}
-        outputs.append(_fresh(module, (query, key, value), part.borders, own, rule))
+        query, key, value = (s[:, :, part.tokens] for s in (query_1HTD, key_1KTD, value_1KTD))
+        output_1THD, _ = packed_attention(
+            module, query, key, value, None, borders=part.borders, prefix=own, scaling=scaling,
+            is_causal=True, sliding_window=sliding_window,
+        )  # fmt: skip
+        outputs.append(output_1THD[0])
     joint_THD = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
     order_T = borders.order_T
     return (joint_THD if order_T is None else joint_THD[order_T])[None], None
