@@ -52,7 +52,7 @@ def adamw(
 
 def _fused(parameters: Mapping[str, nn.Parameter]) -> bool | None:
     """Whether one kernel updates a tensor, or all; None leaves it to torch."""
-    sorts = {parameter.device.type for parameter in parameters.values()}
+    sorts = {parameter.device.type for parameter in parameters.values()} - {"meta"}
     return True if sorts in ({"cpu"}, {"cuda"}) else None
 
 
