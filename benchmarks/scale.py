@@ -1,7 +1,7 @@
 """How the cost of a run grows with its rows: time of a row, and memory, from 10,000 rows on.
 
     python benchmarks/scale.py --rows 10000 100000 1000000 --out benchmarks/results/scale-cpu.json
-    python benchmarks/scale.py --plot benchmarks/results/scale-cpu.json
+    python benchmarks/scale.py --plot benchmarks/results/scale-cpu.json      # needs matplotlib
 
 Each number of rows is read, split, tokenized, ordered and stepped over by a process of its own, on
 a tiny base with random weights. Steps are counted from a window in the middle of an epoch, as all

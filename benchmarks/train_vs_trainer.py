@@ -5,11 +5,11 @@ LoRA sits on the same layers on both sides, all linear ones of the blocks, and t
 same vector, the base's pooler or a decoder's last token. PEFT has no bottleneck; the nearest it has
 is LoRA of the bottleneck's width on the two layers behind which our bottlenecks stand.
 
-The ways take turns, a few steps at a time, in one process, so that a machine that is
-busy for a while is busy for all of them. Each turn counts the CPU seconds of this process,
-which has one thread unless told otherwise, the wall time, and the real tokens; the ratio is
-taken within a round. Gradients are asserted to be other than zero. Accuracy is that of one
-epoch each, trained afterwards.
+Each way has the C library's allocator as it would have it in a process of its own. The ways take
+turns, a few steps at a time, in one process, so that a machine that is busy for a while is busy for
+all of them. Each turn counts the CPU seconds of this process, which has one thread unless told
+otherwise, the wall time, and the real tokens; the ratio is taken within a round. Gradients are
+asserted to be other than zero. Accuracy is that of one epoch each, trained afterwards.
 
     python benchmarks/train_vs_trainer.py --data ../shared/data/banking77 --out result.json
 """
@@ -27,6 +27,8 @@ import tempfile
 import time
 import warnings
 from pathlib import Path
+
+import allocator
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -184,6 +186,7 @@ class WithTrainer:
 
     def take(self, steps: int) -> Turn:
         seen = Turn()
+        allocator.as_without()
         self.trainer(seen, max_steps=steps).train()
         return seen
 
@@ -205,6 +208,7 @@ class WithTenon:
 
     def take(self, steps: int) -> Turn:
         seen = Turn()
+        allocator.as_with_tenon()
         cpu, wall = time.process_time(), time.perf_counter()
         for _ in range(steps):
             result = self.loop.step(next(self.batches))

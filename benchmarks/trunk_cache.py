@@ -5,7 +5,8 @@
 LoRA of rank 8 on query and value of the last 3, 2 and 1 of the base's 6 layers, batches of 32 rows:
 PEFT + transformers.Trainer as one writes it from the documentation, Tenon without and with the
 trunk cache. The ways take turns, some steps at a time, in one process; the CPU seconds
-of its one thread are counted, and ratios are taken within a round. Trainer with LoRA in all layers
+of its one thread are counted, and ratios are taken within a round; each way has the C library's
+allocator as in a process of its own. Trainer with LoRA in all layers
 takes its turns as well, which is what it has by default. A fill is timed a tenth of the rows a
 turn. Five epochs are composed of what a round measured: one fill and five epochs of steps.
 Gradients are asserted to be other than zero. Four adapters over one store, in one pass or one after
@@ -27,6 +28,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import allocator
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -267,6 +270,10 @@ def measured(data: Path, top: int, options: argparse.Namespace) -> dict[str, Any
     turns: dict[str, list[Turn]] = {name: [] for name in ways}
     for number in range(options.rounds):
         for name, way in ways.items():
+            if name.startswith("trainer"):
+                allocator.as_without()
+            else:
+                allocator.as_with_tenon()
             turns[name].append(way(number))
         rates = {name: round(1 / each[-1].each) for name, each in turns.items()}
         print(f"top {top}, round {number + 1}: tokens a CPU second {rates}", flush=True)
