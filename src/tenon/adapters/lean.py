@@ -48,13 +48,11 @@ class Added(torch.autograd.Function):
             scale: of the product.
         """
         dtype = input_XI.dtype
-        input_NI = input_XI.reshape(-1, input_XI.shape[-1])
-        output_NO = functional.linear(input_NI, weight_OI, bias_O)
-        narrow_NR = input_NI @ down_RI.to(dtype).mT
-        output_NO.addmm_(narrow_NR, (up_OR * scale).to(dtype).mT)
+        thin = down_RI.to(dtype), (up_OR * scale).to(dtype)
+        output_XO, narrow_NR = added(input_XI, weight_OI, bias_O, thin)
         ctx.save_for_backward(input_XI, narrow_NR, weight_OI, down_RI, up_OR)
         ctx.scale = scale
-        return output_NO.view(*input_XI.shape[:-1], -1)
+        return output_XO
 
     @staticmethod
     def backward(ctx: Any, *given: Tensor) -> tuple[Tensor | None, ...]:
@@ -63,18 +61,67 @@ class Added(torch.autograd.Function):
             "tuple[Tensor, ...]", ctx.saved_tensors
         )
         dtype, scale = input_XI.dtype, cast(float, ctx.scale)
-        output_NO = given[0].reshape(-1, given[0].shape[-1])
-        middle_NR = output_NO @ (up_OR * scale).to(dtype)
+        thin = down_RI.to(dtype), (up_OR * scale).to(dtype)
         found: list[Tensor | None] = [None] * 6
-        if ctx.needs_input_grad[0]:
-            input_NI = (output_NO @ weight_OI).addmm_(middle_NR, down_RI.to(dtype))
-            found[0] = input_NI.view(input_XI.shape)
+        wanted = ctx.needs_input_grad[0]
+        found[0], output_NO, middle_NR = returned(given[0], weight_OI, thin, wanted=wanted)
         if ctx.needs_input_grad[3]:
             read_NI = input_XI.reshape(-1, input_XI.shape[-1])
             found[3] = (middle_NR.mT @ read_NI).to(down_RI.dtype)
         if ctx.needs_input_grad[4]:
             found[4] = (output_NO.mT @ narrow_NR).to(up_OR.dtype) * scale
         return tuple(found)
+
+
+def added(
+    input_XI: Tensor,
+    weight_OI: Tensor,
+    bias_O: Tensor | None,
+    thin: tuple[Tensor, Tensor],
+    others_NR: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Give the output of a frozen layer with thin matrices beside it, and what is between them.
+
+    Args:
+        input_XI: [..., I].
+        weight_OI, bias_O: frozen, in the input's number format.
+        thin: [R, I] and [O, R], scaled, in that format as well.
+        others_NR: where what is between them is put to 0; None for nowhere.
+    """
+    down_RI, up_OR = thin
+    input_NI = input_XI.reshape(-1, input_XI.shape[-1])
+    output_NO = functional.linear(input_NI, weight_OI, bias_O)
+    narrow_NR = input_NI @ down_RI.mT
+    if others_NR is not None:
+        narrow_NR = narrow_NR.masked_fill_(others_NR, 0.0)
+    output_NO.addmm_(narrow_NR, up_OR.mT)
+    return output_NO.view(*input_XI.shape[:-1], -1), narrow_NR
+
+
+def returned(
+    output_XO: Tensor,
+    weight_OI: Tensor,
+    thin: tuple[Tensor, Tensor],
+    others_NR: Tensor | None = None,
+    *,
+    wanted: bool,
+) -> tuple[Tensor | None, Tensor, Tensor]:
+    """Give the gradient of the input, that of the output by position, and that between the two.
+
+    Args:
+        output_XO: the gradient of the output.
+        weight_OI, thin, others_NR: as of `added`.
+        wanted: whether the gradient of the input is; None is given instead.
+    """
+    down_RI, up_OR = thin
+    output_NO = output_XO.reshape(-1, output_XO.shape[-1])
+    middle_NR = output_NO @ up_OR
+    if others_NR is not None:
+        middle_NR = middle_NR.masked_fill_(others_NR, 0.0)
+    if not wanted:
+        return None, output_NO, middle_NR
+    input_NI = (output_NO @ weight_OI).addmm_(middle_NR, down_RI)
+    return input_NI.view(*output_XO.shape[:-1], -1), output_NO, middle_NR
 
 
 class Lean(Linear):

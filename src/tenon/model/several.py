@@ -19,9 +19,8 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from tenon.adapters.lean import Lean, frozen
+from tenon.adapters.lean import Lean, added, frozen, returned
 from tenon.text.batch import sent
 
 
@@ -61,27 +60,21 @@ class AddedBeside(torch.autograd.Function):
             beside: what adapters there are.
             thin: the first matrix of each adapter, [rank, I], then the second of each, [O, rank].
         """
-        down_RI, up_OR = _wide(beside, thin, input_XI.dtype)
-        input_NI = input_XI.reshape(-1, input_XI.shape[-1])
-        output_NO = functional.linear(input_NI, weight_OI, bias_O)
-        narrow_NR = (input_NI @ down_RI.mT).masked_fill_(beside.others_NR, 0.0)
-        output_NO.addmm_(narrow_NR, up_OR.mT)
+        wide = _wide(beside, thin, input_XI.dtype)
+        output_XO, narrow_NR = added(input_XI, weight_OI, bias_O, wide, beside.others_NR)
         ctx.save_for_backward(input_XI, narrow_NR, weight_OI, *thin)
         ctx.beside = beside
-        return output_NO.view(*input_XI.shape[:-1], -1)
+        return output_XO
 
     @staticmethod
     def backward(ctx: Any, *given: Tensor) -> tuple[Tensor | None, ...]:
         """Give the gradients of the input and of all matrices."""
         input_XI, narrow_NR, weight_OI, *thin = cast("tuple[Tensor, ...]", ctx.saved_tensors)
         beside = cast(Beside, ctx.beside)
-        down_RI, up_OR = _wide(beside, thin, input_XI.dtype)
-        output_NO = given[0].reshape(-1, given[0].shape[-1])
-        middle_NR = (output_NO @ up_OR).masked_fill_(beside.others_NR, 0.0)
-        input_grad = None
-        if ctx.needs_input_grad[0]:
-            input_NI = (output_NO @ weight_OI).addmm_(middle_NR, down_RI)
-            input_grad = input_NI.view(input_XI.shape)
+        input_grad, output_NO, middle_NR = returned(
+            given[0], weight_OI, _wide(beside, thin, input_XI.dtype), beside.others_NR,
+            wanted=ctx.needs_input_grad[0],
+        )  # fmt: skip
         ranks = list(beside.ranks)
         downs = (middle_NR.mT @ input_XI.reshape(-1, input_XI.shape[-1])).float().split(ranks)
         ups = (output_NO.mT @ narrow_NR).float().split(ranks, 1)
@@ -109,13 +102,15 @@ def beside_of(
     if states_XI.dim() != 3 or states_XI.shape[:2] != (1, sum(size for _, size in segments)):  # noqa: PLR2004
         return None
     found: dict[str, Lean] = {}
+    inner: list[str] = []
     for name in dict.fromkeys(name for name, _ in segments if name in layers):
         layer = layers[cast(str, name)]
-        if not isinstance(layer, Lean) or layer.plain(states_XI) is None:
+        plain = layer.plain(states_XI) if isinstance(layer, Lean) else None
+        if plain is None:
             return None
-        found[cast(str, name)] = layer
-    inner = [layer.plain(states_XI) for layer in found.values()]
-    return (found, cast("tuple[str, ...]", tuple(inner))) if len(found) > 1 else None
+        found[cast(str, name)] = cast(Lean, layer)
+        inner.append(plain)
+    return (found, tuple(inner)) if len(found) > 1 else None
 
 
 def others_NR(

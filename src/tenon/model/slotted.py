@@ -23,6 +23,9 @@ from tenon.model.groups import Group, groups_of
 from tenon.model.slots import Pool, Slots
 from tenon.model.stacked import READ
 
+ARGUMENTS = {READ: 0, "residual": 1}
+"""Places where adapters change what a module is given: which of its arguments."""
+
 
 @dataclass(frozen=True, eq=False)
 class Part:
@@ -193,10 +196,9 @@ class Slotted(Transparent):
             return self.base_layer(*given, **named)
         values = [*given, *named.values()]
         self._refuse_other(values[0], here[0][0], size)
-        if any(place == READ for _, place in here):
-            given, named = self._of_scaled(here, given, named)
-        if any(place == "residual" for _, place in here):
-            given, named = self._beside_residual(here, given, named)
+        for where, number in ARGUMENTS.items():
+            if any(place == where for _, place in here):
+                given, named = self._shifted(here, given, named, where, number)
         output = self.base_layer(*given, **named)
         whole: Tensor = output[0] if isinstance(output, tuple) else output
         for part, place in here:
@@ -204,7 +206,7 @@ class Slotted(Transparent):
                 total = part.of(values[0])
                 total = (total + part.delta(self.path, part.of(whole))).to(total.dtype)
                 part.of(whole).copy_(self.base_layer(total))
-            elif place not in ("residual", READ):
+            elif place not in ARGUMENTS:
                 read = part.of(values[0] if place == "beside" else whole)
                 part.add(self.path, read, part.of(whole), self._unbiased(part, whole))
         return output
@@ -216,35 +218,32 @@ class Slotted(Transparent):
         bias = cast("Tensor | None", getattr(self.base_layer, "bias", None))
         return part.of(whole) if bias is None else part.of(whole) - bias
 
-    def _of_scaled(
-        self, here: Sequence[tuple[Rows, str]], given: tuple[Any, ...], named: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Scale what the module reads, in the rows whose adapters do so."""
-        read: Tensor = (given[0] if given else next(iter(named.values()))).clone()
-        for part, place in here:
-            if place == READ:
-                part.of(read).add_(part.delta(self.path, part.of(read)))
-        if given:
-            return (read, *given[1:]), named
-        return given, {**named, next(iter(named)): read}
-
     def _has(self, part: Rows) -> bool:
         return self.path in part.pool.places
 
-    def _beside_residual(
+    def _shifted(
         self,
         here: Sequence[tuple[Rows, str]],
         given: tuple[Any, ...],
         named: dict[str, Any],
+        where: str,
+        number: int,
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Add what is read beside the module to its second argument, the residual."""
-        residual = (given[1] if len(given) > 1 else named["input_tensor"]).clone()
+        """Add to one of the module's arguments what the adapters say of it, in their rows.
+
+        Args:
+            where: the place of these adapters.
+            number: of the argument; the residual has a name, what is read comes first.
+        """
+        by_place = len(given) > number
+        name = "input_tensor" if number else next(iter(named), "")
+        value: Tensor = (given[number] if by_place else named[name]).clone()
         for part, place in here:
-            if place == "residual":
-                part.of(residual).add_(part.delta(self.path, part.of(residual)))
-        if len(given) > 1:
-            return (given[0], residual, *given[2:]), named
-        return given, {**named, "input_tensor": residual}
+            if place == where:
+                part.of(value).add_(part.delta(self.path, part.of(value)))
+        if by_place:
+            return (*given[:number], value, *given[number + 1 :]), named
+        return given, {**named, name: value}
 
     def _refuse_other(self, value: Any, part: Rows, size: int) -> None:
         dim = 1 if part.packed else 0

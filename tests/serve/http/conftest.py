@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import openai
 import pytest
 
 import loopback
@@ -46,3 +47,10 @@ def writer(tmp_path_factory):
         engine.add("prompts", prompts)
         with loopback.serving(engine) as answering:
             yield answering
+
+
+@pytest.fixture(scope="module")
+def client(writer):
+    """The official client of OpenAI, at that server."""
+    with openai.OpenAI(base_url=f"{writer.url}/v1", api_key="none", max_retries=0) as opened:
+        yield opened

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import openai
 import pytest
 import torch
 
@@ -11,12 +10,6 @@ from tenon.text.batch import of_ids
 
 ASKED = [{"role": "user", "content": "the old dog"}]
 MOST = 8
-
-
-@pytest.fixture(scope="module")
-def client(writer):
-    with openai.OpenAI(base_url=f"{writer.url}/v1", api_key="none", max_retries=0) as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")

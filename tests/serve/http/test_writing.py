@@ -14,12 +14,6 @@ ASKED = [{"role": "user", "content": "the old dog"}]
 
 
 @pytest.fixture(scope="module")
-def client(writer):
-    with openai.OpenAI(base_url=f"{writer.url}/v1", api_key="none", max_retries=0) as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
 def evaluated(writer):
     """What each adapter writes where it is evaluated."""
 
