@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 
 from tenon.core.errors import FileError, Occupied
 
@@ -171,14 +171,8 @@ def waiting(path: Path) -> Iterator[None]:
     Raises:
         FileError: the folder cannot be made, or written to.
     """
-    with writing(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path)
-        lock.acquire()
-    try:
+    with _holding(FileLock(path), path):
         yield
-    finally:
-        lock.release()
 
 
 def _beside(path: Path, role: str) -> Path:
@@ -242,7 +236,12 @@ def locked(path: Path) -> Iterator[None]:
         Occupied: another process holds it.
         FileError: the folder cannot be made, or written to.
     """
-    lock = FileLock(path, timeout=0)
+    with _holding(FileLock(path, timeout=0), path):
+        yield
+
+
+@contextlib.contextmanager
+def _holding(lock: BaseFileLock, path: Path) -> Iterator[None]:
     with writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
