@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import cast
 
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
@@ -58,6 +59,12 @@ def place(model: nn.Module, modules: Mapping[str, nn.Module]) -> None:
     for path in sorted(modules, key=lambda path: -path.count(".")):
         parent, _, name = path.rpartition(".")
         setattr(_original(model, parent), name, modules[path])
+
+
+def standing(model: nn.Module, path: str) -> nn.Module:
+    """Give what stands in the place of a module now: it, or what is around it."""
+    parent, _, name = path.rpartition(".")
+    return cast(nn.Module, getattr(_original(model, parent), name))
 
 
 def _original(model: nn.Module, path: str) -> nn.Module:

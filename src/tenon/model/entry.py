@@ -23,16 +23,17 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from tenon.adapters.wrapped import INSIDE, standing
 from tenon.text.batch import Batch
 
 LOWEST = "the lowest layer has an adapter, or what is below it"
 SEQ2SEQ = "an encoder-decoder has two stacks"
-_KNOWN: WeakKeyDictionary[nn.Module, list[nn.Module]] = WeakKeyDictionary()
+_KNOWN: WeakKeyDictionary[nn.Module, dict[str, nn.Module]] = WeakKeyDictionary()
 """The layers of a base, which stay the same: to find them, all modules are gone through."""
 
-_FIRST: WeakKeyDictionary[nn.Module, tuple[nn.Module, ...]] = WeakKeyDictionary()
-"""What makes the states that enter a base's first layer, where a pass has shown that nothing but
-that layer reads them: there is no need to make them either."""
+_FIRST: WeakKeyDictionary[nn.Module, tuple[str, ...]] = WeakKeyDictionary()
+"""The names of what makes the states that enter a base's first layer, where a pass has shown that
+nothing but that layer reads them: there is no need to make them either."""
 
 
 @dataclass(frozen=True)
@@ -58,17 +59,26 @@ class Enough(Exception):  # noqa: N818 - no error: it ends a pass that has given
 
 def blocks(model: nn.Module) -> list[nn.Module]:
     """Give the layers of a base in its order, none of them inside of another."""
+    return list(_known(model).values())
+
+
+def names(model: nn.Module) -> list[str]:
+    """Give the base's names of its layers, in its order."""
+    return list(_known(model))
+
+
+def _known(model: nn.Module) -> dict[str, nn.Module]:
     if model not in _KNOWN:
         _KNOWN[model] = _found(model)
     return _KNOWN[model]
 
 
-def _found(model: nn.Module) -> list[nn.Module]:
-    found: list[nn.Module] = []
+def _found(model: nn.Module) -> dict[str, nn.Module]:
+    found: dict[str, nn.Module] = {}
     inside: set[nn.Module] = set()
-    for module in model.modules():
+    for path, module in model.named_modules():
         if isinstance(module, GradientCheckpointingLayer) and module not in inside:
-            found.append(module)
+            found[path.replace(INSIDE, "")] = module
             inside.update(module.modules())
     return found
 
@@ -89,6 +99,8 @@ def spared(
 def entered(model: PreTrainedModel, layers: int, states: Tensor) -> Iterator[None]:
     """Let the lower layers of a base give stored states for one pass.
 
+    What adapters have put around a layer is passed over with it.
+
     Args:
         model: the base.
         layers: how many of them.
@@ -99,8 +111,8 @@ def entered(model: PreTrainedModel, layers: int, states: Tensor) -> Iterator[Non
         return states
 
     with contextlib.ExitStack() as stack:
-        for module in (*_FIRST.get(model, ()), *blocks(model)[:layers]):
-            stack.enter_context(_instead(module, stored))
+        for path in (*_FIRST.get(model, ()), *names(model)[:layers]):
+            stack.enter_context(_instead(standing(model, path), stored))
         yield
 
 
@@ -118,14 +130,17 @@ def _instead(block: nn.Module, forward: Any) -> Iterator[None]:
 
 @contextlib.contextmanager
 def left(model: PreTrainedModel, layers: int) -> Iterator[list[Tensor]]:
-    """End passes behind so many layers; yield a list that is given the states that leave them."""
+    """End passes behind so many layers; yield a list that is given the states that leave them.
+
+    What adapters have put around a layer belongs to it.
+    """
     found: list[Tensor] = []
 
     def leave(_block: nn.Module, _given: Any, states: Tensor) -> None:
         found.append(states)
         raise Enough
 
-    hook = blocks(model)[layers - 1].register_forward_hook(leave)
+    hook = standing(model, names(model)[layers - 1]).register_forward_hook(leave)
     try:
         with contextlib.suppress(Enough):
             yield found
@@ -220,7 +235,8 @@ def _holds(part: nn.Module, layers: list[nn.Module]) -> bool:
 
 def spare_first(model: PreTrainedModel, first: tuple[nn.Module, ...]) -> None:
     """Let passes from stored states spare what makes the states that enter the first layer."""
-    _FIRST[model] = first
+    named = {part: name for name, part in model.named_children()}
+    _FIRST[model] = tuple(named[part] for part in first)
 
 
 def _trained(module: nn.Module) -> bool:

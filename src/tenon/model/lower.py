@@ -36,12 +36,13 @@ from tenon.text.tokens import Tokens
 def lower_TD(trunk: Trunk, rows: Batch, layers: int) -> Tensor:
     """Give the states that leave so many layers of a base, row after row, without gradients.
 
-    The upper layers are not run. The base keeps its mode.
+    The upper layers are not run, nor those below what is stored of the rows. The base keeps its
+    mode.
 
     Args:
         rows: on any device.
     """
-    on_device = replace(rows, below=None).to(trunk.device)
+    on_device = rows.to(trunk.device)
     with torch.no_grad(), left(trunk.model, layers) as found:
         trunk.hidden_TD(on_device)
     if trunk.packed:
@@ -95,8 +96,7 @@ def entry_of(trunk: Trunk) -> Entry:
     """
     if trunk.seq2seq:
         return Entry(0, 0, why=SEQ2SEQ)
-    rows = [proof_row(trunk, length) for length in PROOF_LENGTHS]
-    proof = of_ids(rows).to(trunk.device)
+    proof = proof_of(trunk)
     seen = Seen(blocks(trunk.model))
     if seen.blocks and not seen.lowest:
         return Entry(0, len(seen.blocks), why=LOWEST)
@@ -105,13 +105,29 @@ def entry_of(trunk: Trunk) -> Entry:
             whole_TD = trunk.hidden_TD(proof)
         why = faults_of(trunk.model, seen)
         if not why:
-            below = Below(seen.lowest, lower_TD(trunk, proof, seen.lowest))
-            stored = replace(proof, below=below)
             spare_first(trunk.model, seen.first)
-            again_TD = trunk.hidden_TD(stored)
-            if not same(whole_TD, again_TD, TOLERANCE[trunk.model.dtype]):
-                spare_first(trunk.model, ())
-                again_TD = trunk.hidden_TD(stored)
-            if not same(whole_TD, again_TD, TOLERANCE[trunk.model.dtype]):
-                why = "its hidden states differ when it goes on from stored ones"
+            why = goes_on(trunk, proof, whole_TD, seen.lowest)
     return depth_of(seen, why)
+
+
+def proof_of(trunk: Trunk) -> Batch:
+    """Give the rows on which it is proved that a base can be entered."""
+    return of_ids([proof_row(trunk, length) for length in PROOF_LENGTHS]).to(trunk.device)
+
+
+def goes_on(trunk: Trunk, proof: Batch, whole_TD: Tensor, layers: int) -> str:
+    """Say why a base does not go on from the states that leave so many layers; empty if it does.
+
+    What makes the states that enter the first layer is spared no more where it must not be.
+
+    Args:
+        proof: some rows.
+        whole_TD: their last hidden states, from a pass through all layers.
+    """
+    stored = replace(proof, below=Below(layers, lower_TD(trunk, proof, layers)))
+    if same(whole_TD, trunk.hidden_TD(stored), TOLERANCE[trunk.model.dtype]):
+        return ""
+    spare_first(trunk.model, ())
+    if same(whole_TD, trunk.hidden_TD(stored), TOLERANCE[trunk.model.dtype]):
+        return ""
+    return "its hidden states differ when it goes on from stored ones"

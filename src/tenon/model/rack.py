@@ -9,7 +9,7 @@ adapter to adapter.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import cast
 
@@ -201,6 +201,11 @@ class Rack:
 
     def _bare(self, path: str) -> nn.Module:
         return bare(self.trunk.model.get_submodule(path))
+
+    def paths(self, name: str) -> Collection[str]:
+        """Give the names of all modules that an adapter changes."""
+        held = self.slots.held.get(name)
+        return self.fittings[name].layers if held is None else held.places
 
     def route(self, owners: Sequence[str | None], lengths: Sequence[int]) -> Route:
         """Give the route of a batch.

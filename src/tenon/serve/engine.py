@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, Self
@@ -20,11 +21,11 @@ from tenon.serve.admission import Admission, admit, again
 from tenon.serve.asked import Features, Prompt, Rows
 from tenon.serve.handle import Handle
 from tenon.serve.intake import Intake, longest, most_of_prompt, writer_of
-from tenon.serve.passes import costs
+from tenon.serve.passes import Job, costs
 from tenon.serve.queue import Lane, Queue, Waiting
 from tenon.serve.seat import Seat
 from tenon.serve.settings import EngineSettings
-from tenon.serve.stage import Stage
+from tenon.serve.stage import Stage, Tally
 from tenon.serve.ticket import Ticket
 from tenon.serve.trunks import Sort, Trunks
 from tenon.serve.worker import Worker
@@ -79,6 +80,12 @@ class Engine:
     def passes(self) -> Passes:
         """How many passes have written texts, and how they were computed."""
         return self._worker.passes()
+
+    @property
+    def tally(self) -> Tally:
+        """What layers computed for rows that were read, and what equal texts have spared them."""
+        held = [stage.tally for stage in list(self._trunks.held.values())]
+        return Tally(sum(each.computed for each in held), sum(each.spared for each in held))
 
     def add(self, name: str, folder: Path | str) -> Handle:
         """Admit an adapter, or replace the one of this name; it is proved before it may answer.
@@ -154,16 +161,37 @@ class Engine:
             RequestError: something cannot be answered; Busy: too much waits already; Gone: the
                 adapter has been replaced or taken out.
         """
-        future: Future[list[Any]] = Future()
+        return self.ask_together([asked])[0]
+
+    def ask_together(self, asked: Sequence[Rows | Features]) -> list[Future[list[Any]]]:
+        """Ask for several things that are answered in the same passes, so that equal texts share.
+
+        Args:
+            asked: at least one; they take one turn in the queue, that of the first one's flow.
+
+        Returns:
+            A future for each, as `ask` gives it.
+
+        Raises:
+            RequestError: as of `ask`; nothing is asked then.
+        """
+        made = [self._job(each) for each in asked]
+        keys = "\n".join(seat.key if seat else "" for _, seat in made)
+        flow = f"{asked[0].flow}\n{keys}"
+        waiting = [
+            Waiting(job, flow, *costs(job), each.deadline, Future())
+            for each, (job, _) in zip(asked, made, strict=True)
+        ]
+        tokens, rows = sum(each.tokens for each in waiting), sum(each.rows for each in waiting)
+        first = replace(waiting[0], tokens=tokens, rows=rows, beside=tuple(waiting[1:]))
+        self._put(first, "rows", [seat for _, seat in made])
+        return [each.future for each in waiting]
+
+    def _job(self, asked: Rows | Features) -> tuple[Job, Seat | None]:
         if isinstance(asked, Features):
-            job = self._intake.features(self._own("reads"), asked)
-            self._put(Waiting(job, asked.flow, *costs(job), asked.deadline, future), "rows", None)
-            return future
+            return self._intake.features(self._own("reads"), asked), None
         stage, seat = self._seat(asked.handle)
-        made = self._intake.rows(stage, seat, asked)
-        flow = f"{asked.flow}\n{seat.key}"
-        self._put(Waiting(made, flow, *costs(made), asked.deadline, future), "rows", seat)
-        return future
+        return self._intake.rows(stage, seat, asked), seat
 
     def write(self, asked: Prompt, told: Told) -> Ticket:
         """Let an adapter, or the base itself, go on from a prompt.
@@ -181,7 +209,7 @@ class Engine:
         job = self._intake.prompt(stage, seat, asked, told, ticket)
         tokens = len(asked.ids) + job.prompt.sampling.max_new_tokens
         flow = f"{asked.flow}\n{seat.key if seat else ''}"
-        self._put(Waiting(job, flow, tokens, 1, asked.deadline, ticket.future), "texts", seat)
+        self._put(Waiting(job, flow, tokens, 1, asked.deadline, ticket.future), "texts", [seat])
         return ticket
 
     def renderer(self, handle: Handle | None) -> WritingRenderer:
@@ -221,14 +249,16 @@ class Engine:
     ) -> None:
         self.close()
 
-    def _put(self, waiting: Waiting, lane: Lane, seat: Seat | None) -> None:
-        if seat is not None:
-            seat.begin()
-            waiting.future.add_done_callback(lambda _: self._end(seat))
+    def _put(self, waiting: Waiting, lane: Lane, seats: Sequence[Seat | None]) -> None:
         try:
+            for each, seat in zip(waiting.every, seats, strict=True):
+                if seat is not None:
+                    seat.begin()
+                    each.future.add_done_callback(lambda _, seat=seat: self._end(seat))
             self._worker.queue.put(waiting, lane)
         except TenonError:
-            waiting.future.cancel()
+            for each in waiting.every:
+                each.future.cancel()
             raise
 
     def _end(self, seat: Seat) -> None:

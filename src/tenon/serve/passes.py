@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -23,8 +22,10 @@ from tenon.model.relay import replay
 from tenon.serve.asked import Form
 from tenon.serve.queue import Waiting
 from tenon.serve.seat import Seat
+from tenon.serve.settings import EngineSettings
+from tenon.serve.shared import Row, portions
+from tenon.serve.shared import hidden as states_of
 from tenon.serve.stage import Stage
-from tenon.text.batch import Batch
 from tenon.text.tokens import Tokens
 
 
@@ -65,33 +66,22 @@ class FeaturesJob:
 Job = RowsJob | FeaturesJob
 
 
-@dataclass(frozen=True)
-class Row:
-    """One row of a pass.
+def hidden(stage: Stage, jobs: Sequence[Job], settings: EngineSettings) -> list[list[Tensor]]:
+    """Give for each job the hidden states of its rows, [tokens, D] each.
 
-    Args:
-        owner: key of its adapter; None for the base.
-        ids, types: of its tokens.
-        job, place: whose row it is.
+    They come from one pass, but where jobs that were asked together have more rows than are
+    computed at once; a single job may have more.
     """
-
-    owner: str | None
-    ids: Any
-    types: Any
-    job: int
-    place: int
-
-
-def hidden(stage: Stage, jobs: Sequence[Job]) -> list[list[Tensor]]:
-    """Give for each job the hidden states of its rows, [tokens, D] each, from one pass."""
     stage.residence.bring({job.seat: None for job in jobs if isinstance(job, RowsJob)})
     rows = [row for place, job in enumerate(jobs) for row in _rows(job, place)]
-    rows.sort(key=lambda row: (stage.rack.order(row.owner), len(row.ids)))
-    batch = _batch(rows)
-    hidden_TD = stage.hidden_TD(batch, [row.owner for row in rows])
+    tokens, count = (max(most) for most in zip(*map(costs, jobs), strict=True))
+    tokens, count = max(tokens, settings.batch_tokens), max(count, settings.batch_rows)
     found: list[list[Tensor]] = [[torch.empty(0)] * _count(job) for job in jobs]
-    for row, states in zip(rows, hidden_TD.split(list(batch.lengths)), strict=True):
-        found[row.job][row.place] = states
+    for some in portions(rows, tokens, count):
+        some.sort(key=lambda row: (stage.rack.order(row.owner), len(row.ids)))
+        made = states_of(stage, some, sharing=settings.share_layers)
+        for row, states in zip(some, made, strict=True):
+            found[row.job][row.place] = states
     return found
 
 
@@ -103,22 +93,13 @@ def _rows(job: Job, number: int) -> list[Row]:
     if isinstance(job, FeaturesJob):
         types = job.types or [None] * len(job.ids)
         pairs = enumerate(zip(job.ids, types, strict=True))
-        return [Row(None, ids, kinds, number, place) for place, (ids, kinds) in pairs]
-    key, tokens = job.seat.key, job.tokens
-    return [Row(key, tokens.ids(row), tokens.types(row), number, row) for row in range(len(tokens))]
-
-
-def _batch(rows: Sequence[Row]) -> Batch:
-    ids = np.concatenate([row.ids for row in rows]).astype(np.int64)
-    typed = any(row.types is not None for row in rows)
-    types = [np.zeros(len(row.ids)) if row.types is None else row.types for row in rows]
-    return Batch(
-        ids_T=torch.from_numpy(ids),
-        types_T=torch.from_numpy(np.concatenate(types).astype(np.int64)) if typed else None,
-        lengths=tuple(len(row.ids) for row in rows),
-        targets_X=torch.empty(0),
-        rows=np.arange(len(rows)),
-    )
+        last = job.stage.levels.last
+        return [Row(None, last, ids, kinds, number, place) for place, (ids, kinds) in pairs]
+    seat, tokens = job.seat, job.tokens
+    return [
+        Row(seat.key, seat.lowest, tokens.ids(row), tokens.types(row), number, row)
+        for row in range(len(tokens))
+    ]
 
 
 def replies(job: RowsJob, states: Sequence[Tensor], batch_tokens: int) -> list[Any]:

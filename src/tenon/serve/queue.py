@@ -28,6 +28,8 @@ class Waiting:
         tokens, rows: what it costs.
         deadline: by `time.monotonic()`; None for none.
         future: of its answer.
+        beside: requests that were asked together with it, and come with it when it is its turn;
+            what they cost is in its own `tokens` and `rows`.
     """
 
     what: Any
@@ -36,6 +38,12 @@ class Waiting:
     rows: int
     deadline: float | None
     future: Future[Any]
+    beside: tuple[Waiting, ...] = ()
+
+    @property
+    def every(self) -> tuple[Waiting, ...]:
+        """It, and what comes with it."""
+        return self, *self.beside
 
     def begin(self) -> bool:
         """Say whether it still wants an answer; one that is late is told so."""
@@ -78,13 +86,14 @@ class Queue:
         """
         with self._changed:
             self._refuse_closed()
-            if self._count >= self.most:
+            count = len(waiting.every)
+            if self._count and self._count + count > self.most:
                 seconds = max(LEAST_RETRY, round(self.seconds * self._count, 1))
                 raise Busy(
                     f"{self._count:,} requests wait already; ask again in {seconds:g} s", seconds
                 )
             self._lanes[lane].setdefault(waiting.flow, deque()).append(waiting)
-            self._count += 1
+            self._count += count
             self._changed.notify()
 
     def call(self, compute: Callable[[], Any]) -> Future[Any]:
@@ -153,7 +162,7 @@ class Queue:
         with self._changed:
             calls = [future for _, future in self._calls]
             lanes = [flow for lane in self._lanes.values() for flow in lane.values()]
-            waiting = [each.future for flow in lanes for each in flow]
+            waiting = [one.future for flow in lanes for each in flow for one in each.every]
             self._calls.clear()
             for lane in self._lanes.values():
                 lane.clear()
@@ -171,7 +180,7 @@ class Queue:
             first = next(iter(lane.values()))[0]
             if found and (first.tokens > tokens or first.rows > rows):
                 break
-            found.append(self._next("rows"))
+            found += self._next("rows").every
             tokens, rows = tokens - first.tokens, rows - first.rows
         return found
 
@@ -180,7 +189,7 @@ class Queue:
         flows = self._lanes[lane]
         flow, waiting = next(iter(flows.items()))
         found = waiting.popleft()
-        self._count -= 1
+        self._count -= len(found.every)
         if waiting:
             flows.move_to_end(flow)
         else:

@@ -25,6 +25,8 @@ class Seat:
         relay: gives the head the hidden states that were computed for its rows.
         head: the tensors of the head.
         apart: why it shares no pass over the base with others; empty where it does.
+        lowest: the level of the base below which it changes nothing, as far as rows may part there
+            (`tenon.model.levels`).
     """
 
     handle: Handle
@@ -33,6 +35,7 @@ class Seat:
     relay: Relay
     head: Mapping[str, Tensor]
     apart: str = ""
+    lowest: int = 0
     _asked: int = 0
     _leaving: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)

@@ -29,6 +29,7 @@ class EngineSettings(Settings):
         batch_rows: rows computed at once.
         prompt_tokens: tokens of prompts that are read in a pass beside rows that are being written;
             longer prompts are read in several.
+        share_layers: compute the layers below the adapters of equal texts once for all of them.
         cache_tokens: tokens of prompts and answers whose keys and values are held at once.
     """
 
@@ -42,6 +43,7 @@ class EngineSettings(Settings):
     batch_tokens: int = Field(default=4096, ge=1)
     batch_rows: int = Field(default=64, ge=1)
     prompt_tokens: int = Field(default=512, ge=1)
+    share_layers: bool = True
     cache_tokens: int = Field(default=32_768, ge=1)
 
     @property

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import count
 
 import torch
@@ -21,6 +22,8 @@ from tenon.evaluate.answerer import Answerer
 from tenon.evaluate.ground import headed, refuse_other_template, renderer_for
 from tenon.evaluate.probes import prove
 from tenon.model.attach import restore
+from tenon.model.levels import Levels
+from tenon.model.lower import lower_TD
 from tenon.model.rack import Rack
 from tenon.model.relay import Relay
 from tenon.serve.handle import Handle
@@ -28,6 +31,19 @@ from tenon.serve.residence import Residence
 from tenon.serve.seat import Seat
 from tenon.serve.settings import EngineSettings
 from tenon.text.batch import Batch
+
+
+@dataclass
+class Tally:
+    """What layers were given, over all passes of rows that were read.
+
+    Args:
+        computed: tokens, once for each layer that was computed for them.
+        spared: tokens, once for each layer that was not, as an equal text had gone through it.
+    """
+
+    computed: int = 0
+    spared: int = 0
 
 
 class Stage:
@@ -50,6 +66,8 @@ class Stage:
         self.rack = rack
         self.tokenizer = tokenizer
         self.residence = Residence(rack, settings, reload, self.close)
+        self.levels = Levels(rack.trunk)
+        self.tally = Tally()
         self._open: contextlib.ExitStack | None = None
         self._numbers = count()
         self._known: dict[str, dict[str, torch.Size]] = {}
@@ -73,6 +91,7 @@ class Stage:
         seat.apart = "an encoder-decoder writes with one adapter" if trunk.seq2seq else ""
         try:
             self.residence.put(seat, adapter)
+            seat.lowest = 0 if seat.apart else self.lowest(key)
             with self.answering(seat) as answerer:
                 prove(handle.folder, handle.manifest, answerer.model, renderer)
         except BaseException:
@@ -100,6 +119,13 @@ class Stage:
             self.rack.strip()
         self._known[key] = {name: tensor.shape for name, tensor in adapter.weights.items()}
 
+    def lowest(self, key: str) -> int:
+        """Give the level below which an adapter changes nothing; 0 where rows cannot part there."""
+        level = self.levels.lowest(self.rack.paths(key))
+        if level not in self.levels.known:
+            self.close()  # it is proved on the base alone
+        return 0 if self.levels.fault(level) else level
+
     def unseat(self, seat: Seat) -> None:
         """Forget an adapter."""
         self.residence.drop(seat)
@@ -115,16 +141,19 @@ class Stage:
             manifest, renderer = seat.handle.manifest, seat.answerer.renderer
             yield Answerer(manifest, headed(manifest, self.rack.trunk, peft, seat.head), renderer)
 
-    def hidden_TD(self, batch: Batch, owners: Sequence[str | None]) -> Tensor:
-        """Give the last hidden state of every token.
+    def hidden_TD(self, batch: Batch, owners: Sequence[str | None], layers: int = 0) -> Tensor:
+        """Give the last hidden state of every token, or the one that leaves so many layers.
 
         Args:
             owners: of each row the key of its adapter, or None for the base; sorted by
                 `Rack.order`.
+            layers: how many; 0 for all, and what is behind them.
         """
         self.open()
         route = self.rack.route(owners, batch.lengths)
         with torch.inference_mode(), self.rack.router.on(route):
+            if layers:
+                return lower_TD(self.rack.trunk, batch, layers)
             return self.rack.trunk.hidden_TD(batch.to(self.rack.trunk.device))
 
     def open(self) -> None:

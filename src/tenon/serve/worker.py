@@ -113,7 +113,7 @@ class Worker:
         """Answer requests in one pass; where it fails, each in a pass of its own."""
         jobs: list[Job] = [waiting.what for waiting in part]
         try:
-            states = hidden(jobs[0].stage, jobs)
+            states = hidden(jobs[0].stage, jobs, self.settings)
         except Exception as error:  # noqa: BLE001 - the edge: it is raised where a future is asked
             if len(part) == 1:
                 part[0].future.set_exception(error)

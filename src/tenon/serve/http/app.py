@@ -77,6 +77,14 @@ def app(service: Service) -> ASGIApp:
     numbers.watch("passes_replayed", "Passes of texts, recorded.", lambda: engine.passes.replayed)
     numbers.watch("passes_in_grids", "Passes of texts in grids.", lambda: engine.passes.grids)
     numbers.watch("passes_apart", "Other passes of texts.", lambda: engine.passes.others)
+    numbers.count(
+        "layer_tokens", "Tokens read, by layers computed for them.", lambda: engine.tally.computed
+    )
+    numbers.count(
+        "layer_tokens_spared",
+        "The same of layers that an equal text had gone through.",
+        lambda: engine.tally.spared,
+    )
     inner = Intake(routes(service), service.settings)
     return Journal(Auth(inner, service.keys, page()), service.telemetry)
 

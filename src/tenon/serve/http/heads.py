@@ -60,8 +60,7 @@ async def _answered(request: Request, route: str, body: HeadBody, texts: Texts) 
     found = [_asked(service, request, route, name, texts) for name in names]
     note(request, adapters=[handle.pinned for handle in found], texts=len(texts))
     deadline = service.deadline()
-    asked = zip(names, found, strict=True)
-    work = asyncio.gather(*(_one(request, name, handle, texts, deadline) for name, handle in asked))
+    work = _results(request, names, found, texts, deadline)
     results = await patient(request, service.settings.answer_seconds, work)
     return paper({"object": "list", "results": results})
 
@@ -96,25 +95,31 @@ def _asked(service: Service, request: Request, route: str, name: str, texts: Tex
     return handle
 
 
-async def _one(
+async def _results(
     request: Request,
-    name: str,
-    handle: Handle,
+    names: Sequence[str],
+    handles: Sequence[Handle],
     texts: Texts,
     deadline: float,
     attempts: int = ATTEMPTS,
-) -> dict[str, Any]:
-    """Give what one adapter answers to all texts; one that replaced it meanwhile, if it did."""
-    service = service_of(request)
-    rows = Rows(handle, _examples(texts), key_of(request).name, deadline)
+) -> list[dict[str, Any]]:
+    """Give what adapters answer to all texts; those that replaced one meanwhile, if they did."""
+    service, key = service_of(request), key_of(request)
+    examples = _examples(texts)
+    asked = [Rows(handle, examples, key.name, deadline) for handle in handles]
     try:
-        future = await service.apart(lambda: service.engine.ask(rows))
+        futures = await service.apart(lambda: service.engine.ask_together(asked))
     except RequestError:
-        now = successor(service, handle, name)
-        if now is None or attempts == 1:
+        pairs = zip(names, handles, strict=True)
+        now = [successor(service, handle, name) or handle for name, handle in pairs]
+        if now == list(handles) or attempts == 1:
             raise
-        return await _one(request, name, now, texts, deadline, attempts - 1)
-    replies = await asyncio.wrap_future(future)
+        return await _results(request, names, now, texts, deadline, attempts - 1)
+    answers = await asyncio.gather(*map(asyncio.wrap_future, futures))
+    return [_told(service, *each) for each in zip(handles, answers, strict=True)]
+
+
+def _told(service: Service, handle: Handle, replies: Sequence[Any]) -> dict[str, Any]:
     service.telemetry.answers.labels(handle.name).inc(len(replies))
     return {
         "adapter": handle.name,

@@ -3,11 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.metrics_core import CounterMetricFamily
+from prometheus_client.registry import Collector
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+@dataclass(frozen=True)
+class Sum(Collector):
+    """A number that only grows and is kept elsewhere.
+
+    Args:
+        name, meaning: as Prometheus shows them.
+        value: looks it up.
+    """
+
+    name: str
+    meaning: str
+    value: Callable[[], float]
+
+    def collect(self) -> list[CounterMetricFamily]:
+        """Give the number as it is now."""
+        return [CounterMetricFamily(self.name, self.meaning, self.value())]
 
 
 class Telemetry:
@@ -46,6 +67,10 @@ class Telemetry:
     def watch(self, name: str, meaning: str, value: Callable[[], float]) -> None:
         """Add a number that is looked up whenever numbers are asked for."""
         Gauge(f"tenon_{name}", meaning, registry=self.registry).set_function(value)
+
+    def count(self, name: str, meaning: str, value: Callable[[], float]) -> None:
+        """Add a number that only grows, and is looked up whenever numbers are asked for."""
+        self.registry.register(Sum(f"tenon_{name}", meaning, value))
 
     def text(self) -> bytes:
         """Give all numbers in Prometheus' text form."""
