@@ -23,7 +23,7 @@ from tenon.model.levels import Levels
 from tenon.serve.stage import Stage
 from tenon.text.batch import Batch, Below
 
-LEAST = {"cpu": 25_000_000}
+LEAST = {"cpu": 50_000_000}
 LEAST_ELSEWHERE = 25_000_000_000
 """Multiplications that a stretch of its own must save, by device: what beginning it takes.
 

@@ -180,3 +180,6 @@ def test_numbers_are_told(reader):
     assert 'tenon_requests_total{route="/v1/classify",status="200"}' in text
     assert 'tenon_answers_total{adapter="mood"}' in text
     assert "tenon_waiting_requests" in text and "tenon_adapters 5.0" in text
+    assert "# TYPE tenon_layer_tokens_spared_total counter" in text
+    numbers = dict(line.split(" ") for line in text.splitlines() if " " in line and line[0] != "#")
+    assert float(numbers["tenon_layer_tokens_total"]) > 0
