@@ -15,6 +15,7 @@ from tenon.serve import shared
 from tenon.serve.asked import Features, Rows
 from tenon.serve.engine import Engine
 from tenon.serve.settings import EngineSettings
+from writers import causal_folder
 
 DEPTH = 4
 UPPER = {
@@ -165,3 +166,17 @@ def test_all_are_asked_or_none(base, folders):
         with pytest.raises(Gone):
             engine.ask_together(asked)
         assert [seat._asked for seat in seats] == [0, 0]  # noqa: SLF001
+
+
+def test_classifiers_on_a_base_that_writes_share_as_well(tmp_path, monkeypatch):
+    monkeypatch.setattr("bases.LAYERS", DEPTH)
+    base = causal_folder(tmp_path, "llama")
+    made = {name: saved(CLASSES, name, base, tmp_path / name) for name in ("lora", "houlsby")}
+    with Engine(str(base)) as engine:
+        for name, folder in made.items():
+            engine.add(name, folder)
+        before, texts = engine.tally, models.examples()
+        for name, future in zip(made, together(engine, made, texts), strict=True):
+            assert same(future.result(30), evaluated(made[name], texts))
+        computed = engine.tally.computed - before.computed
+        assert engine.tally.spared - before.spared == computed * 2 // 6 > 0
