@@ -5,7 +5,8 @@ Legend: T real tokens, D hidden.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,7 @@ from tenon.model.base import Trained
 from tenon.model.head import pool
 from tenon.model.relay import replay
 from tenon.serve.asked import Form
+from tenon.serve.proof import ProofJob
 from tenon.serve.queue import Waiting
 from tenon.serve.seat import Seat
 from tenon.serve.stage import Stage
@@ -62,7 +64,7 @@ class FeaturesJob:
     trained: Trained
 
 
-Job = RowsJob | FeaturesJob
+Job = RowsJob | FeaturesJob | ProofJob
 
 
 @dataclass(frozen=True)
@@ -84,28 +86,26 @@ class Row:
 
 def hidden(stage: Stage, jobs: Sequence[Job]) -> list[list[Tensor]]:
     """Give for each job the hidden states of its rows, [tokens, D] each, from one pass."""
-    stage.residence.bring({job.seat: None for job in jobs if isinstance(job, RowsJob)})
+    stage.residence.bring({job.seat: None for job in jobs if not isinstance(job, FeaturesJob)})
     rows = [row for place, job in enumerate(jobs) for row in _rows(job, place)]
     rows.sort(key=lambda row: (stage.rack.order(row.owner), len(row.ids)))
     batch = _batch(rows)
     hidden_TD = stage.hidden_TD(batch, [row.owner for row in rows])
-    found: list[list[Tensor]] = [[torch.empty(0)] * _count(job) for job in jobs]
+    found: list[list[Tensor]] = [[torch.empty(0)] * costs(job)[1] for job in jobs]
     for row, states in zip(rows, hidden_TD.split(list(batch.lengths)), strict=True):
         found[row.job][row.place] = states
     return found
 
 
-def _count(job: Job) -> int:
-    return len(job.ids) if isinstance(job, FeaturesJob) else len(job.tokens)
-
-
 def _rows(job: Job, number: int) -> list[Row]:
-    if isinstance(job, FeaturesJob):
-        types = job.types or [None] * len(job.ids)
-        pairs = enumerate(zip(job.ids, types, strict=True))
-        return [Row(None, ids, kinds, number, place) for place, (ids, kinds) in pairs]
-    key, tokens = job.seat.key, job.tokens
-    return [Row(key, tokens.ids(row), tokens.types(row), number, row) for row in range(len(tokens))]
+    if isinstance(job, RowsJob):
+        key, held = job.seat.key, job.tokens
+        return [Row(key, held.ids(row), held.types(row), number, row) for row in range(len(held))]
+    listed = job.rows if isinstance(job, ProofJob) else job
+    owner = job.seat.key if isinstance(job, ProofJob) else None
+    types = listed.types or [None] * len(listed.ids)
+    pairs = enumerate(zip(listed.ids, types, strict=True))
+    return [Row(owner, ids, kinds, number, place) for place, (ids, kinds) in pairs]
 
 
 def _batch(rows: Sequence[Row]) -> Batch:
@@ -121,12 +121,13 @@ def _batch(rows: Sequence[Row]) -> Batch:
     )
 
 
-def replies(job: RowsJob, states: Sequence[Tensor], batch_tokens: int) -> list[Any]:
-    """Give the answers to rows from their hidden states, by what evaluation answers with."""
+@contextlib.contextmanager
+def given(job: RowsJob | ProofJob, states: Sequence[Tensor]) -> Iterator[Answerer]:
+    """Give what evaluation answers with, over the hidden states of rows."""
     relay = job.seat.relay
     before, relay.states = relay.states, replay(states)
     try:
-        return answers(job, job.seat.answerer, batch_tokens)
+        yield job.seat.answerer
     finally:
         relay.states = before
 
@@ -158,9 +159,10 @@ def vectors(job: FeaturesJob, states: Sequence[Tensor]) -> list[list[float]]:
 
 def costs(job: Job) -> tuple[int, int]:
     """Give the tokens and rows of a job."""
-    if isinstance(job, FeaturesJob):
-        return sum(map(len, job.ids)), len(job.ids)
-    return job.tokens.total, len(job.tokens)
+    if isinstance(job, RowsJob):
+        return job.tokens.total, len(job.tokens)
+    ids = job.rows.ids if isinstance(job, ProofJob) else job.ids
+    return sum(map(len, ids)), len(ids)
 
 
 def jobs_of(batch: Sequence[Waiting]) -> dict[int, list[Waiting]]:

@@ -8,17 +8,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tenon.core.errors import RunError
+from tenon.evaluate.answerer import Answerer
 from tenon.evaluate.decoding import Passes
-from tenon.serve.passes import (
-    FeaturesJob,
-    Job,
-    RowsJob,
-    answers,
-    hidden,
-    jobs_of,
-    replies,
-    vectors,
-)
+from tenon.serve.passes import FeaturesJob, Job, RowsJob, answers, given, hidden, jobs_of, vectors
+from tenon.serve.proof import ProofJob, proved
 from tenon.serve.queue import Queue, Waiting, settle
 from tenon.serve.settings import EngineSettings
 from tenon.serve.stage import Stage
@@ -105,9 +98,9 @@ class Worker:
         if together:
             self._together(together)
 
-    def _alone(self, job: RowsJob) -> Any:
+    def _alone(self, job: RowsJob | ProofJob) -> Any:
         with job.stage.answering(job.seat) as answerer:
-            return answers(job, answerer, self.settings.batch_tokens)
+            return self._asked(job, answerer)
 
     def _together(self, part: Sequence[Waiting]) -> None:
         """Answer requests in one pass; where it fails, each in a pass of its own."""
@@ -127,9 +120,18 @@ class Worker:
     def _said(self, job: Job, rows: Sequence[Any]) -> Any:
         if isinstance(job, FeaturesJob):
             return vectors(job, rows)
-        return replies(job, rows, self.settings.batch_tokens)
+        with given(job, rows) as answerer:
+            return self._asked(job, answerer)
+
+    def _asked(self, job: RowsJob | ProofJob, answerer: Answerer) -> Any:
+        if isinstance(job, ProofJob):
+            return proved(job, answerer)
+        return answers(job, answerer, self.settings.batch_tokens)
 
 
 def shared(job: Job) -> bool:
     """Whether a job's rows can share a pass with those of others."""
-    return isinstance(job, FeaturesJob) or not (job.seat.apart or job.seat.handle.manifest.writes)
+    if isinstance(job, FeaturesJob):
+        return True
+    written = isinstance(job, RowsJob) and job.seat.handle.manifest.writes
+    return not (job.seat.apart or written)
