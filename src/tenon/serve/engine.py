@@ -255,9 +255,7 @@ class Engine:
     def _seated(self, admission: Admission) -> tuple[Stage, Seat]:
         """Put an adapter beside the others, and wait until it is proved, with rows of theirs."""
         manifest = admission.adapter.manifest
-        stage = self._trunks.here(manifest) or self._worker.do(
-            lambda: self._trunks.stage(manifest)
-        )
+        stage = self._trunks.here(manifest) or self._worker.do(lambda: self._trunks.stage(manifest))
         renderer, rows = self._intake.probes(stage, admission.handle)
         # The worker is between two passes then, and reads the probes in the next one.
         seat, proof = self._worker.do(lambda: self._put_in(stage, admission, renderer, rows))
