@@ -8,10 +8,10 @@
 `make` writes adapters of four kinds, each in two versions. Their weights are random, and all have
 one head, fitted so that it answers the name of the adapter and version by whose weights a text was
 read: an answer that was computed by another adapter, by parts of two, or with another's head or
-labels is a wrong one. `change` asks while adapters are replaced and taken out; a share of those that
-come are of digests that the server has not seen (`--new`, by default all of them), which it must
-prove; the others it has proved before. `slow` counts how ordinary clients fare beside 300 that are
-slow, and the server's memory. `tell` writes benchmarks/soak_serve.md.
+labels is a wrong one. `change` asks while adapters are replaced and taken out; a share of those
+that come are of digests that the server has not seen (`--new`, by default all of them), which it
+must prove; the others it has proved before. `slow` counts how ordinary clients fare beside 300 that
+are slow, and the server's memory. `tell` writes benchmarks/soak_serve.md.
 """
 
 from __future__ import annotations
@@ -390,8 +390,8 @@ def tell(out: Path) -> None:
             "## Adapters that come and go", "",
             f"{one['adapters']} adapters of four kinds, {one['clients']} clients, "
             f"{one['seconds']:,} seconds, {one['changes_per_second']} changes a second "
-            f"(added, replaced, removed); {one['new']:.0%} of those that came were of a digest that "
-            f"the server had not proved. An add or replace took {one['change_p50_ms']} ms (p50), "
+            f"(added, replaced, removed); {one['new']:.0%} of those that came were of a digest "
+            f"that the server had not proved. An add or replace took {one['change_p50_ms']} ms (p50), "
             f"{one['change_p95_ms']} ms (p95).", "",
             "| requests | a second | p50 | p95 | answers | wrong | HTTP 500 | memory, MiB |",
             "|---|---|---|---|---|---|---|---|",
