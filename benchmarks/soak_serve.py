@@ -228,6 +228,7 @@ def change(
     folders = [label(place, version) for place in range(count) for version in VERSIONS]
     digests = {pack.digest(out / "root" / folder): folder for folder in folders}
     tallies = [Counter[str]() for _ in range(clients + ADMINS)]
+    versions = dict.fromkeys(names, 0)
     times: list[float] = []
     changes: list[float] = []
     over = threading.Event()
@@ -260,7 +261,8 @@ def change(
                     status, _ = client.ask("DELETE", f"/admin/adapters/{name}")
                     counts[f"removed {status}"] += 1
                     done += 1
-                folder = right = label(names[name], draw.choice(VERSIONS))
+                versions[name] ^= 1
+                folder = right = label(names[name], VERSIONS[versions[name]])
                 if draw.random() < new:
                     folder = renewed(out / "root", right)
                     digests[pack.digest(out / "root" / folder)] = right
@@ -391,8 +393,8 @@ def tell(out: Path) -> None:
             f"{one['adapters']} adapters of four kinds, {one['clients']} clients, "
             f"{one['seconds']:,} seconds, {one['changes_per_second']} changes a second "
             f"(added, replaced, removed); {one['new']:.0%} of those that came were of a digest "
-            f"that the server had not proved. An add or replace took {one['change_p50_ms']} ms (p50), "
-            f"{one['change_p95_ms']} ms (p95).", "",
+            f"that the server had not proved. An add or replace took {one['change_p50_ms']} ms "
+            f"(p50), {one['change_p95_ms']} ms (p95).", "",
             "| requests | a second | p50 | p95 | answers | wrong | HTTP 500 | memory, MiB |",
             "|---|---|---|---|---|---|---|---|",
             f"| {one['requests']:,} | {one['requests_per_second']} | {one['p50_ms']} ms | "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from pathlib import Path
 from types import MappingProxyType, TracebackType
@@ -82,6 +82,17 @@ class Engine:
     def passes(self) -> Passes:
         """How many passes have written texts, and how they were computed."""
         return self._worker.passes()
+
+    @property
+    def slower(self) -> dict[str, str]:
+        """What is answered more slowly than it could be, with why; from any thread."""
+        held = [seat for _, seat in list(self._seats.values())]
+        apart = {f"adapter {seat.handle.pinned}": seat.apart for seat in held if seat.apart}
+        return {**apart, **self._worker.slower()}
+
+    def watch(self, told: Callable[[Lane, int], None]) -> None:
+        """Let something be told of each pass how many rows it had, in the engine's own thread."""
+        self._worker.told = told
 
     def add(self, name: str, folder: Path | str) -> Handle:
         """Admit an adapter, or replace the one of this name; it is proved before it may answer.

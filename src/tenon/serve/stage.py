@@ -81,9 +81,8 @@ class Stage:
     def proved(self, digest: str) -> bool:
         """Whether the adapter of a digest has answered here as when it was written.
 
-        A digest stands for every byte of an adapter, all of which are read and digested again
-        whenever it is admitted; base, device and number format stay. So it would answer again as
-        it did.
+        A digest stands for every byte of an adapter, and all are read and digested again whenever
+        it is admitted; base, device and number format stay: it would answer again as it did.
         """
         return digest in self._proved
 

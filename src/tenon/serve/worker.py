@@ -10,9 +10,19 @@ from typing import Any
 from tenon.core.errors import RunError
 from tenon.evaluate.answerer import Answerer
 from tenon.evaluate.decoding import Passes
-from tenon.serve.passes import FeaturesJob, Job, RowsJob, answers, given, hidden, jobs_of, vectors
+from tenon.serve.passes import (
+    FeaturesJob,
+    Job,
+    RowsJob,
+    answers,
+    costs,
+    given,
+    hidden,
+    jobs_of,
+    vectors,
+)
 from tenon.serve.proof import ProofJob, proved
-from tenon.serve.queue import Queue, Waiting, settle
+from tenon.serve.queue import Lane, Queue, Waiting, settle
 from tenon.serve.settings import EngineSettings
 from tenon.serve.stage import Stage
 from tenon.serve.writers import Writers
@@ -30,6 +40,7 @@ class Worker:
         self.queue = queue
         self.settings = settings
         self.writers: dict[Stage, Writers] = {}
+        self.told: Callable[[Lane, int], None] = lambda _lane, _rows: None
         self.thread = threading.Thread(target=self._work, name="tenon-engine", daemon=True)
         self.thread.start()
 
@@ -64,6 +75,13 @@ class Worker:
             sum(each.others for each in held),
         )
 
+    def slower(self) -> dict[str, str]:
+        """Give which passes of texts are slower than they could be, and why; from any thread."""
+        found: dict[str, str] = {}
+        for each in list(self.writers.values()):
+            found |= each.slower
+        return found
+
     @property
     def _writing(self) -> bool:
         return any(each.running for each in self.writers.values())
@@ -81,6 +99,8 @@ class Worker:
         while waiting := self.queue.text(lambda each: self._writers(each).fits(each.what)):
             self._writers(waiting).begin(waiting)
         for writers in self.writers.values():
+            if writers.running:
+                self.told("texts", len(writers.running))
             writers.step()
 
     def _writers(self, waiting: Waiting) -> Writers:
@@ -107,6 +127,7 @@ class Worker:
         jobs: list[Job] = [waiting.what for waiting in part]
         try:
             states = hidden(jobs[0].stage, jobs)
+            self.told("rows", sum(costs(job)[1] for job in jobs))
         except Exception as error:  # noqa: BLE001 - the edge: it is raised where a future is asked
             if len(part) == 1:
                 part[0].future.set_exception(error)

@@ -77,6 +77,7 @@ def app(service: Service) -> ASGIApp:
     numbers.watch("passes_replayed", "Passes of texts, recorded.", lambda: engine.passes.replayed)
     numbers.watch("passes_in_grids", "Passes of texts in grids.", lambda: engine.passes.grids)
     numbers.watch("passes_apart", "Other passes of texts.", lambda: engine.passes.others)
+    engine.watch(lambda sort, rows: numbers.batch.labels(sort).observe(rows))
     inner = Intake(routes(service), service.settings)
     return Journal(Auth(inner, service.keys, page()), service.telemetry)
 
