@@ -71,11 +71,15 @@ class Borders:
         lengths: tokens of each row, in the order of the batch.
         device: of the batch.
         windows: the sliding windows, in tokens, of the layers that have asked for the borders.
+        parts: rows that were asked for by themselves.
     """
 
     lengths: tuple[int, ...]
     device: torch.device
     windows: set[int] = field(default_factory=set[int])
+    parts: dict[tuple[int, ...], tuple[Borders, Tensor]] = field(
+        default_factory=dict[tuple[int, ...], "tuple[Borders, Tensor]"]
+    )
 
     @cached_property
     def starts_B1(self) -> Tensor:
@@ -101,6 +105,15 @@ class Borders:
         token_T = torch.cat([tokens[row] for row in rows])
         placed = (rows_B, token_T, token_T.argsort())
         return Sorted(borders.groups, *(sent(each, self.device) for each in placed))
+
+    def part(self, rows: tuple[int, ...]) -> tuple[Borders, Tensor]:
+        """Give the borders of some rows by themselves, and which tokens theirs are."""
+        if rows not in self.parts:
+            tokens = torch.arange(sum(self.lengths)).split(list(self.lengths))
+            token_T = sent(torch.cat([tokens[row] for row in rows]), self.device)
+            lengths = tuple(self.lengths[row] for row in rows)
+            self.parts[rows] = Borders(lengths, self.device, self.windows), token_T
+        return self.parts[rows]
 
     @property
     def longest(self) -> int:
