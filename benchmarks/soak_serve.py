@@ -8,9 +8,10 @@
 `make` writes adapters of four kinds, each in two versions. Their weights are random, and all have
 one head, fitted so that it answers the name of the adapter and version by whose weights a text was
 read: an answer that was computed by another adapter, by parts of two, or with another's head or
-labels is a wrong one. `change` asks while adapters are replaced and taken out; `slow` counts how
-ordinary clients fare beside 300 that are slow, and the server's memory. `tell` writes
-benchmarks/soak_serve.md.
+labels is a wrong one. `change` asks while adapters are replaced and taken out; a share of those
+that come are of digests that the server has not seen (`--new`, by default all of them), which it
+must prove; the others it has proved before. `slow` counts how ordinary clients fare beside 300 that
+are slow, and the server's memory. `tell` writes benchmarks/soak_serve.md.
 """
 
 from __future__ import annotations
@@ -20,12 +21,14 @@ import http.client
 import json
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager, contextmanager
@@ -37,6 +40,7 @@ import numpy as np
 import torch
 
 from tenon.adapters import pack
+from tenon.adapters.directory import MANIFEST, seal_of
 from tenon.adapters.fingerprint import fingerprint
 from tenon.adapters.kind import settle
 from tenon.adapters.manifest import Lengths, Manifest, Pooling, Probes
@@ -195,15 +199,38 @@ def wrong(names: dict[str, int], digests: dict[str, str], results: list[Any]) ->
     return found
 
 
+def renewed(root: Path, name: str) -> str:
+    """Give the folder of an adapter of the same answers, whose digest nobody has seen."""
+    folder = root / "new" / f"{name}-{uuid.uuid4().hex[:12]}"
+    folder.mkdir(parents=True)
+    for file in (root / name).iterdir():
+        if file.name != MANIFEST:
+            os.link(file, folder / file.name)
+    told = json.loads((root / name / MANIFEST).read_text())
+    told["plan_digest"] = uuid.uuid4().hex * 2
+    told["seal"] = seal_of(told)
+    (folder / MANIFEST).write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n")
+    return str(folder.relative_to(root))
+
+
 def change(
-    out: Path, server_of: Server, count: int, clients: int, seconds: float, rate: float
+    out: Path,
+    server_of: Server,
+    count: int,
+    clients: int,
+    seconds: float,
+    rate: float,
+    new: float = 1.0,
 ) -> dict[str, Any]:
     """Ask from many clients while adapters are replaced and taken out; count what comes back."""
+    shutil.rmtree(out / "root" / "new", ignore_errors=True)
     names = {f"name{place:02d}": place for place in range(count)}
     folders = [label(place, version) for place in range(count) for version in VERSIONS]
     digests = {pack.digest(out / "root" / folder): folder for folder in folders}
     tallies = [Counter[str]() for _ in range(clients + ADMINS)]
+    versions = dict.fromkeys(names, 0)
     times: list[float] = []
+    changes: list[float] = []
     over = threading.Event()
     with server_of(list(names)) as (port, process):
         before = memory(process.pid)
@@ -234,8 +261,14 @@ def change(
                     status, _ = client.ask("DELETE", f"/admin/adapters/{name}")
                     counts[f"removed {status}"] += 1
                     done += 1
-                folder = label(names[name], draw.choice(VERSIONS))
+                versions[name] ^= 1
+                folder = right = label(names[name], VERSIONS[versions[name]])
+                if draw.random() < new:
+                    folder = renewed(out / "root", right)
+                    digests[pack.digest(out / "root" / folder)] = right
+                asked = time.perf_counter()
                 status, told = client.ask("PUT", f"/admin/adapters/{name}", {"folder": folder})
+                changes.append(time.perf_counter() - asked)
                 counts[f"{told.get('what', 'refused')} {status}"] += 1
                 done += 1
                 over.wait(max(0.0, began + done * ADMINS / rate - time.monotonic()))
@@ -254,8 +287,12 @@ def change(
     counts = sum(tallies, Counter[str]())
     done = sum(n for what, n in counts.items() if what.split()[0] in CHANGES)
     times.sort()
+    changes.sort()
+    shutil.rmtree(out / "root" / "new", ignore_errors=True)
     return {
-        "adapters": count, "clients": clients, "seconds": round(took, 1),
+        "adapters": count, "clients": clients, "seconds": round(took, 1), "new": new,
+        "change_p50_ms": round(1000 * changes[len(changes) // 2], 1),
+        "change_p95_ms": round(1000 * changes[int(0.95 * len(changes))], 1),
         "changes_per_second": round(done / took, 1), "requests": len(times),
         "requests_per_second": round(len(times) / took, 1),
         "p50_ms": round(1000 * times[len(times) // 2], 1),
@@ -355,7 +392,9 @@ def tell(out: Path) -> None:
             "## Adapters that come and go", "",
             f"{one['adapters']} adapters of four kinds, {one['clients']} clients, "
             f"{one['seconds']:,} seconds, {one['changes_per_second']} changes a second "
-            "(added, replaced, removed).", "",
+            f"(added, replaced, removed); {one['new']:.0%} of those that came were of a digest "
+            f"that the server had not proved. An add or replace took {one['change_p50_ms']} ms "
+            f"(p50), {one['change_p95_ms']} ms (p95).", "",
             "| requests | a second | p50 | p95 | answers | wrong | HTTP 500 | memory, MiB |",
             "|---|---|---|---|---|---|---|---|",
             f"| {one['requests']:,} | {one['requests_per_second']} | {one['p50_ms']} ms | "
@@ -388,6 +427,7 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--seconds", type=float, default=300)
     parser.add_argument("--rate", type=float, default=12, help="changes a second")
+    parser.add_argument("--new", type=float, default=1.0, help="share of adapters never seen")
     parser.add_argument("--slow", type=int, default=300)
     parser.add_argument("--good", type=int, default=500)
     parser.add_argument("--asks", type=int, default=4)
@@ -403,8 +443,9 @@ def main() -> None:
     server_of = partial(server, given.out, ["--base", given.base, *given.set])
     if given.what in ("change", "all"):
         found["change"] = change(
-            given.out, server_of, given.adapters, given.clients, given.seconds, given.rate
-        )
+            given.out, server_of, given.adapters, given.clients, given.seconds, given.rate,
+            given.new,
+        )  # fmt: skip
     if given.what in ("slow", "all"):
         found["slow"] = slow(server_of, given.slow, given.good, given.asks)
     cores = len(os.sched_getaffinity(0))

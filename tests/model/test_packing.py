@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import scaled_dot_product_attention
 
+from tenon.adapters.prefix_attention import Seen
 from tenon.core.errors import RunError
 from tenon.model.packing import BEYOND, Borders, packed_attention
 
@@ -159,3 +160,39 @@ def test_borders_tell_whether_and_with_which_windows_they_were_used():
             SimpleNamespace(), query, query, query, None, borders=borders, sliding_window=window
         )
     assert borders.used and borders.windows == {5, 9}
+
+
+@given(LENGTHS, st.booleans(), st.integers(0, 9))
+def test_rows_that_are_sorted_by_length_attend_as_they_lie_with_their_prefixes(
+    lengths, causal, seed
+):
+    """Without gradients rows are sorted, whatever lies between; each keeps its own prefix."""
+    query, key, value = (states(2, sum(lengths), seed + n) for n in range(3))
+    generator = torch.Generator().manual_seed(seed)
+    prefixes = torch.randn(2, len(lengths), 2, 3, 4, generator=generator)
+    real = torch.rand(len(lengths), 3, generator=generator) < 0.5
+    for prefix in (None, Seen(prefixes[0], prefixes[1], real)):
+        given = (SimpleNamespace(is_causal=causal), query, key, value, None)
+        told = {"borders": Borders(lengths, CPU), "prefix": prefix}
+        with torch.no_grad():
+            sorted_, _ = packed_attention(*given, **told)
+        lying, _ = packed_attention(*given, **told)
+        torch.testing.assert_close(sorted_, lying, rtol=1e-5, atol=1e-5)
+
+
+def test_rows_are_sorted_where_that_makes_fewer_groups():
+    assert Borders((4, 30, 4, 30, 4, 30, 4, 30), CPU).sorted is not None
+    assert Borders((4, 4, 4, 4, 30, 30, 30, 30), CPU).sorted is None
+    found = Borders((4, 30, 4, 30, 4, 30), CPU).sorted
+    assert found.row_B.tolist() == [0, 2, 4, 1, 3, 5] and len(found.groups) == 2
+    assert found.token_T[found.back_T].tolist() == list(range(102))
+
+
+@given(LENGTHS, st.data())
+def test_some_rows_have_borders_by_themselves(lengths, data):
+    rows = tuple(sorted(data.draw(st.sets(st.sampled_from(range(len(lengths))), min_size=1))))
+    borders, token_T = Borders(lengths, CPU).part(rows)
+    assert borders.lengths == tuple(lengths[row] for row in rows)
+    starts = [sum(lengths[:row]) for row in rows]
+    wanted = [s + n for s, row in zip(starts, rows, strict=True) for n in range(lengths[row])]
+    assert token_T.tolist() == wanted

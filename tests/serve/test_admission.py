@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from sealed import relist, reseal
 from served import CLASSES, evaluated, rows, same, saved
-from tenon.core.errors import TenonError
+from tenon.core.errors import AdapterError, TenonError
 from tenon.serve.asked import Rows
 from tenon.serve.engine import Engine
 
@@ -135,3 +137,92 @@ def test_wrong_adapters_are_refused_with_the_cause_and_nothing_has_changed(folde
         assert same(found, expected)
         assert engine.add("mood", better) is not handle
     assert len(known) >= 20
+
+
+@pytest.fixture(scope="module")
+def bert(folder_of):
+    return folder_of("bert")
+
+
+@pytest.fixture(scope="module")
+def moods(bert, tmp_path_factory):
+    root = tmp_path_factory.mktemp("moods")
+    return [saved(CLASSES, "lora", bert, root / f"{seed}", seed=seed) for seed in range(3)]
+
+
+def probes_of(folder: Path) -> int:
+    return len(json.loads((folder / MANIFEST).read_text())["probes"]["texts"])
+
+
+def watched(engine: Engine) -> list[int]:
+    """Give a list of the rows of each pass from now on."""
+    found: list[int] = []
+    engine.watch(lambda _, rows: found.append(rows))
+    return found
+
+
+def test_a_digest_that_was_proved_is_read_again_and_not_proved_again(bert, moods, tmp_path):
+    folder = shutil.copytree(moods[1], tmp_path / "copy")
+    with Engine(str(bert)) as engine:
+        passes = watched(engine)
+        first = engine.add("mood", folder)
+        assert passes == [probes_of(folder)] != [0]
+        engine.add("other", folder)
+        engine.remove("mood")
+        again = engine.add("mood", moods[1])
+        assert len(passes) == 1 and again.digest == first.digest and again is not first
+        found = engine.ask(Rows(again, rows(CLASSES), form="entries")).result(9)
+        assert same(found, evaluated(folder, rows(CLASSES)))
+        engine.add("mood", moods[2])
+        assert passes[1:] == [len(rows(CLASSES)), probes_of(moods[2])]
+        bytes_of(WEIGHTS, lambda b: b[:-9] + bytes([b[-9] ^ 1]) + b[-8:])(folder)
+        with pytest.raises(AdapterError, match="sha256"):
+            engine.add("mood", folder)
+
+
+def test_a_digest_that_was_refused_is_refused_again(bert, moods, tmp_path):
+    folder = shutil.copytree(moods[0], tmp_path / "wrong")
+    WRONG["other weights"][0](folder)
+    with Engine(str(bert)) as engine:
+        for _ in range(2):
+            with pytest.raises(AdapterError, match="gives other logits here"):
+                engine.add("mood", folder)
+        assert not engine.handles
+
+
+def test_adapters_are_proved_in_one_pass_with_what_is_asked_and_a_wrong_one_spoils_none(
+    bert, moods, tmp_path
+):
+    wrong = shutil.copytree(moods[0], tmp_path / "wrong")
+    WRONG["other weights"][0](wrong)
+    refused: list[str] = []
+    with Engine(str(bert)) as engine:
+        handle = engine.add("here", moods[0])
+        passes, held = watched(engine), threading.Event()
+        queue = engine._worker.queue  # noqa: SLF001 - so that all come at once
+        queue.call(held.wait)
+
+        def add(name: str, folder: Path) -> None:
+            try:
+                engine.add(name, folder)
+            except AdapterError as error:
+                refused.append(f"{name}: {error}")
+
+        come = {"one": moods[1], "two": moods[2], "bad": wrong}
+        threads = [threading.Thread(target=add, args=each) for each in come.items()]
+        for thread in threads:
+            thread.start()
+        while len(queue._calls) < len(come):  # noqa: SLF001
+            time.sleep(0.01)
+        asked = queue.call(lambda: engine.ask(Rows(handle, rows(CLASSES), form="entries")))
+        held.set()
+        for thread in threads:
+            thread.join(30)
+        assert same(asked.result(9).result(9), evaluated(moods[0], rows(CLASSES)))
+        probes = sum(map(probes_of, come.values()))
+        assert passes[0] == len(rows(CLASSES)) + probes
+        assert len(refused) == 1 and refused[0].startswith("bad: ")
+        for name in ("one", "two"):
+            found = engine.ask(Rows(engine.handle(name), rows(CLASSES), form="entries")).result(9)
+            assert same(found, evaluated(come[name], rows(CLASSES)))
+        assert sorted(engine.handles) == ["here", "one", "two"]

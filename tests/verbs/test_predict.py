@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import subprocess
 import sys
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from disk import names, small_disk
 from runs import LABELS, plan, project, table
-from tenon.core.errors import DataError, FileError, RequestError
+from sealed import relist
+from tenon.core.errors import AdapterError, DataError, FileError, RequestError
 from tenon.data import reading
 from tenon.verbs.predict import load_adapter, predict
 from tenon.verbs.train import train
@@ -155,6 +158,15 @@ class TestStandardInput:
         with pytest.raises(DataError, match="stdin"):
             predict(run.out, "-", tmp_path / "a.jsonl")
         assert names(tmp_path) == set()
+
+    def test_a_wrong_adapter_is_told_before_a_line_is_waited_for(self, run, typed, tmp_path):
+        folder = shutil.copytree(run.out / "adapter", tmp_path / "wrong")
+        held = load_file(folder / "adapter_model.safetensors")
+        save_file({n: 100 * t for n, t in held.items()}, folder / "adapter_model.safetensors")
+        relist(folder)
+        typed("")
+        with pytest.raises(AdapterError, match="gives other logits here"):
+            predict(folder, "-")
 
     def test_bytes_that_are_not_utf8_are_told(self, run, typed, tmp_path):
         typed(b"a dog\n" + "caf\u00e9\n".encode("latin-1"))

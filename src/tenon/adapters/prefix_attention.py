@@ -221,11 +221,59 @@ def prefixed(
         return _joint(plain, given, named, slots[0], eager=call.name == EAGER), None
     output, weights = plain(*given, **named)
     changed = output
-    for slot in slots:
+    for place, slot in enumerate(slots):
+        rows = _few(call.runs, place, named)
+        if rows:
+            changed = _of_few(plain, given, named, (slot, rows), (output, changed))
+            continue
         joint = _joint(plain, given, named, slot, eager=call.name == EAGER)
         change = (joint - output).float() * _gate(slot, named)
         changed = changed + change.to(output.dtype)
     return changed, weights
+
+
+def _few(runs: Sequence[Run], place: int, named: Mapping[str, Any]) -> tuple[int, ...]:
+    """Give the rows that have a prefix at a place, if others are computed beside them for nothing.
+
+    What is learned from is computed as it always was, and so is what goes on from cells.
+    """
+    whole = hasattr(named.get("borders"), "part")
+    if not whole or len(runs) == 1 or torch.is_grad_enabled():
+        return ()
+    ends = list(accumulate(named["borders"].lengths))
+    borders = [0, *accumulate(ends[-1] if run.size is None else run.size for run in runs)]
+    rows = [
+        row
+        for run, (start, end) in zip(runs, pairwise(borders), strict=True)
+        if len(run.prefixes) > place
+        for row in range(bisect_right(ends, start), bisect_right(ends, end))
+    ]
+    return tuple(rows) if len(rows) < len(ends) else ()
+
+
+def _of_few(
+    plain: Callable[..., tuple[Tensor, Any]],
+    given: tuple[nn.Module, Tensor, Tensor, Tensor, Tensor | None],
+    named: Mapping[str, Any],
+    which: tuple[Seen, tuple[int, ...]],
+    outputs: tuple[Tensor, Tensor],
+) -> Tensor:
+    """Change the attention of the rows that have a prefix; of packed rows.
+
+    Args:
+        which: what all rows see of one prefix, and those that see any of it.
+        outputs: the attention without prefixes, and as far as it is changed.
+    """
+    (slot, rows), (output, changed) = which, outputs
+    borders, token_T = named["borders"].part(rows)
+    row_R = torch.tensor(rows, device=token_T.device)
+    own = [each.index_select(2, token_T) for each in given[1:4]]
+    how = {**named, "borders": borders}
+    joint = plain(given[0], *own, given[4], prefix=slot.of(row_R), **how)[0]
+    gate_RH = None if slot.gate_RH is None else slot.gate_RH[row_R]
+    few = Seen(slot.key_RKPD, slot.value_RKPD, None, gate_RH)
+    change = (joint - output.index_select(1, token_T)).float() * _gate(few, how)
+    return changed.index_add(1, token_T, change.to(output.dtype))
 
 
 def seen(runs: Sequence[Run], counts: Sequence[int], heads: int) -> list[Seen]:

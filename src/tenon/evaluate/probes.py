@@ -47,9 +47,20 @@ def prove(folder: Path, manifest: Manifest, model: Model, renderer: Renderer) ->
     Raises:
         AdapterError: it does not, or its probes are not whole.
     """
+    rows = rows_of(folder, manifest, renderer)
+    if rows is not None:
+        refuse_other_scores(folder, manifest, model, rows)
+
+
+def rows_of(folder: Path, manifest: Manifest, renderer: Renderer) -> Rendered | None:
+    """Give the rows of an adapter's probes; None where it has none.
+
+    Raises:
+        AdapterError: its probes are not whole.
+    """
     probes = manifest.probes
     if not probes.texts and not probes.logits:
-        return
+        return None
     pairs = probes.texts if probes.pairs is None else probes.pairs
     # Of a base that writes, some tokens stand for all; there are no labels.
     width = len(manifest.labels) or len(probes.logits[0] if probes.logits else ())
@@ -59,8 +70,21 @@ def prove(folder: Path, manifest: Manifest, model: Model, renderer: Renderer) ->
         raise AdapterError(
             f"{folder}: its probes do not have one logit a label for each text; write it again"
         )
+    return rendered(renderer, probes.texts, probes.pairs) if probes.texts else None
+
+
+def refuse_other_scores(folder: Path, manifest: Manifest, model: Model, rows: Rendered) -> None:
+    """Refuse an adapter that gives other scores now than when it was written.
+
+    Args:
+        rows: of its probes.
+
+    Raises:
+        AdapterError: it does.
+    """
+    probes = manifest.probes
     stored = torch.tensor(probes.logits)
-    now = scores(manifest.task, model, renderer, probes.texts, probes.pairs)
+    now = scored(manifest.task, model, rows)
     error = float((now - stored).abs().max() / stored.abs().max().clamp_min(1.0))
     if not error <= max(TOLERANCE[model.trunk.model.dtype], TOLERANCE[trunks.DTYPES[probes.dtype]]):
         raise AdapterError(
@@ -81,10 +105,13 @@ def scores(
     Args:
         pairs: the second texts, or None for single texts.
     """
-    if not texts:
-        return torch.empty(0)
+    return scored(task, model, rendered(renderer, texts, pairs)) if texts else torch.empty(0)
+
+
+def scored(task: str, model: Model, rows: Rendered) -> Tensor:
+    """Give the scores of rows, [B, L], in float32 on the CPU."""
     with inference(model):
-        return EXAMS.get(task).logits(model, rendered(renderer, texts, pairs)).float().cpu()
+        return EXAMS.get(task).logits(model, rows).float().cpu()
 
 
 def rendered(

@@ -81,16 +81,19 @@ class Group:
     )
 
 
-def groups_of(lengths: Sequence[int], device: torch.device) -> tuple[Group, ...]:
+def groups_of(
+    lengths: Sequence[int], device: torch.device, spread: int = SPREAD_TOKENS
+) -> tuple[Group, ...]:
     """Give neighbouring rows of like length, together all rows.
 
     Args:
         lengths: tokens of each row.
         device: of the batch.
+        spread: tokens by which rows may differ, however short they are.
     """
     runs: list[list[int]] = []
     for length in lengths:
-        if runs and _alike(runs[-1], length):
+        if runs and _alike(runs[-1], length, spread):
             runs[-1].append(length)
         else:
             runs.append([length])
@@ -100,9 +103,9 @@ def groups_of(lengths: Sequence[int], device: torch.device) -> tuple[Group, ...]
     return tuple(groups)
 
 
-def _alike(run: list[int], length: int) -> bool:
+def _alike(run: list[int], length: int, spread: int) -> bool:
     low, high = min(*run, length), max(*run, length)
-    return high - low <= max(SPREAD_TOKENS, int(SPREAD_SHARE * high))
+    return high - low <= max(spread, int(SPREAD_SHARE * high))
 
 
 def _group(start: int, run: list[int], device: torch.device) -> Group:

@@ -13,7 +13,7 @@ a group, L tokens of a group's longest row.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -40,8 +40,27 @@ KNOWN = frozenset(inspect.signature(VARLEN).parameters) if VARLEN is not None el
 """What torch's variable-length kernel can be told; it differs between releases."""
 WHOLE = {"window_size", "scale"} <= KNOWN
 """Whether it can be told all that a layer may ask for."""
+FEWER = 2
+"""Groups that sorting must save, as it moves all states twice."""
 BEYOND = ("position_bias", "softcap", "s_aux")
 """What some bases add to attention and this attention does not know."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sorted:
+    """The rows of a batch, sorted by length.
+
+    Args:
+        groups: of them.
+        row_B: which row each is.
+        token_T: which token of the batch each of theirs is.
+        back_T: where the tokens of the batch are among theirs.
+    """
+
+    groups: tuple[Group, ...]
+    row_B: Tensor
+    token_T: Tensor
+    back_T: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,11 +71,15 @@ class Borders:
         lengths: tokens of each row, in the order of the batch.
         device: of the batch.
         windows: the sliding windows, in tokens, of the layers that have asked for the borders.
+        parts: rows that were asked for by themselves.
     """
 
     lengths: tuple[int, ...]
     device: torch.device
     windows: set[int] = field(default_factory=set[int])
+    parts: dict[tuple[int, ...], tuple[Borders, Tensor]] = field(
+        default_factory=dict[tuple[int, ...], "tuple[Borders, Tensor]"]
+    )
 
     @cached_property
     def starts_B1(self) -> Tensor:
@@ -68,6 +91,29 @@ class Borders:
     def groups(self) -> tuple[Group, ...]:
         """Neighbouring rows of like length, together all rows."""
         return groups_of(self.lengths, self.device)
+
+    @cached_property
+    def sorted(self) -> Sorted | None:
+        """The rows by length, if that makes fewer groups of them: they may lie by adapter."""
+        rows = sorted(range(len(self.lengths)), key=self.lengths.__getitem__)
+        borders = Borders(tuple(self.lengths[row] for row in rows), self.device)
+        if len(borders.groups) + FEWER > len(self.groups):
+            return None
+        rows_B = torch.tensor(rows)
+        ends_B = torch.tensor(self.lengths).cumsum(0)
+        tokens = torch.arange(int(ends_B[-1])).split(list(self.lengths))
+        token_T = torch.cat([tokens[row] for row in rows])
+        placed = (rows_B, token_T, token_T.argsort())
+        return Sorted(borders.groups, *(sent(each, self.device) for each in placed))
+
+    def part(self, rows: tuple[int, ...]) -> tuple[Borders, Tensor]:
+        """Give the borders of some rows by themselves, and which tokens theirs are."""
+        if rows not in self.parts:
+            tokens = torch.arange(sum(self.lengths)).split(list(self.lengths))
+            token_T = sent(torch.cat([tokens[row] for row in rows]), self.device)
+            lengths = tuple(self.lengths[row] for row in rows)
+            self.parts[rows] = Borders(lengths, self.device, self.windows), token_T
+        return self.parts[rows]
 
     @property
     def longest(self) -> int:
@@ -136,18 +182,30 @@ def packed_attention(
     kernel = _kernel_for(query_1HTD, rule) if prefix is None else None
     if kernel is not None:
         return _varlen(kernel, query_1HTD, key_1KTD, value_1KTD, borders, rule), None
-    sizes = [group.stop - group.start for group in borders.groups]
+    states = [each[0].transpose(0, 1) for each in (query_1HTD, key_1KTD, value_1KTD)]
+    # What is learned from lies by length already, and is to be computed as it always was.
+    laid = None if torch.is_grad_enabled() else borders.sorted
+    if laid is None:
+        return _grouped(borders.groups, states, rule, prefix)[None], None
+    states = [each.index_select(0, laid.token_T) for each in states]
+    seen = None if prefix is None else prefix.of(laid.row_B)
+    return _grouped(laid.groups, states, rule, seen).index_select(0, laid.back_T)[None], None
+
+
+def _grouped(
+    groups: Sequence[Group], states: Sequence[Tensor], rule: Rule, prefix: Seen | None
+) -> Tensor:
+    """Attend group by group; queries, keys and values as [T, H, D] each."""
+    sizes = [group.stop - group.start for group in groups]
     # Split at once, as the gradient of each of many slices would be a tensor of full size.
-    query, key, value = (
-        states[0].transpose(0, 1).split(sizes) for states in (query_1HTD, key_1KTD, value_1KTD)
-    )
+    query, key, value = (each.split(sizes) for each in states)
     outputs: list[Tensor] = []
     first = 0
-    for group, *own in zip(borders.groups, query, key, value, strict=True):
+    for group, *own in zip(groups, query, key, value, strict=True):
         part = None if prefix is None else prefix.of(slice(first, first + group.rows))
         outputs.append(attend(group, (own[0], own[1], own[2]), rule, part))
         first += group.rows
-    return torch.cat(outputs)[None], None
+    return torch.cat(outputs)
 
 
 def _in_graph(

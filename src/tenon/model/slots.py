@@ -232,13 +232,17 @@ class Slots:
         """Free the slot of an adapter."""
         self.held.pop(key).drop(key)
 
-    def trim(self) -> None:
-        """Halve pools of which more than half is free, and let go of those that are empty."""
+    def trim(self, spare: int = 2) -> None:
+        """Halve pools that have too many slots, and let go of those that are empty.
+
+        Args:
+            spare: slots for each that is taken, from which on they are too many.
+        """
         for form, pool in list(self.pools.items()):
             if not pool.numbers:
                 del self.pools[form]
-            elif pool.capacity > FIRST_SLOTS and 2 * len(pool.numbers) <= pool.capacity:
-                pool.resize(max(FIRST_SLOTS, len(pool.numbers)))
+            elif pool.capacity > FIRST_SLOTS and spare * len(pool.numbers) <= pool.capacity:
+                pool.resize(max(FIRST_SLOTS, spare * len(pool.numbers) // 2))
 
     def order(self, key: str) -> int:
         """Give the number of an adapter's pool, by which rows are sorted."""

@@ -23,6 +23,9 @@ from tenon.model.groups import Group, groups_of
 from tenon.model.slots import Pool, Slots
 from tenon.model.stacked import READ
 
+NEAR_TOKENS = 8
+"""Rows of a pool that differ by so many tokens are padded together: the products are small, and
+each takes as long to ask for as some tokens to compute."""
 ARGUMENTS = {READ: 0, "residual": 1}
 """Places where adapters change what a module is given: which of its arguments."""
 
@@ -65,7 +68,7 @@ class Part:
             return ((None, slots_N),)
         found: list[tuple[Group | None, Tensor | int]] = []
         first = 0
-        for group in groups_of(self.lengths, self.device):
+        for group in groups_of(self.lengths, self.device, NEAR_TOKENS):
             found.append((group, slots_N[first : first + group.rows]))
             first += group.rows
         return tuple(found)

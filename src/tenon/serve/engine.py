@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +22,7 @@ from tenon.serve.asked import Features, Prompt, Rows
 from tenon.serve.handle import Handle
 from tenon.serve.intake import Intake, longest, most_of_prompt, writer_of
 from tenon.serve.passes import Job, costs
+from tenon.serve.proof import ProofJob
 from tenon.serve.queue import Lane, Queue, Waiting
 from tenon.serve.seat import Seat
 from tenon.serve.settings import EngineSettings
@@ -30,10 +31,12 @@ from tenon.serve.ticket import Ticket
 from tenon.serve.trunks import Sort, Trunks
 from tenon.serve.worker import Worker
 from tenon.serve.writing import Told
+from tenon.text.render import Rendered, Renderer
 from tenon.text.text_generation_render import WritingRenderer
 
 SHORTEST_DIGEST = 6
-LOCKS = 16
+LOCKS = 1024
+"""Many, so that two names of which adapters change at once seldom share one."""
 
 
 class Engine:
@@ -87,6 +90,17 @@ class Engine:
         held = [stage.tally for stage in list(self._trunks.held.values())]
         return Tally(sum(each.computed for each in held), sum(each.spared for each in held))
 
+    @property
+    def slower(self) -> dict[str, str]:
+        """What is answered more slowly than it could be, with why; from any thread."""
+        held = [seat for _, seat in list(self._seats.values())]
+        apart = {f"adapter {seat.handle.pinned}": seat.apart for seat in held if seat.apart}
+        return {**apart, **self._worker.slower()}
+
+    def watch(self, told: Callable[[Lane, int], None]) -> None:
+        """Let something be told of each pass how many rows it had, in the engine's own thread."""
+        self._worker.told = told
+
     def add(self, name: str, folder: Path | str) -> Handle:
         """Admit an adapter, or replace the one of this name; it is proved before it may answer.
 
@@ -106,8 +120,7 @@ class Engine:
             before = self._names.get(name)
             if before is not None and before.digest == admission.handle.digest:
                 return before
-            # One wait for the worker, which is between two passes for all that are added then.
-            stage, seat = self._worker.do(lambda: self._seated(admission))
+            stage, seat = self._seated(admission)
             self._seats[seat.handle] = (stage, seat)
             self._names[name] = seat.handle
             if before is not None:
@@ -130,7 +143,9 @@ class Engine:
             self._clear(handle)
 
     def _clear(self, handle: Handle) -> None:
-        stage, seat = self._seats.pop(handle)
+        self._unseat(*self._seats.pop(handle))
+
+    def _unseat(self, stage: Stage, seat: Seat) -> None:
         with contextlib.suppress(RunError):  # an engine that is closed has forgotten all
             self._worker.queue.call(lambda: stage.unseat(seat))
 
@@ -279,9 +294,31 @@ class Engine:
         return self._locks[hash(name) % len(self._locks)]
 
     def _seated(self, admission: Admission) -> tuple[Stage, Seat]:
-        """Put an adapter beside the others; for the worker's thread."""
-        stage = self._trunks.stage(admission.adapter.manifest)
-        return stage, stage.seat(admission.handle, admission.adapter)
+        """Put an adapter beside the others, and wait until it is proved, with rows of theirs."""
+        manifest = admission.adapter.manifest
+        stage = self._trunks.here(manifest) or self._worker.do(lambda: self._trunks.stage(manifest))
+        renderer, rows = self._intake.probes(stage, admission.handle)
+        # The worker is between two passes then, and reads the probes in the next one.
+        seat, proof = self._worker.do(lambda: self._put_in(stage, admission, renderer, rows))
+        try:
+            proof.result()
+        except BaseException:
+            self._unseat(stage, seat)
+            raise
+        return stage, seat
+
+    def _put_in(
+        self, stage: Stage, admission: Admission, renderer: Renderer, rows: Rendered | None
+    ) -> tuple[Seat, Future[None]]:
+        """Put an adapter beside the others, to be proved next; for the worker's thread."""
+        seat, proof = stage.seat(admission.handle, admission.adapter, renderer), Future[None]()
+        if rows is None or stage.proved(seat.handle.digest):
+            proof.set_result(None)
+            return seat, proof
+        job = ProofJob(stage, seat, rows)
+        waiting = Waiting(job, f"\n{seat.key}", *costs(job), None, proof)
+        self._worker.queue.put(waiting, "rows", ahead=True)
+        return seat, proof
 
     def _own(self, sort: Sort) -> Stage:
         """Give the stage on which the base answers for itself."""

@@ -7,14 +7,18 @@ from dataclasses import dataclass, field, replace
 from typing import cast
 
 from tenon.core.errors import DataError, RequestError
+from tenon.evaluate.ground import refuse_other_template, renderer_for
+from tenon.evaluate.probes import rows_of
 from tenon.model import trunk as trunks
 from tenon.model.base import Base, Trained, trained_pooling
 from tenon.serve.asked import Features, Prompt, Rows
+from tenon.serve.handle import Handle
 from tenon.serve.passes import FeaturesJob, RowsJob
 from tenon.serve.seat import Seat
 from tenon.serve.stage import Stage
 from tenon.serve.ticket import Ticket
 from tenon.serve.writing import Told, WriteJob
+from tenon.text.render import Rendered, Renderer
 from tenon.text.text_generation_render import WritingRenderer, form_of
 from tenon.text.tokenizer import encode, refuse_empty, token_limit
 from tenon.text.tokens import Tokens, collect
@@ -53,6 +57,18 @@ class Intake:
                     "is a pair of texts; ask for texts and pairs apart"
                 )
         return RowsJob(stage, seat, self._tokens(seat, asked), asked.form)
+
+    def probes(self, stage: Stage, handle: Handle) -> tuple[Renderer, Rendered | None]:
+        """Give what writes an adapter's rows, and the rows of its probes where it has any.
+
+        Raises:
+            AdapterError: it was trained with another chat template, or its probes are not whole.
+        """
+        manifest, seq2seq = handle.manifest, stage.rack.trunk.seq2seq
+        with self._reading:
+            renderer = renderer_for(manifest, stage.tokenizer, seq2seq=seq2seq)
+            refuse_other_template(handle.folder, manifest, renderer)
+            return renderer, rows_of(handle.folder, manifest, renderer)
 
     def _tokens(self, seat: Seat, asked: Rows) -> Tokens:
         try:

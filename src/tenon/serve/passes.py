@@ -5,7 +5,8 @@ Legend: T real tokens, D hidden.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,12 +21,14 @@ from tenon.model.base import Trained
 from tenon.model.head import pool
 from tenon.model.relay import replay
 from tenon.serve.asked import Form
+from tenon.serve.proof import ProofJob
 from tenon.serve.queue import Waiting
 from tenon.serve.seat import Seat
 from tenon.serve.settings import EngineSettings
 from tenon.serve.shared import Row, portions
 from tenon.serve.shared import hidden as states_of
 from tenon.serve.stage import Stage
+from tenon.text.render import Rendered
 from tenon.text.tokens import Tokens
 
 
@@ -63,7 +66,7 @@ class FeaturesJob:
     trained: Trained
 
 
-Job = RowsJob | FeaturesJob
+Job = RowsJob | FeaturesJob | ProofJob
 
 
 def hidden(stage: Stage, jobs: Sequence[Job], settings: EngineSettings) -> list[list[Tensor]]:
@@ -72,11 +75,11 @@ def hidden(stage: Stage, jobs: Sequence[Job], settings: EngineSettings) -> list[
     They come from one pass, but where jobs that were asked together have more rows than are
     computed at once; a single job may have more.
     """
-    stage.residence.bring({job.seat: None for job in jobs if isinstance(job, RowsJob)})
+    stage.residence.bring({job.seat: None for job in jobs if not isinstance(job, FeaturesJob)})
     rows = [row for place, job in enumerate(jobs) for row in _rows(job, place)]
     tokens, count = (max(most) for most in zip(*map(costs, jobs), strict=True))
     tokens, count = max(tokens, settings.batch_tokens), max(count, settings.batch_rows)
-    found: list[list[Tensor]] = [[torch.empty(0)] * _count(job) for job in jobs]
+    found: list[list[Tensor]] = [[torch.empty(0)] * costs(job)[1] for job in jobs]
     for some in portions(rows, tokens, count):
         some.sort(key=lambda row: (stage.rack.order(row.owner), len(row.ids)))
         made = states_of(stage, some, sharing=settings.share_layers)
@@ -85,29 +88,31 @@ def hidden(stage: Stage, jobs: Sequence[Job], settings: EngineSettings) -> list[
     return found
 
 
-def _count(job: Job) -> int:
-    return len(job.ids) if isinstance(job, FeaturesJob) else len(job.tokens)
-
-
 def _rows(job: Job, number: int) -> list[Row]:
-    if isinstance(job, FeaturesJob):
-        types = job.types or [None] * len(job.ids)
-        pairs = enumerate(zip(job.ids, types, strict=True))
-        last = job.stage.levels.last
-        return [Row(None, last, ids, kinds, number, place) for place, (ids, kinds) in pairs]
-    seat, tokens = job.seat, job.tokens
-    return [
-        Row(seat.key, seat.lowest, tokens.ids(row), tokens.types(row), number, row)
-        for row in range(len(tokens))
-    ]
+    if isinstance(job, RowsJob):
+        seat, held = job.seat, job.tokens
+        return [
+            Row(seat.key, seat.lowest, held.ids(row), held.types(row), number, row)
+            for row in range(len(held))
+        ]
+    if isinstance(job, ProofJob):
+        return _listed(job.rows, job.seat.key, job.seat.lowest, number)
+    return _listed(job, None, job.stage.levels.last, number)
 
 
-def replies(job: RowsJob, states: Sequence[Tensor], batch_tokens: int) -> list[Any]:
-    """Give the answers to rows from their hidden states, by what evaluation answers with."""
+def _listed(rows: Rendered | FeaturesJob, owner: str | None, lowest: int, number: int) -> list[Row]:
+    types = rows.types or [None] * len(rows.ids)
+    pairs = enumerate(zip(rows.ids, types, strict=True))
+    return [Row(owner, lowest, ids, kinds, number, place) for place, (ids, kinds) in pairs]
+
+
+@contextlib.contextmanager
+def given(job: RowsJob | ProofJob, states: Sequence[Tensor]) -> Iterator[Answerer]:
+    """Give what evaluation answers with, over the hidden states of rows."""
     relay = job.seat.relay
     before, relay.states = relay.states, replay(states)
     try:
-        return answers(job, job.seat.answerer, batch_tokens)
+        yield job.seat.answerer
     finally:
         relay.states = before
 
@@ -139,9 +144,10 @@ def vectors(job: FeaturesJob, states: Sequence[Tensor]) -> list[list[float]]:
 
 def costs(job: Job) -> tuple[int, int]:
     """Give the tokens and rows of a job."""
-    if isinstance(job, FeaturesJob):
-        return sum(map(len, job.ids)), len(job.ids)
-    return job.tokens.total, len(job.tokens)
+    if isinstance(job, RowsJob):
+        return job.tokens.total, len(job.tokens)
+    ids = job.rows.ids if isinstance(job, ProofJob) else job.ids
+    return sum(map(len, ids)), len(ids)
 
 
 def jobs_of(batch: Sequence[Waiting]) -> dict[int, list[Waiting]]:

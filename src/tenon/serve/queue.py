@@ -77,8 +77,11 @@ class Queue:
     def __len__(self) -> int:
         return self._count
 
-    def put(self, waiting: Waiting, lane: Lane) -> None:
+    def put(self, waiting: Waiting, lane: Lane, *, ahead: bool = False) -> None:
         """Let a request wait.
+
+        Args:
+            ahead: of all others, however many they are; its flow has no other request.
 
         Raises:
             Busy: as many wait as may.
@@ -87,12 +90,14 @@ class Queue:
         with self._changed:
             self._refuse_closed()
             count = len(waiting.every)
-            if self._count and self._count + count > self.most:
+            if self._count and self._count + count > self.most and not ahead:
                 seconds = max(LEAST_RETRY, round(self.seconds * self._count, 1))
                 raise Busy(
                     f"{self._count:,} requests wait already; ask again in {seconds:g} s", seconds
                 )
             self._lanes[lane].setdefault(waiting.flow, deque()).append(waiting)
+            if ahead:
+                self._lanes[lane].move_to_end(waiting.flow, last=False)
             self._count += count
             self._changed.notify()
 

@@ -21,6 +21,9 @@ from tenon.serve.seat import Seat
 from tenon.serve.settings import EngineSettings
 
 POOLER = "pooler."
+SPARE = 4
+"""A pool from which adapters go one by one is halved once it has so many slots for each that is
+taken: others that come after them find room, without all slots being copied each time."""
 
 
 @dataclass
@@ -40,6 +43,7 @@ class Residence:
     close: Callable[[], None]
     inside: OrderedDict[Seat, int] = field(default_factory=OrderedDict[Seat, int])
     memory: OrderedDict[Seat, Adapter] = field(default_factory=OrderedDict[Seat, Adapter])
+    memory_bytes: int = 0
     loads: int = 0
     reads: int = 0
 
@@ -93,10 +97,10 @@ class Residence:
 
     def drop(self, seat: Seat) -> None:
         """Forget an adapter."""
-        self.memory.pop(seat, None)
+        self._forget(seat)
         if seat in self.inside:
             self._take_out(seat)
-            self.rack.slots.trim()
+            self.rack.slots.trim(SPARE)
 
     def _put_layers(self, seat: Seat, adapter: Adapter) -> None:
         try:
@@ -149,12 +153,15 @@ class Residence:
             self.rack.drop(seat.key)
 
     def _remember(self, seat: Seat, adapter: Adapter) -> None:
+        self._forget(seat)
         self.memory[seat] = adapter
-        self.memory.move_to_end(seat)
-        held = sum(map(_bytes, self.memory.values()))
-        while held > self.settings.memory_bytes and self.memory:
-            _, gone = self.memory.popitem(last=False)
-            held -= _bytes(gone)
+        self.memory_bytes += _bytes(adapter)
+        while self.memory_bytes > self.settings.memory_bytes and self.memory:
+            self._forget(next(iter(self.memory)))
+
+    def _forget(self, seat: Seat) -> None:
+        adapter = self.memory.pop(seat, None)
+        self.memory_bytes -= 0 if adapter is None else _bytes(adapter)
 
 
 def _bytes(adapter: Adapter) -> int:

@@ -19,8 +19,7 @@ from tenon.adapters.pack import Adapter, target_modules
 from tenon.adapters.weights import refuse_unlike
 from tenon.core.files import digest_of
 from tenon.evaluate.answerer import Answerer
-from tenon.evaluate.ground import headed, refuse_other_template, renderer_for
-from tenon.evaluate.probes import prove
+from tenon.evaluate.ground import headed
 from tenon.model.attach import restore
 from tenon.model.levels import Levels
 from tenon.model.lower import lower_TD
@@ -31,6 +30,10 @@ from tenon.serve.residence import Residence
 from tenon.serve.seat import Seat
 from tenon.serve.settings import EngineSettings
 from tenon.text.batch import Batch
+from tenon.text.render import Renderer
+
+PROVED = 65_536
+"""Digests of adapters that were proved, as many as are remembered."""
 
 
 @dataclass
@@ -71,33 +74,43 @@ class Stage:
         self._open: contextlib.ExitStack | None = None
         self._numbers = count()
         self._known: dict[str, dict[str, torch.Size]] = {}
+        self._proved: dict[str, None] = {}
 
-    def seat(self, handle: Handle, adapter: Adapter) -> Seat:
-        """Put an adapter beside the others, and prove that it answers as when it was written.
+    def seat(self, handle: Handle, adapter: Adapter, renderer: Renderer) -> Seat:
+        """Put an adapter beside the others; it may not answer before it is proved.
 
         Raises:
-            AdapterError: it does not fit, or does not. The others are as they were.
+            AdapterError: it does not fit. The others are as they were.
         """
         trunk = self.rack.trunk
-        renderer = renderer_for(handle.manifest, self.tokenizer, seq2seq=trunk.seq2seq)
-        refuse_other_template(handle.folder, handle.manifest, renderer)
         self.refuse_other_tensors(adapter)
         key = f"{handle.name}-{next(self._numbers)}"
         relay = Relay(trunk, lambda batch: self.hidden_TD(batch, [key] * len(batch)))
         model = headed(handle.manifest, relay.as_trunk, None, adapter.head)
         seat = Seat(handle, key, Answerer(handle.manifest, model, renderer), relay, adapter.head)
-        # What an adapter sits on is looked up among the base's own modules.
-        self.close()
         seat.apart = "an encoder-decoder writes with one adapter" if trunk.seq2seq else ""
         try:
             self.residence.put(seat, adapter)
             seat.lowest = 0 if seat.apart else self.lowest(key)
-            with self.answering(seat) as answerer:
-                prove(handle.folder, handle.manifest, answerer.model, renderer)
         except BaseException:
             self.unseat(seat)
             raise
         return seat
+
+    def proved(self, digest: str) -> bool:
+        """Whether the adapter of a digest has answered here as when it was written.
+
+        A digest stands for every byte of an adapter, and all are read and digested again whenever
+        it is admitted; base, device and number format stay: it would answer again as it did.
+        """
+        return digest in self._proved
+
+    def remember(self, digest: str) -> None:
+        """Take note that the adapter of a digest was proved."""
+        self._proved.pop(digest, None)
+        self._proved[digest] = None
+        if len(self._proved) > PROVED:
+            del self._proved[next(iter(self._proved))]
 
     def refuse_other_tensors(self, adapter: Adapter) -> None:
         """Refuse an adapter whose tensors are not exactly those of its kind on this base.

@@ -53,9 +53,16 @@ class Trunks:
             PlanError: the base cannot be held as the adapter needs it.
             FileError: the base's files are not whole.
         """
+        return self._stage(*self._at(manifest))
+
+    def here(self, manifest: Manifest) -> Stage | None:
+        """Give the stage that an adapter sits on, if it is there already; from any thread."""
+        return self.held.get(self._at(manifest))
+
+    def _at(self, manifest: Manifest) -> tuple[Sort, str, str]:
         text = manifest.text
         sort: Sort = "writes" if manifest.writes or self.decoder else "reads"
-        return self._stage(sort, text.source_language, text.target_language)
+        return sort, text.source_language, text.target_language
 
     def own(self, sort: Sort) -> Stage:
         """Give the stage on which the base itself reads or writes.

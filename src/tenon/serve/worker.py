@@ -8,18 +8,21 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tenon.core.errors import RunError
+from tenon.evaluate.answerer import Answerer
 from tenon.evaluate.decoding import Passes
 from tenon.serve.passes import (
     FeaturesJob,
     Job,
     RowsJob,
     answers,
+    costs,
+    given,
     hidden,
     jobs_of,
-    replies,
     vectors,
 )
-from tenon.serve.queue import Queue, Waiting, settle
+from tenon.serve.proof import ProofJob, proved
+from tenon.serve.queue import Lane, Queue, Waiting, settle
 from tenon.serve.settings import EngineSettings
 from tenon.serve.stage import Stage
 from tenon.serve.writers import Writers
@@ -37,6 +40,7 @@ class Worker:
         self.queue = queue
         self.settings = settings
         self.writers: dict[Stage, Writers] = {}
+        self.told: Callable[[Lane, int], None] = lambda _lane, _rows: None
         self.thread = threading.Thread(target=self._work, name="tenon-engine", daemon=True)
         self.thread.start()
 
@@ -71,6 +75,13 @@ class Worker:
             sum(each.others for each in held),
         )
 
+    def slower(self) -> dict[str, str]:
+        """Give which passes of texts are slower than they could be, and why; from any thread."""
+        found: dict[str, str] = {}
+        for each in list(self.writers.values()):
+            found |= each.slower
+        return found
+
     @property
     def _writing(self) -> bool:
         return any(each.running for each in self.writers.values())
@@ -88,6 +99,8 @@ class Worker:
         while waiting := self.queue.text(lambda each: self._writers(each).fits(each.what)):
             self._writers(waiting).begin(waiting)
         for writers in self.writers.values():
+            if writers.running:
+                self.told("texts", len(writers.running))
             writers.step()
 
     def _writers(self, waiting: Waiting) -> Writers:
@@ -105,15 +118,16 @@ class Worker:
         if together:
             self._together(together)
 
-    def _alone(self, job: RowsJob) -> Any:
+    def _alone(self, job: RowsJob | ProofJob) -> Any:
         with job.stage.answering(job.seat) as answerer:
-            return answers(job, answerer, self.settings.batch_tokens)
+            return self._asked(job, answerer)
 
     def _together(self, part: Sequence[Waiting]) -> None:
         """Answer requests in one pass; where it fails, each in a pass of its own."""
         jobs: list[Job] = [waiting.what for waiting in part]
         try:
             states = hidden(jobs[0].stage, jobs, self.settings)
+            self.told("rows", sum(costs(job)[1] for job in jobs))
         except Exception as error:  # noqa: BLE001 - the edge: it is raised where a future is asked
             if len(part) == 1:
                 part[0].future.set_exception(error)
@@ -127,9 +141,18 @@ class Worker:
     def _said(self, job: Job, rows: Sequence[Any]) -> Any:
         if isinstance(job, FeaturesJob):
             return vectors(job, rows)
-        return replies(job, rows, self.settings.batch_tokens)
+        with given(job, rows) as answerer:
+            return self._asked(job, answerer)
+
+    def _asked(self, job: RowsJob | ProofJob, answerer: Answerer) -> Any:
+        if isinstance(job, ProofJob):
+            return proved(job, answerer)
+        return answers(job, answerer, self.settings.batch_tokens)
 
 
 def shared(job: Job) -> bool:
     """Whether a job's rows can share a pass with those of others."""
-    return isinstance(job, FeaturesJob) or not (job.seat.apart or job.seat.handle.manifest.writes)
+    if isinstance(job, FeaturesJob):
+        return True
+    written = isinstance(job, RowsJob) and job.seat.handle.manifest.writes
+    return not (job.seat.apart or written)

@@ -37,6 +37,17 @@ class Writers:
         except PlanError as error:
             self.why = str(error)
 
+    @property
+    def slower(self) -> dict[str, str]:
+        """What of the base's texts is written more slowly than it could be, with why."""
+        held = self.decoding
+        if held is None:
+            return {"texts, which are written one after another": self.why}
+        found = {"texts, which are written without grids": held.why}
+        if held.turns is not None:
+            found = {"texts, whose passes are not replayed": held.turns.recordings.why}
+        return {what: why for what, why in found.items() if why}
+
     def fits(self, job: WriteJob) -> bool:
         """Whether a text could begin now; one that never can is told so when it begins."""
         if self.decoding is None or _apart(job):

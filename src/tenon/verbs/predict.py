@@ -6,6 +6,7 @@ import platform
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
@@ -105,8 +106,15 @@ class Task:
     address: str
     workers: int
 
+    @cached_property
+    def answerer(self) -> Answerer:
+        """The adapter on its base."""
+        return open_answerer(self.folder, self.base)
+
     def questions(self) -> Questions:
         """Read the rows once, and say all that is wrong with them."""
+        if self.source == STDIN and self.engine == "local":
+            _ = self.answerer  # what is wrong with it is told before a line is waited for
         return open_questions(self.source, self.manifest, self.kept, lenient=self.lenient)
 
     def hire(self, questions: Questions, threads: int) -> Engine:
@@ -123,8 +131,7 @@ class Task:
                 lenient=self.lenient,
             )
             return Remote(order, self.pace, self.address, self.workers)
-        answerer = open_answerer(self.folder, self.base)
-        clerk = Clerk(answerer, questions.columns, self.kept, lenient=self.lenient)
+        clerk = Clerk(self.answerer, questions.columns, self.kept, lenient=self.lenient)
         return Local(clerk, threads, self.pace)
 
     def facts(self) -> dict[str, Any]:

@@ -9,6 +9,8 @@ import pytest
 
 import loopback
 import models
+from tenon.core.errors import Gone
+from tenon.serve.http.refusal import refused
 
 ASK = {"model": "new", "input": loopback.TEXT}
 
@@ -134,3 +136,23 @@ def test_models_are_not_the_same(root):
     """The two that replace each other differ, or the test above says nothing."""
     first, second = (loopback.places(root / "root")[name] for name in ("mood", "tone"))
     assert models.pack.digest(first) != models.pack.digest(second)
+
+
+def test_what_went_between_looking_up_and_asking_is_not_here():
+    assert refused(Gone("adapter mood: has been taken out")).status == 404
+
+
+def test_requests_are_answered_while_as_many_adapters_wait_to_be_admitted_as_may(reading, root):
+    held = threading.Event()
+    with loopback.serving(reading, root=root / "root", loading=2) as server:
+        for _ in range(2):
+            server.service._changers.submit(held.wait)
+        with server.client() as client, server.client() as other:
+            coming = threading.Thread(target=put, args=(other, "mood"))
+            coming.start()
+            asked = {"model": "mood", "input": loopback.TEXT}
+            assert {client.post("/v1/classify", json=asked).status_code for _ in range(8)} == {200}
+            assert "new" not in reading.handles
+            held.set()
+            coming.join(30)
+            assert client.delete("/admin/adapters/new").status_code == 200

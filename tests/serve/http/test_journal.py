@@ -9,6 +9,7 @@ import logging
 import pytest
 
 from tenon.serve.http.journal import LOG, begin_log
+from tenon.serve.http.slower import Slower
 
 SECRET = "my secret text"
 
@@ -40,6 +41,21 @@ def test_a_request_is_a_line_without_its_texts(reader, written):
     assert first["adapters"][0].startswith("mood@")
     assert [each["status"] for each in lines] == [200, 400, 404, 404]
     assert "secret" not in json.dumps(lines)
+
+
+def test_what_is_slower_is_told_once_with_why(written):
+    now = {"adapter mood@1": "it writes alone"}
+    slower = Slower(lambda: dict(now))
+    for _ in range(2):
+        slower.look()
+    now["adapter mood@1"] = "its base does"
+    slower.look()
+    now.clear()
+    slower.look()
+    lines = [(each["what"], each["of"], each["why"]) for each in written()]
+    assert lines == [
+        ("slower", "adapter mood@1", why) for why in ("it writes alone", "its base does")
+    ]
 
 
 def test_an_error_of_ours_is_told_by_its_place_alone(written):

@@ -173,6 +173,16 @@ def test_who_goes_away_has_nothing_written(writer):
     assert again.json()["usage"]["completion_tokens"] == 2
 
 
+def test_how_many_rows_are_computed_at_once_is_told(reading):
+    with loopback.serving(reading) as server, server.client() as client:
+        for _ in range(3):
+            client.post("/v1/classify", json={**CLASSIFY, "input": [loopback.TEXT] * 3})
+        text = client.get("/metrics").text
+    assert 'tenon_batch_rows_bucket{le="2.0",sort="rows"} 0.0' in text
+    assert 'tenon_batch_rows_bucket{le="4.0",sort="rows"} 3.0' in text
+    assert 'tenon_batch_rows_sum{sort="rows"} 9.0' in text
+
+
 def test_numbers_are_told(reader):
     with reader.client() as client:
         client.post("/v1/classify", json=CLASSIFY)

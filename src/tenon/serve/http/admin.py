@@ -39,11 +39,10 @@ async def put(request: Request, name: str, body: FolderBody) -> Response:
     check_name(service, name)
     folder = await service.apart(lambda: under(service.root, body.folder))
     before = service.handles.get(name)
-    async with service.loading:
-        try:
-            handle = await service.apart(lambda: service.engine.add(name, folder))
-        except TenonError as error:
-            raise _without(service.root, error) from error
+    try:
+        handle = await service.changing(lambda: service.engine.add(name, folder))
+    except TenonError as error:
+        raise _without(service.root, error) from error
     what = "added" if before is None else "kept" if before is handle else "replaced"
     LOG.info(what, extra={"told": {"adapter": handle.pinned}})
     note(request, adapters=[handle.pinned])
@@ -58,7 +57,7 @@ async def delete(request: Request, name: str) -> Response:
     if handle is None:
         raise Refused(404, f"{name[:64]}: no such adapter here", code="not_found")
     try:
-        await service.apart(lambda: service.engine.remove(name))
+        await service.changing(lambda: service.engine.remove(name))
     except RequestError as error:
         raise Refused(404, str(error), code="not_found") from error
     LOG.info("removed", extra={"told": {"adapter": handle.pinned}})

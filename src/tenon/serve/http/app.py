@@ -85,6 +85,7 @@ def app(service: Service) -> ASGIApp:
         "The same of layers that an equal text had gone through.",
         lambda: engine.tally.spared,
     )
+    engine.watch(lambda sort, rows: numbers.batch.labels(sort).observe(rows))
     inner = Intake(routes(service), service.settings)
     return Journal(Auth(inner, service.keys, page()), service.telemetry)
 

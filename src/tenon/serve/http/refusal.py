@@ -12,6 +12,7 @@ from tenon.core.errors import (
     Busy,
     DataError,
     FileError,
+    Gone,
     Late,
     RequestError,
     TenonError,
@@ -77,6 +78,8 @@ def refused(error: TenonError) -> Refused:
             return Refused(422, str(error), code="adapter_refused")
         case FileError():
             return Refused(404, str(error), code="not_found")
+        case Gone():
+            return Refused(404, str(error), param="model", code="model_not_found")
         case RequestError() | DataError():
             return Refused(400, str(error), code="invalid_value")
         case _:

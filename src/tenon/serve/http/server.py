@@ -20,6 +20,7 @@ from tenon.serve.http.app import app
 from tenon.serve.http.journal import LOG
 from tenon.serve.http.scribe import Scribe
 from tenon.serve.http.service import Service
+from tenon.serve.http.slower import Slower
 from tenon.serve.http.watch import Watch
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -97,14 +98,18 @@ class Server:
             await service.apart(lambda: service.tokenizer)
         watch = Watch(service.settings, service.telemetry)
         assert self._below is not None  # noqa: S101 - it is what lives
-        looking = asyncio.create_task(watch.run(self._below.server_state.connections))
+        looks = [
+            asyncio.create_task(watch.run(self._below.server_state.connections)),
+            asyncio.create_task(Slower(lambda: service.engine.slower).run()),
+        ]
         service.ready = True
         begun()
         try:
             yield
         finally:
             service.ready = False
-            looking.cancel()
+            for looking in looks:
+                looking.cancel()
             if service.scribe is not None:
                 await service.scribe.end()
             service.close()

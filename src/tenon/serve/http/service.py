@@ -55,6 +55,10 @@ class Service:
     )
 
     @cached_property
+    def _changers(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self.settings.loading, thread_name_prefix="tenon-change")
+
+    @cached_property
     def base_name(self) -> str:
         """Give the name under which the base itself is asked: a folder's own, or the hub's id."""
         name = self.engine.base.name
@@ -77,11 +81,6 @@ class Service:
             return "/v1/embeddings"
         return "/v1/chat/completions" if self.tokenizer.chat_template else "/v1/completions"
 
-    @cached_property
-    def loading(self) -> asyncio.Semaphore:
-        """Let in so many adapters at once as may be admitted."""
-        return asyncio.Semaphore(self.settings.loading)
-
     @property
     def handles(self) -> Mapping[str, Handle]:
         """Give the adapters that may be asked now."""
@@ -99,9 +98,17 @@ class Service:
         """Compute something in a thread of the server's, so that others are answered meanwhile."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, compute)
 
+    async def changing(self, compute: Callable[[], T]) -> T:
+        """Let an adapter come or go in one of the threads for that, as many as may be admitted.
+
+        It waits for the engine there, which no request that is to be answered may wait behind.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._changers, compute)
+
     def close(self) -> None:
         """End the threads; what they compute comes to its end."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._pool, self._changers):
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def service_of(request: Request) -> Service:

@@ -53,4 +53,4 @@ class ServerSettings(Settings):
     template_seconds: float = Field(default=5.0, gt=0)
     template_bytes: int = Field(default=512 * MIB, ge=MIB)
     drain_seconds: float = Field(default=30.0, ge=0)
-    loading: int = Field(default=4, ge=1)
+    loading: int = Field(default=8, ge=1)

@@ -10,6 +10,7 @@ from prometheus_client.metrics_core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
+ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -57,6 +58,10 @@ class Telemetry:
         self.answers = Counter(
             "tenon_answers", "Answers that were given.", ["adapter"], registry=own
         )
+        self.batch = Histogram(
+            "tenon_batch_rows", "Rows that were computed at once, by what they are asked for.",
+            ["sort"], buckets=ROWS, registry=own,
+        )  # fmt: skip
         self.open = Gauge("tenon_open_requests", "Requests that are being answered.", registry=own)
         self.connections = Gauge("tenon_connections", "Connections that are open.", registry=own)
         self.broken = Counter(
