@@ -214,7 +214,8 @@ def prefixed(
     call.asked = True
     plain = _plain(call.name, module, attention_mask, named)
     given = (module, query_BHTD, key_BKSD, value_BKSD, attention_mask)
-    slots = seen(call.runs, _rows_of(call.runs, query_BHTD, named), query_BHTD.shape[1])
+    counts = _rows_of(call.runs, query_BHTD, named)
+    slots = seen(call.runs, counts, query_BHTD.shape[1])
     for slot in slots:
         _check_sizes(slot, key_BKSD, value_BKSD)
     if len(slots) == 1 and slots[0].gate_RH is None:
@@ -222,7 +223,7 @@ def prefixed(
     output, weights = plain(*given, **named)
     changed = output
     for place, slot in enumerate(slots):
-        rows = _few(call.runs, place, named)
+        rows = _few(call.runs, counts, place, named)
         if rows:
             changed = _of_few(plain, given, named, (slot, rows), (output, changed))
             continue
@@ -232,23 +233,19 @@ def prefixed(
     return changed, weights
 
 
-def _few(runs: Sequence[Run], place: int, named: Mapping[str, Any]) -> tuple[int, ...]:
+def _few(
+    runs: Sequence[Run], counts: Sequence[int], place: int, named: Mapping[str, Any]
+) -> tuple[int, ...]:
     """Give the rows that have a prefix at a place, if others are computed beside them for nothing.
 
     What is learned from is computed as it always was, and so is what goes on from cells.
     """
-    whole = hasattr(named.get("borders"), "part")
-    if not whole or len(runs) == 1 or torch.is_grad_enabled():
+    if not hasattr(named.get("borders"), "part") or len(runs) == 1 or torch.is_grad_enabled():
         return ()
-    ends = list(accumulate(named["borders"].lengths))
-    borders = [0, *accumulate(ends[-1] if run.size is None else run.size for run in runs)]
-    rows = [
-        row
-        for run, (start, end) in zip(runs, pairwise(borders), strict=True)
-        if len(run.prefixes) > place
-        for row in range(bisect_right(ends, start), bisect_right(ends, end))
-    ]
-    return tuple(rows) if len(rows) < len(ends) else ()
+    places = pairwise([0, *accumulate(counts)])
+    having = [len(run.prefixes) > place for run in runs]
+    rows = [row for has, span in zip(having, places, strict=True) if has for row in range(*span)]
+    return tuple(rows) if len(rows) < sum(counts) else ()
 
 
 def _of_few(
@@ -268,11 +265,10 @@ def _of_few(
     borders, token_T = named["borders"].part(rows)
     row_R = torch.tensor(rows, device=token_T.device)
     own = [each.index_select(2, token_T) for each in given[1:4]]
-    how = {**named, "borders": borders}
-    joint = plain(given[0], *own, given[4], prefix=slot.of(row_R), **how)[0]
-    gate_RH = None if slot.gate_RH is None else slot.gate_RH[row_R]
-    few = Seen(slot.key_RKPD, slot.value_RKPD, None, gate_RH)
-    change = (joint - output.index_select(1, token_T)).float() * _gate(few, how)
+    few, how = slot.of(row_R), {**named, "borders": borders}
+    joint = plain(given[0], *own, given[4], prefix=few, **how)[0]
+    gated = replace(few, gate_RH=None if slot.gate_RH is None else slot.gate_RH[row_R])
+    change = (joint - output.index_select(1, token_T)).float() * _gate(gated, how)
     return changed.index_add(1, token_T, change.to(output.dtype))
 
 
