@@ -14,6 +14,7 @@ from tenon.core.errors import PlanError
 from tenon.plan.fits import fits
 from tenon.plan.memory import ground_here, memory_of
 from tenon.terminal.page import render, to_json
+from tenon.verbs.decided import decide
 from tenon.verbs.forecast import forecast
 from tenon.verbs.plan import plan
 from tenon.verbs.planned import foresee, foretell, form_of
@@ -118,7 +119,7 @@ def test_the_parts_make_up_the_peak(space):
 def test_random_numbers_are_as_they_were(mail):
     space = opened(mail)
     before = torch.get_rng_state()
-    told, bare = forecast(space, 1.0)
+    told, bare = forecast(space, 1.0, decide(space))
     assert torch.equal(torch.get_rng_state(), before)
     assert told.seconds.timed
     total = told.seconds.total

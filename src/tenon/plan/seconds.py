@@ -12,10 +12,11 @@ from tenon.evaluate.baselines import SAMPLE_ROWS
 from tenon.evaluate.predict import by_length
 from tenon.evaluate.settings import BY_TASK
 from tenon.model.trunk import Trunk
+from tenon.plan.compiling import Compiling
 from tenon.plan.devices import Device
 from tenon.plan.pace import NOTHING, Pace, Span, about
 from tenon.plan.plan import Plan
-from tenon.plan.work import Work, steps_of
+from tenon.plan.work import Work, layers_of, passes_of, steps_of
 from tenon.text.order import Order, Rows
 from tenon.text.tokens import Tokens
 
@@ -36,8 +37,6 @@ FOREIGN = 0.7
 EFFICIENCY = 0.35
 """Share of a device's peak that passes over a base reach. Source: 0.3 to 0.5 are common for large
 models (Chowdhery et al. 2022, arXiv:2204.02311, table 3); adapters and short rows take from it."""
-LAUNCHES = 1.2e-3
-"""Seconds of a layer's kernels being started in one direction of a pass, however small they are."""
 FEW_SHOT = 3.0
 """How many times longer prompts with examples are."""
 
@@ -106,6 +105,14 @@ class Seconds:
     def preceded(self, seconds: float) -> Seconds:
         """Give the time with a preflight before it, which takes so long."""
         return replace(self, stages={**self.stages, "preflight": about(seconds, ROUGH)})
+
+    def compiled(self, found: Compiling) -> Seconds:
+        """Give the time with blocks that are compiled first; no compiled pass was timed."""
+        share = 1 - found.saved / max(1e-9, found.plain)
+        plain = self.stages["training"].seconds
+        training = about(plain * share, FOREIGN)
+        stages = {**self.stages, "compiling": about(found.seconds, FOREIGN), "training": training}
+        return replace(self, stages=stages, tokens_per_second=self.tokens_per_second / share)
 
     def to_json(self) -> dict[str, Any]:
         """Give it as JSON-able values."""
@@ -228,9 +235,9 @@ def paces_of(
     """Give how fast a device is taken to be that is not here."""
     halves = plan.model.dtype != "float32"
     slope = 1 / (EFFICIENCY * (device.halves if halves else device.singles))
-    layers = int(getattr(trunk.model.config, "num_hidden_layers", 0) or 1)
-    started = layers * LAUNCHES
-    passes = work.passes * (1 - computed.below) + computed.below - computed.spared
+    layers = layers_of(trunk)
+    started = layers * device.launches
+    passes = passes_of(plan.train.recompute, layers, computed.below, computed.spared)
     training = Pace(started * passes, slope * passes, FOREIGN)
     item = 2 if halves else 4
     once = work.per_token / 2 * item / device.bandwidth

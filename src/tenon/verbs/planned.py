@@ -47,9 +47,12 @@ class Foretold:
 
     Args:
         memory: of the run; None where it could not be found.
+        notes: what was decided, in sentences, where that is not what there would be with room
+            enough.
     """
 
     memory: Memory | None
+    notes: tuple[str, ...] = ()
 
     def beside(
         self, cost: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]

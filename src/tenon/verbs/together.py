@@ -20,6 +20,7 @@ from tenon.plan.plan import Plan
 from tenon.train.joint import Joint
 from tenon.train.loop import Trained
 from tenon.verbs.claim import LOCK, claim, ended, refuse_foreign, refuse_several_processes
+from tenon.verbs.decided import recorded
 from tenon.verbs.forgetting import refuse_unfit
 from tenon.verbs.full import forget, refuse_untrainable
 from tenon.verbs.planned import Foretold, foretell_together
@@ -89,7 +90,9 @@ def train_together(
             if resume == "never" or ended(folder) is None:
                 refuse_untrainable(spaces[name])
                 refuse_unfit(spaces[name])
-            claim(folder, spaces[name], anew=resume == "never")
+            anew = resume == "never"
+            spaces[name] = (None if anew else recorded(spaces[name], folder)) or spaces[name]
+            claim(folder, spaces[name], anew=anew)
         before = {name: report for name in spaces if (report := ended(folders[name]))}
         left = {name: space for name, space in spaces.items() if name not in before}
         made = _train(left, folders, preflight, progress) if left else {}
