@@ -14,10 +14,9 @@ from tenon.model.recompute import Recompute
 from tenon.plan.footprint import Footprint
 from tenon.plan.memory import Ground, Memory, memory_of
 from tenon.plan.plan import Plan
-from tenon.text.order import Order
-from tenon.text.tokens import Tokens
+from tenon.text.order import Order, Rows
 
-GIGA = 1e9
+GIGA, MEGA = 1e9, 1e6
 MICRO, RECOMPUTE, COMPILE = "train.micro_batch_tokens", "train.recompute", "model.compile"
 LEAST = 256
 """Tokens that no batch is made smaller than."""
@@ -70,23 +69,28 @@ def is_open(plan: Plan, setting: str) -> bool:
     return origin == "measured" or (setting == MICRO and origin == "default")
 
 
-def at_once(plan: Plan, train: Tokens, device: str) -> int:
+def at_once(plan: Plan, lengths_R: Rows, device: str) -> int:
     """Give how many tokens are computed at once where there is room: on a GPU a whole step.
 
     Args:
         plan: settled.
+        lengths_R: tokens of each row of train.
         device: "cpu" or "cuda".
     """
     size = plan.train.micro_batch_tokens
     if device != "cuda" or not is_open(plan, MICRO):
         return size
-    # The rows of a step hold its share of tokens, and less than a row more.
-    budget = Order(train.lengths_R, plan.seed, plan.train.tokens_per_step).budget
-    return max(size, budget + int(train.lengths_R.max()))
+    return max(size, _most(plan, lengths_R))
+
+
+def _most(plan: Plan, lengths_R: Rows) -> int:
+    """Give how many tokens no step has more of: its share, and less than a row besides."""
+    budget = Order(lengths_R, plan.seed, plan.train.tokens_per_step).budget
+    return budget + int(lengths_R.max())
 
 
 def ways(
-    plan: Plan, train: Tokens, learning: int, seconds: Callable[[Plan], float]
+    plan: Plan, lengths_R: Rows, learning: int, seconds: Callable[[Plan], float]
 ) -> Iterator[Way]:
     """Give the ways that a plan leaves open, the fastest first; the first is the plan as it is.
 
@@ -95,13 +99,14 @@ def ways(
 
     Args:
         plan: settled, with as many tokens at once as there may be.
+        lengths_R: tokens of each row of train.
         learning: layers that compute gradients; 0 where layers cannot compute their states again.
         seconds: estimates what all steps of a plan take.
     """
     found: list[Way] = []
     for layers, recompute in _layers(plan, learning):
         slowest = 0.0
-        for tokens in _sizes(plan, train):
+        for tokens in _sizes(plan, lengths_R):
             changed = plan.decided({MICRO: tokens, RECOMPUTE: recompute})
             slowest = max(slowest, seconds(changed))
             found.append(Way(tokens, layers, recompute, slowest))
@@ -121,15 +126,13 @@ def _layers(plan: Plan, learning: int) -> Iterator[tuple[int, Recompute]]:
         yield learning, True
 
 
-def _sizes(plan: Plan, train: Tokens) -> Iterator[int]:
+def _sizes(plan: Plan, lengths_R: Rows) -> Iterator[int]:
     size = plan.train.micro_batch_tokens
     yield size
     if not is_open(plan, MICRO):
         return
-    longest = int(train.lengths_R.max())
-    budget = Order(train.lengths_R, plan.seed, plan.train.tokens_per_step).budget
-    size = min(size, budget + longest)
-    while size // 2 >= max(longest, LEAST):
+    size = min(size, _most(plan, lengths_R))
+    while size // 2 >= max(int(lengths_R.max()), LEAST):
         size //= 2
         yield size
 
@@ -183,9 +186,9 @@ def told(way: Way, first: Way, before: Memory, after: Memory, learning: int) -> 
         before, after: the memory of both.
         learning: layers that compute gradients.
     """
-    short = f"without, {_giga(before.needed)} would be needed, and there are {_room(before)}"
+    short = f"without, {_bytes(before.needed)} would be needed, and there are {_room(before)}"
     cost = f"{way.seconds / max(1e-9, first.seconds):.2f} times as long by estimate"
-    gain = f"{short}; so it is {_giga(after.needed)}, and a step takes {cost}"
+    gain = f"{short}; so it is {_bytes(after.needed)}, and a step takes {cost}"
     notes: list[Note] = []
     if way.tokens != first.tokens:
         notes.append(Note(MICRO, way.tokens, gain))
@@ -201,15 +204,17 @@ def kept_whole(plan: Plan, memory: Memory) -> tuple[Note, ...]:
     if not is_open(plan, RECOMPUTE):
         return ()
     room = f" of {_room(memory)}" if memory.available else ""
-    why = f"all states fit, {_giga(memory.needed)}{room}"
+    why = f"all states fit, {_bytes(memory.needed)}{room}"
     if not memory.fits:
-        why = f"{_giga(memory.needed)} do not fit in {_room(memory)}, nor would fewer of the states"
+        why = (
+            f"{_bytes(memory.needed)} do not fit in {_room(memory)}, nor would fewer of the states"
+        )
     return (Note(RECOMPUTE, plan.train.recompute is True, why),)
 
 
-def _giga(size: int) -> str:
-    return f"{size / GIGA:,.1f} GB"
+def _bytes(size: int) -> str:
+    return f"{size / GIGA:,.1f} GB" if size >= GIGA else f"{size / MEGA:,.1f} MB"
 
 
 def _room(memory: Memory) -> str:
-    return f"{_giga(memory.available)} {memory.where}"
+    return f"{_bytes(memory.available)} {memory.where}"

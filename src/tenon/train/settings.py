@@ -19,7 +19,7 @@ class TrainSettings(Settings):
     Args:
         epochs: passes over the train part.
         tokens_per_step: real tokens from which one optimizer step is made; 0 lets the data decide.
-        micro_batch_tokens: real tokens computed at once; larger steps are made of several. Left
+        micro_batch_tokens: real tokens computed at once; larger steps are made of several; left
             out, it is the whole step on a GPU, and less wherever memory asks for it.
         trunk_cache: keep the states of the layers that lie below all adapters on disk, so that they
             are computed once for all epochs, seeds and trials: "exact" in the base's number format,
@@ -27,9 +27,9 @@ class TrainSettings(Settings):
             and saves work.
         recompute: keep one state a block of the base instead of all that gradients need, and
             compute the rest again on the way back (activation checkpointing): less memory, the same
-            gradients, at most about a third more time. true for all blocks, or how many of them,
-            counted from the lowest that computes gradients; "auto" takes as many as memory asks
-            for, where that is faster than smaller micro-batches.
+            gradients, at most about a third more time; true for all blocks, or how many, counted
+            from the lowest that computes gradients; "auto" takes as many as memory asks for, where
+            that is faster than fewer tokens at once.
         learning_rate: peak rate of the adapter's weights; 0 takes the kind's default.
         head_learning_rate: peak rate of the head; 0 takes the default.
         schedule: form of the learning rate after the warm-up.

@@ -76,7 +76,7 @@ def decide(space: Workspace, device: Device | None = None) -> Decided:
     """
     ground = ground_here(space.trunk) if device is None else ground_of(device)
     plan = _on(space.plan, device)
-    whole = at_once(plan, space.tokens["train"], ground.type)
+    whole = at_once(plan, space.tokens["train"].lengths_R, ground.type)
     if whole != plan.train.micro_batch_tokens:
         plan = plan.decided({MICRO: whole})
     made = _roomy(space, plan, ground, device or _here(space))
@@ -103,7 +103,8 @@ def _roomy(space: Workspace, plan: Plan, ground: Ground, device: Device) -> Deci
     if memory.fits or not (is_open(plan, MICRO) or is_open(plan, RECOMPUTE)):
         return Decided(plan, ground, found, memory, notes=kept_whole(plan, memory))
     learning = _learning(space, plan)
-    tried = list(ways(plan, space.tokens["train"], learning, lambda p: _seconds(space, p, device)))
+    lengths_R = space.tokens["train"].lengths_R
+    tried = list(ways(plan, lengths_R, learning, lambda p: _seconds(space, p, device)))
     fitting = first_that_fits(
         plan, found, ground, learning, tried[1:], lambda other: foresee(space, other, ground)
     )
