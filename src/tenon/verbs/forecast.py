@@ -10,8 +10,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from tenon.evaluate.generate import Writing, clipped, generate, room
+from tenon.evaluate.generate import Writing as Written
+from tenon.evaluate.generate import clipped, generate, room
 from tenon.evaluate.predict import by_length, inference
+from tenon.evaluate.together import together_fault
 from tenon.model.attach import attach, unchanged_random_state
 from tenon.model.lower import Recalled, entry_of, named_entry
 from tenon.model.model import Model
@@ -30,10 +32,10 @@ from tenon.plan.seconds import (
     longest_batches,
     paces_of,
     seconds_of,
-    written_batches,
 )
 from tenon.plan.ways import Note
 from tenon.plan.work import steps_of, work_of
+from tenon.plan.writing import writing
 from tenon.text.batch import batch
 from tenon.text.order import Rows
 from tenon.text.tokens import Tokens
@@ -173,9 +175,13 @@ def probe(
                 longest_batches(read, judged.lengths_R), judged.lengths_R, work,
                 lambda rows: _read(model, judged, rows), device, JUDGING,
             )  # fmt: skip
-        writing = _writing(space, model, judged) if space.writes else None
+        together = space.writes and not together_fault(cast(Written, model))
+        written = _writing(space, model, judged, together=together) if space.writes else None
     bare = bared(space, cast(Any, model.peft), space)
-    paces = Paces(training, judging, updating, writing, started(), opened, timed=True)
+    paces = Paces(
+        training, judging, updating, written, started(), opened,
+        timed=True, together=together, device=device.type,
+    )  # fmt: skip
     return paces, cache, bare
 
 
@@ -225,10 +231,11 @@ def _updating(model: Model, plan: Plan) -> float:
     return took[-1]
 
 
-def _writing(space: Workspace, model: Model, part: Tokens) -> Pace:
+def _writing(space: Workspace, model: Model, part: Tokens, *, together: bool) -> Pace:
     """Time some new tokens of a batch of prompts, by rows."""
-    plan, writer = space.plan, cast(Writing, model)
-    rows = min(written_batches(plan, part)[0], len(part), FEW_ROWS)
+    plan, writer = space.plan, cast(Written, model)
+    how = writing(plan, part, space.trunk.device.type, together=together)
+    rows = min(how.rows, len(part), FEW_ROWS)
     chosen = np.linspace(0, len(part) - 1, rows).astype(int).tolist()
     most = room(writer, plan.text.max_tokens, plan.evaluate.max_new_tokens)
     asked = [clipped(part.ids(row).tolist(), min(most, 256), None) for row in chosen]
