@@ -11,9 +11,10 @@ from tenon.adapters import pack
 from tenon.core.errors import Occupied
 from tenon.plan.compiling import MOST_SORTS, PAYS, SAVED, Compiling, compiling, sort_of
 from tenon.plan.devices import CONTEXT, DEVICES
+from tenon.plan.memory import Ground
 from tenon.plan.plan import Plan
 from tenon.verbs.claim import PLAN
-from tenon.verbs.decided import decide, recorded
+from tenon.verbs.decided import decide, decide_together, recorded
 from tenon.verbs.forecast import forecast
 from tenon.verbs.planned import form_of
 from tenon.verbs.train import train
@@ -49,7 +50,7 @@ def test_where_memory_is_short_it_fits_and_takes_the_longer_the_shorter_it_is(fo
     assert (whole.plan.train.recompute, whole.plan.train.micro_batch_tokens) == (False, 8192)
     assert "all states fit" in str(whole.notes[0])
     took = []
-    for share in (0.97, 0.9, 0.86):
+    for share in (0.97, 0.86):
         made = decide(space, card(int(whole.memory.needed * share)))
         assert made.memory.fits, share
         assert made.memory.needed < whole.memory.needed
@@ -97,6 +98,29 @@ def test_a_run_goes_on_with_what_it_recorded_and_learns_the_same(folder, folder_
     given = project(folder, folder_of("bert"), **more, train__recompute=False)
     with pytest.raises(Occupied, match=r"train\.recompute was (1|True), is False"):
         train(given, folder / "short")
+
+
+def test_adapters_that_are_trained_together_find_room_together(folder, folder_of):
+    first = opened(folder, folder_of)
+    top = opened(folder, folder_of, adapter={"kind": "lora.v1", "rank": 2, "layers": "last:1"})
+    spaces = {"all": first, "top": replace(top, trunk=first.trunk)}
+    ground = Ground("cuda", 0, 0, 0, 0, "of a card")
+    whole = decide_together(spaces, ground)[1].memory
+    assert whole.fits
+    took = []
+    for share in (1.0, 0.85):
+        tight = replace(ground, available=int(whole.needed * share))
+        made, foretold = decide_together(spaces, tight)
+        assert foretold.memory.fits
+        plans = {name: space.plan for name, space in made.items()}
+        took.append(int(plans["all"].train.recompute) + (plans["all"].train.recompute is True))
+        assert bool(foretold.notes) == (share < 1)
+        assert plans["all"].train.micro_batch_tokens == 8192
+    assert took[0] == 0 < took[1]
+    given = first.plan.decided({"train.recompute": False}, "file")
+    spaces = {name: replace(space, plan=given) for name, space in spaces.items()}
+    tight = replace(ground, available=whole.needed * 9 // 10)
+    assert not decide_together(spaces, tight)[1].memory.fits
 
 
 def test_compiling_is_left_where_it_does_not_pay_and_its_time_is_told(folder, folder_of):

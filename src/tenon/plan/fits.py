@@ -86,7 +86,7 @@ def _ladder(plan: Plan, form: Form, least: int) -> Iterator[tuple[dict[str, Any]
     """
     size = min(plan.train.micro_batch_tokens, max(plan.train.tokens_per_step, least))
     again: list[dict[str, Any]] = [{}]
-    if blocks(form.trunk.model) and not plan.train.recompute:
+    if blocks(form.trunk.model) and plan.train.recompute is not True:
         again.append({"train.recompute": True})
     for number, more in _numbers(plan):
         for kept in again:

@@ -186,9 +186,8 @@ def told(way: Way, first: Way, before: Memory, after: Memory, learning: int) -> 
         before, after: the memory of both.
         learning: layers that compute gradients.
     """
-    short = f"without, {_bytes(before.needed)} would be needed, and there are {_room(before)}"
     cost = f"{way.seconds / max(1e-9, first.seconds):.2f} times as long by estimate"
-    gain = f"{short}; so it is {_bytes(after.needed)}, and a step takes {cost}"
+    gain = f"{gained(before, after)}, and a step takes {cost}"
     notes: list[Note] = []
     if way.tokens != first.tokens:
         notes.append(Note(MICRO, way.tokens, gain))
@@ -197,6 +196,12 @@ def told(way: Way, first: Way, before: Memory, after: Memory, learning: int) -> 
         which = f"{share} {learning} layers with gradients compute their states again"
         notes.append(Note(RECOMPUTE, way.recompute is True or way.layers, f"{which}: {gain}"))
     return tuple(notes)
+
+
+def gained(before: Memory, after: Memory) -> str:
+    """Say what memory would be needed without a decision, and what with it."""
+    short = f"without, {_bytes(before.needed)} would be needed, and there are {_room(before)}"
+    return f"{short}; so it is {_bytes(after.needed)}"
 
 
 def kept_whole(plan: Plan, memory: Memory) -> tuple[Note, ...]:

@@ -63,9 +63,9 @@ def writing(plan: Plan, part: Tokens, device: str, *, together: bool) -> Writing
         return Writing(asked, rows, held, EARLIER * batches * new, float(batches * new))
     at_once = limits(device, int(prompts_S.max()) + new, size)
     each = float(np.mean(-(-(prompts_S + new - 1) // CELLS) * CELLS))
-    rows = max(1, min(asked, at_once.batch_rows, int(at_once.cache_tokens // each)))
+    rows = max(1.0, min(asked, at_once.batch_rows, at_once.cache_tokens / each))
     passes = max(float(answers_S.max()), float(answers_S.mean()) * asked / rows)
-    return Writing(asked, rows, at_once.cache_tokens, passes, max(new, new * asked / rows))
+    return Writing(asked, int(rows), at_once.cache_tokens, passes, max(new, new * asked / rows))
 
 
 def _lengths(part: Tokens, new: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

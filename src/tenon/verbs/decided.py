@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,10 +22,12 @@ from tenon.plan.seconds import Computed, paces_of
 from tenon.plan.ways import (
     COMPILE,
     MICRO,
+    PARTS,
     RECOMPUTE,
     Note,
     at_once,
     first_that_fits,
+    gained,
     is_open,
     kept_whole,
     told,
@@ -31,7 +35,7 @@ from tenon.plan.ways import (
 )
 from tenon.plan.work import steps_of, work_of
 from tenon.verbs.claim import PLAN
-from tenon.verbs.planned import Foretold, foresee, form_of
+from tenon.verbs.planned import Foretold, foresee, foretell_together, form_of
 from tenon.verbs.workspace import Workspace
 
 OPEN = (MICRO, RECOMPUTE, COMPILE)
@@ -177,3 +181,48 @@ def settled(space: Workspace, out: Path, *, anew: bool) -> tuple[Workspace, Fore
     changed = made.plan.digest != space.plan.digest
     notes = tuple(map(str, made.notes)) if changed else ()
     return replace(space, plan=made.plan), Foretold(made.memory, notes)
+
+
+def decide_together(
+    spaces: Mapping[str, Workspace], ground: Ground | None = None
+) -> tuple[dict[str, Workspace], Foretold]:
+    """Decide how runs that share their passes over one base find room; see `decide`.
+
+    Only how many layers compute their states again is decided, the same share of those of each.
+
+    Args:
+        spaces: of the runs, by name.
+        ground: where they take place; None for here.
+    """
+    ground = ground or ground_here(next(iter(spaces.values())).trunk)
+    foretold = foretell_together(list(spaces.values()), ground)
+    names = [name for name in spaces if is_open(spaces[name].plan, RECOMPUTE)]
+    if foretold.memory is None or foretold.memory.fits or not names:
+        return dict(spaces), foretold
+    learning = {name: _learning(spaces[name], spaces[name].plan) for name in names}
+    parts = min(PARTS, max(learning.values()))
+    low, high, best = 0, parts, None
+    while low < high:
+        # All of them first: where that does not fit, nothing does.
+        part = parts if best is None else (low + high) // 2
+        changed = {**spaces, **{n: _again(spaces[n], learning[n], part / parts) for n in names}}
+        told = foretell_together(list(changed.values()), ground)
+        if told.memory is None or not told.memory.fits:
+            if best is None:
+                break
+            low = part + 1
+        else:
+            high, best = part, (changed, told.memory)
+    if best is None:
+        return dict(spaces), foretold
+    changed, memory = best
+    note = Note(
+        RECOMPUTE, changed[names[0]].plan.setting(RECOMPUTE), gained(foretold.memory, memory)
+    )
+    return changed, Foretold(memory, (str(note),))
+
+
+def _again(space: Workspace, learning: int, share: float) -> Workspace:
+    """Let a share of the layers with gradients compute their states again."""
+    layers = True if share == 1 else math.ceil(learning * share)
+    return replace(space, plan=space.plan.decided({RECOMPUTE: layers}))
