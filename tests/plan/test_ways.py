@@ -94,6 +94,11 @@ MACHINES = st.builds(
 ROOMS = st.integers(500, 20_000).map(lambda size: size * MB)
 
 
+def wide_enough(machine, plan):
+    """Give the plan as it is where there is room for all of it."""
+    return next(ways(plan, machine.lengths_R, LAYERS, machine.seconds))
+
+
 @settings(max_examples=25)
 @given(MACHINES, ROOMS, ROOMS)
 def test_what_is_chosen_fits_and_more_memory_never_chooses_a_slower_way(
@@ -106,6 +111,7 @@ def test_what_is_chosen_fits_and_more_memory_never_chooses_a_slower_way(
         if made is not None:
             way, changed, memory = made
             assert memory.fits
+            assert memory.surely or way == wide_enough(machine, plan)
             assert changed.train.micro_batch_tokens == way.tokens
             assert changed.train.recompute == way.recompute
     if tight is not None:

@@ -50,9 +50,9 @@ def test_where_memory_is_short_it_fits_and_takes_the_longer_the_shorter_it_is(fo
     assert (whole.plan.train.recompute, whole.plan.train.micro_batch_tokens) == (False, 8192)
     assert "all states fit" in str(whole.notes[0])
     took = []
-    for share in (0.97, 0.86):
+    for share in (0.97, 0.9):
         made = decide(space, card(int(whole.memory.needed * share)))
-        assert made.memory.fits, share
+        assert made.memory.surely, share
         assert made.memory.needed < whole.memory.needed
         assert made.plan.digest != whole.plan.digest
         told = [str(note) for note in made.notes]
@@ -79,7 +79,7 @@ def test_a_run_goes_on_with_what_it_recorded_and_learns_the_same(folder, folder_
     """However much memory there is by then."""
     space = opened(folder, folder_of)
     needed = decide(space, CARD).memory.needed
-    made = decide(space, card(int(needed * 0.9)))
+    made = decide(space, card(int(needed * 0.95)))
     short = made.plan.decided({"model.dtype": space.plan.model.dtype})
     assert short.train.recompute is not False
     short.write((folder / "short") / PLAN)
@@ -108,7 +108,7 @@ def test_adapters_that_are_trained_together_find_room_together(folder, folder_of
     whole = decide_together(spaces, ground)[1].memory
     assert whole.fits
     took = []
-    for share in (1.0, 0.85):
+    for share in (1.0, 0.9):
         tight = replace(ground, available=int(whole.needed * share))
         made, foretold = decide_together(spaces, tight)
         assert foretold.memory.fits

@@ -145,7 +145,7 @@ def first_that_fits(
     tried: Sequence[Way],
     foresee: Callable[[Plan], tuple[Footprint, Memory]],
 ) -> tuple[Way, Plan, Footprint, Memory] | None:
-    """Give the first way that fits, with its plan and what it takes; None where none does.
+    """Give the first way that surely fits, with its plan and what it takes; None where none does.
 
     Args:
         plan: settled.
@@ -156,11 +156,11 @@ def first_that_fits(
         foresee: gives what a plan takes.
     """
     for way in tried:
-        if not memory_of(_at_least(found, way, learning), ground).fits:
+        if not memory_of(_at_least(found, way, learning), ground).surely:
             continue
         changed = plan.decided({MICRO: way.tokens, RECOMPUTE: way.recompute})
         took, memory = foresee(changed)
-        if memory.fits:
+        if memory.surely:
             return way, changed, took, memory
     return None
 

@@ -207,7 +207,7 @@ def decide_together(
         part = parts if best is None else (low + high) // 2
         changed = {**spaces, **{n: _again(spaces[n], learning[n], part / parts) for n in names}}
         told = foretell_together(list(changed.values()), ground)
-        if told.memory is None or not told.memory.fits:
+        if told.memory is None or not told.memory.surely:
             if best is None:
                 break
             low = part + 1
