@@ -11,10 +11,11 @@ import torch
 from rich.console import Console
 
 from tenon.core.errors import PlanError
+from tenon.plan.devices import CPU
 from tenon.plan.fits import fits
 from tenon.plan.memory import ground_here, memory_of
 from tenon.terminal.page import render, to_json
-from tenon.verbs.decided import decide
+from tenon.verbs.decided import decide, estimated
 from tenon.verbs.forecast import forecast
 from tenon.verbs.plan import plan
 from tenon.verbs.planned import foresee, foretell, form_of
@@ -92,11 +93,17 @@ def test_what_is_offered_fits_and_what_was_asked_does_not(space):
     assert not memory_of(found, tight).fits
     longest = int(space.tokens["train"].lengths_R.max())
     offers = fits(
-        space.plan, form_of(space), longest, lambda other: foresee(space, other, tight)[1], most=1
+        space.plan,
+        form_of(space),
+        longest,
+        lambda other: foresee(space, other, tight)[1],
+        lambda other: estimated(space, other, CPU),
+        most=1,
     )
     assert offers
     for offer in offers:
         assert offer.memory.fits
+        assert offer.time > 0
         assert foresee(space, space.plan.decided(offer.settings), tight)[1].fits
         assert all("=" in argument for argument in offer.arguments.split())
     assert memory.fits

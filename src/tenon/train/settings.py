@@ -27,9 +27,9 @@ class TrainSettings(Settings):
             and saves work.
         recompute: keep one state a block of the base instead of all that gradients need, and
             compute the rest again on the way back (activation checkpointing): less memory, the same
-            gradients, at most about a third more time; true for all blocks, or how many, counted
-            from the lowest that computes gradients; "auto" takes as many as memory asks for, where
-            that is faster than fewer tokens at once.
+            gradients, and for all blocks a third to three quarters more time; true for all, or how
+            many, counted from the lowest that computes gradients; "auto" takes as many as memory
+            asks for, where that is faster than fewer tokens at once.
         learning_rate: peak rate of the adapter's weights; 0 takes the kind's default.
         head_learning_rate: peak rate of the head; 0 takes the default.
         schedule: form of the learning rate after the warm-up.

@@ -48,6 +48,7 @@ class Decided:
     Args:
         plan: it.
         ground: where.
+        device: as which it is taken where times are estimated.
         found: what it takes on the device; None where that could not be found.
         memory: the most that it will have held; None with it.
         why: why memory could not be found.
@@ -57,6 +58,7 @@ class Decided:
 
     plan: Plan
     ground: Ground
+    device: Device
     found: Footprint | None = None
     memory: Memory | None = None
     why: str = ""
@@ -83,8 +85,7 @@ def decide(space: Workspace, device: Device | None = None) -> Decided:
     whole = at_once(plan, space.tokens["train"].lengths_R, ground.type)
     if whole != plan.train.micro_batch_tokens:
         plan = plan.decided({MICRO: whole})
-    made = _roomy(space, plan, ground, device or _here(space))
-    return _compiled(space, made, device or _here(space))
+    return _compiled(space, _roomy(space, plan, ground, device or _here(space)))
 
 
 def _on(plan: Plan, device: Device | None) -> Plan:
@@ -103,20 +104,20 @@ def _roomy(space: Workspace, plan: Plan, ground: Ground, device: Device) -> Deci
     try:
         found, memory = foresee(space, plan, ground)
     except PlanError as error:  # a kind or base that cannot be computed on shapes can still train
-        return Decided(plan, ground, why=str(error))
+        return Decided(plan, ground, device, why=str(error))
     if memory.fits or not (is_open(plan, MICRO) or is_open(plan, RECOMPUTE)):
-        return Decided(plan, ground, found, memory, notes=kept_whole(plan, memory))
+        return Decided(plan, ground, device, found, memory, notes=kept_whole(plan, memory))
     learning = _learning(space, plan)
     lengths_R = space.tokens["train"].lengths_R
-    tried = list(ways(plan, lengths_R, learning, lambda p: _seconds(space, p, device)))
+    tried = list(ways(plan, lengths_R, learning, lambda p: estimated(space, p, device)))
     fitting = first_that_fits(
         plan, found, ground, learning, tried[1:], lambda other: foresee(space, other, ground)
     )
     if fitting is None:
-        return Decided(plan, ground, found, memory, notes=kept_whole(plan, memory))
+        return Decided(plan, ground, device, found, memory, notes=kept_whole(plan, memory))
     way, changed, took, after = fitting
     notes = told(way, tried[0], memory, after, learning)
-    return Decided(changed, ground, took, after, notes=notes)
+    return Decided(changed, ground, device, took, after, notes=notes)
 
 
 def _learning(space: Workspace, plan: Plan) -> int:
@@ -125,7 +126,7 @@ def _learning(space: Workspace, plan: Plan) -> int:
     return len(blocks(model)) - lowest_learning(model)
 
 
-def _seconds(space: Workspace, plan: Plan, device: Device) -> float:
+def estimated(space: Workspace, plan: Plan, device: Device) -> float:
     """Estimate what all steps of a plan take on a device."""
     train, work = space.tokens["train"], work_of(space.trunk)
     entry = named_entry(space.trunk, plan.adapter)
@@ -135,12 +136,12 @@ def _seconds(space: Workspace, plan: Plan, device: Device) -> float:
     return pace.of(work.batches(parts, train.lengths_R)).times(plan.train.epochs).seconds
 
 
-def _compiled(space: Workspace, made: Decided, device: Device) -> Decided:
+def _compiled(space: Workspace, made: Decided) -> Decided:
     """Decide whether the base's blocks are compiled."""
     left = is_open(made.plan, COMPILE)
     if not left and made.plan.model.compile is not True:
         return made
-    plain = _seconds(space, made.plan, device)
+    plain = estimated(space, made.plan, made.device)
     model = form_of(space).model(made.plan).trunk.model
     found = compiling(model, made.ground.type, plain)
     plan = made.plan.decided({COMPILE: found.pays}) if left else made.plan

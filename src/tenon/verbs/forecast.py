@@ -22,7 +22,7 @@ from tenon.model.recompute import recompute
 from tenon.plan.devices import Device
 from tenon.plan.fits import Fit, fits
 from tenon.plan.footprint import Footprint
-from tenon.plan.memory import Ground, Memory
+from tenon.plan.memory import Memory
 from tenon.plan.pace import Pace, timed
 from tenon.plan.plan import Plan
 from tenon.plan.seconds import (
@@ -42,7 +42,7 @@ from tenon.text.tokens import Tokens
 from tenon.train import optim
 from tenon.train.trunk_cache import Choice
 from tenon.verbs.bared import bared
-from tenon.verbs.decided import Decided
+from tenon.verbs.decided import Decided, estimated
 from tenon.verbs.heads import new_head
 from tenon.verbs.planned import foresee, form_of
 from tenon.verbs.stored import choice_of
@@ -112,7 +112,7 @@ def forecast(
     settled, memory = decided.plan, decided.memory
     where = device.name if device else str(space.trunk.device)
     large = memory is not None and not memory.fits
-    offers = _offers(space, settled, decided.ground) if large else ()
+    offers = _offers(space, decided) if large else ()
     work = work_of(space.trunk)
     if device:
         entry = named_entry(space.trunk, settled.adapter)
@@ -132,9 +132,13 @@ def forecast(
     ), bare
 
 
-def _offers(space: Workspace, plan: Plan, ground: Ground) -> tuple[Fit, ...]:
+def _offers(space: Workspace, decided: Decided) -> tuple[Fit, ...]:
     longest = max(int(part.lengths_R.max()) for part in space.tokens.values() if len(part))
-    found = fits(plan, form_of(space), longest, lambda other: foresee(space, other, ground)[1])
+    found = fits(
+        decided.plan, form_of(space), longest,
+        lambda other: foresee(space, other, decided.ground)[1],
+        lambda other: estimated(space, other, decided.device),
+    )  # fmt: skip
     return tuple(found)
 
 
