@@ -9,6 +9,7 @@ from typing import Any
 
 from tenon.core.progress import Progress
 from tenon.data.parts import Parts
+from tenon.model.lower import named_entry
 from tenon.plan.budget import Budget, budget
 from tenon.plan.devices import device_named
 from tenon.plan.plan import Plan
@@ -140,6 +141,7 @@ def _preview(
     # A run decides as well, before its first step.
     opened = time.perf_counter() - begun
     space = space if elsewhere else replace(space, plan=decided.plan)
+    batches = _batches(space)
     foretold, bare = forecast(space, opened, decided, elsewhere)
     found, rates = tried(bare, progress, find_lr=find_lr)
     return Preview(
@@ -149,7 +151,7 @@ def _preview(
         budget=counted,
         steps=_steps(space.plan, space.tokens["train"]),
         forecast=replace(foretold, seconds=foretold.seconds.preceded(found.seconds)),
-        batches=_batches(space),
+        batches=batches,
         notes=(
             *(note for note in why if note not in space.parts.notes),
             *((str(holding),) if holding else ()),
@@ -173,9 +175,18 @@ def _batches(space: Workspace) -> str:
     trunk, model = space.trunk, space.plan.model
     said = f"{'packed' if trunk.packed else 'padded'}: {trunk.why}"
     narrow = trunk.alone and model.pooling not in ("mean", "tokens")
-    if not narrow or model.trunk_dropout or space.plan.train.recompute is True:
+    if not narrow or model.trunk_dropout or _last_again(space):
         return said
     return f"{said}; in training the last layer is computed for the token that pooling reads"
+
+
+def _last_again(space: Workspace) -> bool:
+    """Whether the last layer computes its states again; there is no adapter on the base yet."""
+    again = space.plan.train.recompute
+    if again is True or not again or again == "auto":
+        return again is True
+    entry = named_entry(space.trunk, space.plan.adapter)
+    return entry.layers + again >= entry.of
 
 
 def _steps(plan: Plan, train: Tokens) -> int:
