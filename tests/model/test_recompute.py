@@ -40,18 +40,20 @@ def test_gradients_are_the_same_bit_for_bit(cache, arch, which, packed):
     batch = rows_of(LENGTHS)
     model = laid(classifier(folder, which), packed=packed)
     kept = gradients(model, batch)
-    assert recompute(model.trunk) == len(blocks(model.trunk.model)) > 0
-    again = gradients(model, batch)
-    assert kept.keys() == again.keys()
-    assert all(torch.equal(kept[name], again[name]) for name in kept)
     assert any(bool(gradient.any()) for gradient in kept.values())
+    for layers, count in ((1, 1), (True, len(blocks(model.trunk.model)))):
+        assert recompute(model.trunk, layers) == count > 0
+        again = gradients(model, batch)
+        assert kept.keys() == again.keys()
+        assert all(torch.equal(kept[name], again[name]) for name in kept), layers
 
 
-def test_dropout_draws_the_same(cache):
+@pytest.mark.parametrize("layers", [1, True])
+def test_dropout_draws_the_same(cache, layers):
     model = classifier(base_folder(cache, "bert"), "lora", dropout=0.3, trunk_dropout=True)
     batch = rows_of(LENGTHS)
     kept = gradients(model, batch)
-    recompute(model.trunk)
+    recompute(model.trunk, layers)
     again = gradients(model, batch)
     assert all(torch.equal(kept[name], again[name]) for name in kept)
 
@@ -63,6 +65,57 @@ def test_a_second_call_changes_nothing(cache):
     recompute(trunk)
     assert [vars(block)["forward"] for block in blocks(trunk.model)] == first
     assert all(isinstance(forward, Again) for forward in first)
+
+
+def passes_of(model, batch):
+    """Give how often each block was computed in a step."""
+    found = blocks(model.trunk.model)
+    counts = dict.fromkeys(range(len(found)), 0)
+
+    def seen(number):
+        def count(*_):
+            counts[number] += 1
+
+        return count
+
+    # A block's own hooks are outside of what is computed again; those of what is in it are not.
+    inside = [next(m for m in block.modules() if not list(m.children())) for block in found]
+    hooks = [m.register_forward_pre_hook(seen(number)) for number, m in enumerate(inside)]
+    gradients(model, batch)
+    for hook in hooks:
+        hook.remove()
+    return list(counts.values())
+
+
+@pytest.mark.parametrize("arch", ["bert", "llama"])
+@pytest.mark.parametrize(
+    ("layers", "which", "expected"),
+    [
+        (False, (), [1, 1]),
+        ("auto", (), [1, 1]),
+        (1, (), [2, 1]),
+        (2, (), [2, 2]),
+        (1, ("last:1",), [1, 2]),
+    ],
+)
+def test_the_lowest_blocks_that_compute_gradients_are_computed_twice(
+    cache, arch, layers, which, expected
+):
+    model = classifier(base_folder(cache, arch), "lora", **({"layers": which} if which else {}))
+    batch = rows_of(LENGTHS)
+    kept = gradients(model, batch)
+    assert recompute(model.trunk, layers) == expected.count(2)
+    assert passes_of(model, batch) == expected
+    again = gradients(model, batch)
+    assert all(torch.equal(kept[name], again[name]) for name in kept)
+    assert all(p.grad is None for n, p in model.trunk.model.named_parameters() if "lora" not in n)
+
+
+def test_more_blocks_than_compute_gradients_are_refused(cache):
+    model = classifier(base_folder(cache, "bert"), "lora", layers=("last:1",))
+    with pytest.raises(PlanError, match=r"recompute = 2: 1 of the base's 2 layers .* at most 1"):
+        recompute(model.trunk, 2)
+    assert not any("forward" in vars(block) for block in blocks(model.trunk.model))
 
 
 def test_without_gradients_a_block_is_computed_once(cache):

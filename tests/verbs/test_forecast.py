@@ -11,9 +11,11 @@ import torch
 from rich.console import Console
 
 from tenon.core.errors import PlanError
+from tenon.plan.devices import CPU
 from tenon.plan.fits import fits
 from tenon.plan.memory import ground_here, memory_of
 from tenon.terminal.page import render, to_json
+from tenon.verbs.decided import decide, estimated
 from tenon.verbs.forecast import forecast
 from tenon.verbs.plan import plan
 from tenon.verbs.planned import foresee, foretell, form_of
@@ -91,11 +93,17 @@ def test_what_is_offered_fits_and_what_was_asked_does_not(space):
     assert not memory_of(found, tight).fits
     longest = int(space.tokens["train"].lengths_R.max())
     offers = fits(
-        space.plan, form_of(space), longest, lambda other: foresee(space, other, tight)[1], most=1
+        space.plan,
+        form_of(space),
+        longest,
+        lambda other: foresee(space, other, tight)[1],
+        lambda other: estimated(space, other, CPU),
+        most=1,
     )
     assert offers
     for offer in offers:
         assert offer.memory.fits
+        assert offer.time > 0
         assert foresee(space, space.plan.decided(offer.settings), tight)[1].fits
         assert all("=" in argument for argument in offer.arguments.split())
     assert memory.fits
@@ -118,7 +126,7 @@ def test_the_parts_make_up_the_peak(space):
 def test_random_numbers_are_as_they_were(mail):
     space = opened(mail)
     before = torch.get_rng_state()
-    told, bare = forecast(space, 1.0)
+    told, bare = forecast(space, 1.0, decide(space))
     assert torch.equal(torch.get_rng_state(), before)
     assert told.seconds.timed
     total = told.seconds.total

@@ -202,6 +202,8 @@ class TestPlan:
             ("model.pooling=cls", True),
             ("model.pooling=mean", False),
             ("train.recompute=true", False),
+            ("train.recompute=1", True),
+            ("train.recompute=2", False),
             ("model.trunk_dropout=true", False),
             ("model.batches=padded", False),
         ],

@@ -8,8 +8,10 @@ import tenon
 from runs import project, table
 from tenon.core import cache
 from tenon.core.errors import PlanError
+from tenon.plan.devices import DEVICES
 from tenon.text.states import Layout
 from tenon.train.trunk_cache import FOLDER
+from tenon.verbs.decided import decide
 from tenon.verbs.forecast import forecast
 from tenon.verbs.train import train
 from tenon.verbs.workspace import open_workspace
@@ -41,7 +43,8 @@ def own_cache(tmp_path, monkeypatch):
 
 
 def foretold(made, device=""):
-    return forecast(open_workspace(made), 0.1, device)[0]
+    space, card = open_workspace(made), DEVICES.get(device)
+    return forecast(space, 0.1, decide(space, card), card)[0]
 
 
 @pytest.mark.parametrize("device", ["", "h100-80gb"])

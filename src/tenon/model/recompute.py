@@ -2,7 +2,8 @@
 
 Between blocks one hidden state is kept for each; what a block keeps inside for its gradients is
 thrown away and computed again when they are asked for. It costs a second forward pass and gives
-the same gradients, bit for bit.
+the same gradients, bit for bit. Where only some blocks do so, they are the lowest that compute
+gradients: when theirs are asked for, what the blocks above them kept is gone already.
 
 What a second pass could see otherwise than the first is put back for its time: the attention that
 was chosen, torch's modes, its generator (by torch itself) and, where rows of several adapters go
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -28,26 +29,67 @@ from tenon.model.entry import blocks
 from tenon.model.route import Switch
 from tenon.model.trunk import Trunk
 
+Recompute = bool | int | Literal["auto"]
+"""All blocks or none, so many of them, or to be decided by the memory that there is."""
 
-def recompute(trunk: Trunk) -> int:
-    """Let the blocks of a trunk compute their states again; a second call changes nothing.
+
+def recompute(trunk: Trunk, layers: Recompute = True) -> int:  # noqa: FBT001, FBT002
+    """Let blocks of a trunk compute their states again; those that do already go on doing so.
+
+    Args:
+        trunk: with the adapter that is trained.
+        layers: how many of its blocks, counted from the lowest that computes gradients; True for
+            all, False and "auto" for none.
 
     Returns:
-        How many blocks there are.
+        How many blocks were meant.
 
     Raises:
-        PlanError: the base has none that are known.
+        PlanError: the base has no blocks that are known, or fewer than asked for compute
+            gradients. Nothing has changed.
     """
-    found = blocks(trunk.model)
-    if not found:
-        raise PlanError(
-            f"train.recompute = true: {trunk.model.config.model_type} has no blocks that are "
-            "known here; leave it out"
-        )
-    for block in found:
+    if layers is False or layers == "auto":
+        return 0
+    chosen = _chosen(trunk, layers)
+    for block in chosen:
         if not isinstance(vars(block).get("forward"), Again):
             vars(block)["forward"] = Again(trunk.model, block)
-    return len(found)
+    return len(chosen)
+
+
+def _chosen(trunk: Trunk, layers: Recompute) -> list[nn.Module]:
+    found, given = blocks(trunk.model), str(layers).lower()
+    if not found:
+        raise PlanError(
+            f"train.recompute = {given}: {trunk.model.config.model_type} has no blocks that are "
+            "known here; leave it out"
+        )
+    if layers is True:
+        return found
+    learning = found[lowest_learning(trunk.model) :]
+    if int(layers) > len(learning):
+        raise PlanError(
+            f"train.recompute = {given}: {len(learning)} of the base's {len(found)} layers compute "
+            f"gradients with this adapter; set at most {len(learning)}, or true"
+        )
+    return learning[: int(layers)]
+
+
+def lowest_learning(model: nn.Module) -> int:
+    """Give how many blocks of a base lie below all that is trained in it; no gradient meets them.
+
+    Modules count in their order in the base. Where nothing in it is trained, what comes into it is.
+    """
+    places = {block: number for number, block in enumerate(blocks(model))}
+    passed = 0
+    for module in model.modules():
+        if module in places:
+            passed = places[module] + 1
+            if any(each.requires_grad for each in module.parameters()):
+                return places[module]
+        elif any(each.requires_grad for each in module.parameters(recurse=False)):
+            return passed
+    return 0
 
 
 def _function_modes() -> list[Any]:

@@ -24,7 +24,8 @@ class ModelSettings(Settings):
         batches: "auto" packs rows where the base is proved to allow it.
         trunk_dropout: keep the frozen base's own dropout on while training.
         compile: let torch compile the base's blocks for training on a GPU, which takes about a
-            minute once and a third or more off every step.
+            minute once and a third or more off every step; "auto" does so where a run is long
+            enough for it to pay.
     """
 
     revision: str = ""
@@ -34,4 +35,4 @@ class ModelSettings(Settings):
     pooling: Literal["auto", "mean", "cls", "pooler", "last", "tokens"] = "auto"
     batches: Literal["auto", "packed", "padded"] = "auto"
     trunk_dropout: bool = False
-    compile: bool = False
+    compile: bool | Literal["auto"] = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from tenon.core.errors import PlanError, did_you_mean
@@ -20,6 +21,8 @@ class Device:
         singles: the same in float32.
         bandwidth: bytes a second from and to its memory.
         bfloat16: whether it computes in bfloat16.
+        launches: seconds of a layer's kernels being started in one direction of a pass, however
+            small they are.
     """
 
     name: str
@@ -28,6 +31,7 @@ class Device:
     singles: float
     bandwidth: float
     bfloat16: bool = True
+    launches: float = 1.2e-3
 
 
 def _device(
@@ -57,6 +61,10 @@ Source: NVIDIA's data sheets of H200, H100 SXM, A100 SXM, L40S, L4 and T4 (dense
     those with sparsity), and the whitepapers of Ada and Ampere GA102 (tensor cores with float32
     accumulation).
 """
+CPU = Device("cpu", 0, halves=1e11, singles=1e11, bandwidth=2e10, launches=2e-4)
+"""A processor of a few cores, as far as it decides which of several ways to compute is faster."""
+OTHER = "a100-40gb"
+"""As which a GPU is taken that is not in the table."""
 CONTEXT = 600 << 20
 """What CUDA's context and libraries take of a card beside the tensors."""
 
@@ -74,3 +82,15 @@ def device_named(name: str) -> Device:
             f"{did_you_mean(name, known)}"
         )
     return DEVICES[name]
+
+
+def device_like(product: str) -> Device:
+    """Give the device of the table that a product's name means, `OTHER` where it has none.
+
+    Args:
+        product: as its driver names it: "NVIDIA H100 80GB HBM3".
+    """
+    words = re.findall(r"[a-z0-9]+", product.lower())
+    known = {*words, *map("".join, zip(words, words[1:], strict=False))}
+    names = (name for name in DEVICES if name.partition("-")[0] in known)
+    return DEVICES[next(names, OTHER)]

@@ -110,7 +110,7 @@ def _quantized(plan: Plan, given: Set[str]) -> Iterator[Finding]:
 
 
 def _compiled(plan: Plan, given: Set[str]) -> Iterator[Finding]:
-    if "model.compile" in given and plan.model.compile and plan.model.device == "cpu":
+    if "model.compile" in given and plan.model.compile is True and plan.model.device == "cpu":
         what = "= true has no effect: on a CPU compiling takes longer than it saves"
         yield "model.compile", what, 'remove it, or set model.device = "cuda"'
 

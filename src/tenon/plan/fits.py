@@ -12,15 +12,11 @@ from tenon.model.quantization import SCHEMES
 from tenon.plan.form import Form
 from tenon.plan.memory import Memory
 from tenon.plan.plan import Plan
+from tenon.plan.ways import LEAST, MICRO, RECOMPUTE
 
-AGAIN = 1.35
-"""What a second forward pass costs of a step."""
 DEQUANTISED = 1.4
 """What putting weights together from few bits costs of a step."""
 QUANTIZE = ("int8", "bnb-nf4")
-LEAST_MICRO = 256
-SMALLER = 0.1
-"""What a batch of a quarter costs of a step, as passes over the weights are more."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +53,12 @@ def _said(value: Any) -> str:
 
 
 def fits(
-    plan: Plan, form: Form, longest: int, foresee: Callable[[Plan], Memory], most: int = 4
+    plan: Plan,
+    form: Form,
+    longest: int,
+    foresee: Callable[[Plan], Memory],
+    seconds: Callable[[Plan], float],
+    most: int = 4,
 ) -> list[Fit]:
     """Give settings with which a run fits, those first that change least of it.
 
@@ -66,13 +67,16 @@ def fits(
         form: of its base.
         longest: tokens of the longest row, which no batch can be smaller than.
         foresee: gives the memory of a plan.
+        seconds: estimates what all steps of a plan take.
         most: so many are given at most.
     """
     found: list[Fit] = []
-    for changes, time in _ladder(plan, form, max(longest, LEAST_MICRO)):
+    for changes, number in _ladder(plan, form, max(longest, LEAST)):
         memory = foresee(plan.decided(changes))
         if memory.fits:
-            found.append(Fit(changes, memory, time))
+            ways = {name: changes[name] for name in (MICRO, RECOMPUTE) if name in changes}
+            time = seconds(plan.decided(ways)) / max(1e-9, seconds(plan))
+            found.append(Fit(changes, memory, number * time))
         if len(found) == most:
             break
     return found
@@ -81,20 +85,21 @@ def fits(
 def _ladder(plan: Plan, form: Form, least: int) -> Iterator[tuple[dict[str, Any], float]]:
     """Yield changes, from those that leave every number as it is to those that do not.
 
+    Each has the factor on the time of a step that comes of the base's number format.
+
     Of each number format, the smallest batch comes first that is not needed to be smaller: it is
     halved until the run fits.
     """
     size = min(plan.train.micro_batch_tokens, max(plan.train.tokens_per_step, least))
     again: list[dict[str, Any]] = [{}]
-    if blocks(form.trunk.model) and not plan.train.recompute:
-        again.append({"train.recompute": True})
+    if blocks(form.trunk.model) and plan.train.recompute is not True:
+        again.append({RECOMPUTE: True})
     for number, more in _numbers(plan):
         for kept in again:
-            factor = number * (AGAIN if kept else 1.0)
             for small in _smaller(size, least):
                 change = {**more, **kept, **_batches(plan, small, size)}
                 if change:
-                    yield change, factor * (1 + SMALLER * ((size / small) ** 0.5 - 1))
+                    yield change, number
 
 
 def _smaller(size: int, least: int) -> Iterator[int]:
@@ -108,7 +113,7 @@ def _batches(plan: Plan, small: int, size: int) -> dict[str, Any]:
     """Give the settings of batches of a size, for training and for answering."""
     found: dict[str, Any] = {}
     if small < size:
-        found["train.micro_batch_tokens"] = small
+        found[MICRO] = small
     if small < plan.evaluate.batch_tokens:
         found["evaluate.batch_tokens"] = small
     return found

@@ -12,7 +12,6 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from typing import Any, cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -26,6 +25,7 @@ from tenon.plan.kernels import by_borders
 from tenon.plan.ledger import Ledger
 from tenon.plan.plan import Plan
 from tenon.plan.unreal import CountingUnreal, Unreal
+from tenon.plan.writing import writing
 from tenon.text.batch import Batch, batch
 from tenon.text.order import Order, Rows, micro_batches
 from tenon.text.tokens import Tokens
@@ -132,7 +132,7 @@ def footprint(plan: Plan, form: Form, tokens: dict[str, Tokens], device: str) ->
         parts = largest(plan, tokens["train"], micro)
         most = max((_step(model, p, device, grain) for p in parts), key=lambda s: s.training)
         judging = _judged(model, *widest(read, size), device, grain)
-        writing = max((_written(plan, model, part) for part in judged), default=0)
+        writing = max((_written(plan, model, part, device) for part in judged), default=0)
     return Footprint(**{**asdict(most), "judging": judging, "writing": writing})
 
 
@@ -261,20 +261,17 @@ def _judged(model: Model, part: Tokens, rows: Rows, device: str, grain: int) -> 
     return ledger.peak - before
 
 
-def _written(plan: Plan, model: Model, part: Tokens) -> int:
+def _written(plan: Plan, model: Model, part: Tokens, device: str) -> int:
     """Give what keys, values and scores take while answers are written."""
     if not BY_TASK[plan.data.task].writes or not len(part):
         return 0
     config = model.trunk.model.config
-    new, size = plan.evaluate.max_new_tokens, plan.evaluate.batch_tokens
-    longest = int(part.lengths_R.max())
-    asked = min(len(part), plan.evaluate.written_rows or len(part))
-    rows = max(1, min(asked, size // (int(np.median(part.lengths_R)) + new)))
+    how = writing(plan, part, device, together=not model.trunk.seq2seq)
     item = model.trunk.model.dtype.itemsize
     heads = getattr(config, "num_key_value_heads", 0) or config.num_attention_heads
     channels = getattr(config, "head_dim", 0) or config.hidden_size // config.num_attention_heads
     width = heads * channels
     layers = int(config.num_hidden_layers)
-    kept = 2 * layers * width * item * min(size, rows * (longest + new))
-    scores = rows * int(config.vocab_size) * (item + 3 * torch.float32.itemsize)
+    kept = 2 * layers * width * item * how.held
+    scores = how.rows * int(config.vocab_size) * (item + 3 * torch.float32.itemsize)
     return kept + kept // layers + scores

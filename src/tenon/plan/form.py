@@ -77,8 +77,7 @@ class Form:
         module = cast(nn.Module, made).to(META)
         if trunk.whole is not None:
             cast(nn.Module, trunk.whole).to(META)
-        if plan.train.recompute:
-            recompute(trunk)
+        recompute(trunk, plan.train.recompute)
         return cast(Model, module)
 
     def _trunk(self, plan: Plan, *, writes: bool) -> Trunk:

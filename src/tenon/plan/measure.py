@@ -81,6 +81,9 @@ def _longest_answer(measured: Measured) -> int:
 def settle(plan: Plan, measured: Measured) -> Plan:
     """Fill in what was left to the data and the base; the filled settings say "measured".
 
+    What memory and time decide is as it is where there is enough of both; `tenon.plan.ways` and
+    `tenon.plan.compiling` decide it.
+
     A step is as large as 32 rows of mean length. The adapter's learning rate is its kind's. The
     head's is 1e-2 for vectors of length 1 and falls with their length, since what a step adds to a
     logit grows with it.
@@ -93,6 +96,8 @@ def settle(plan: Plan, measured: Measured) -> Plan:
         "model.dtype": measured.dtype,
         "train.tokens_per_step": round(ROWS_PER_STEP * mean),
         "train.learning_rate": kind.learning_rate,
+        "train.recompute": False,
+        "model.compile": False,
     }
     if measured.feature_norm is not None:
         rate = HEAD_LEARNING_RATE / measured.feature_norm
@@ -110,7 +115,8 @@ def settle(plan: Plan, measured: Measured) -> Plan:
     origins = dict(plan.origins)
     for name, value in found.items():
         table, field = name.split(".")
-        if getattr(getattr(plan, table), field) in (0, "auto"):
+        asked = getattr(getattr(plan, table), field)
+        if asked is not False and asked in (0, "auto"):
             tables.setdefault(table, {})[field] = value
             origins[name] = "measured"
     settled = {

@@ -67,6 +67,11 @@ class Memory:
         """Whether it should find room; True where it is not known how much there is."""
         return not self.available or self.needed <= self.available
 
+    @property
+    def surely(self) -> bool:
+        """Whether it should find room at the upper end of its interval as well."""
+        return not self.available or max(self.needed, self.high) <= self.available
+
     def to_json(self) -> dict[str, Any]:
         """Give it as JSON-able values."""
         return {**asdict(self), "fits": self.fits}

@@ -100,7 +100,10 @@ def timed(
     """
     patience = PATIENCE.get(device.type, PATIENCE["cpu"])
     tried = _tried(parts[0], lengths_R, work, take, device, patience * seconds)
-    cut = [part[: max(tried)] for part in parts]
+    # Where the first was taken whole, the others are of its size in tokens, though they may have
+    # more rows, and a kind may take longer for each of them.
+    whole = max(tried) == len(parts[0])
+    cut = [part if whole else part[: max(tried)] for part in parts]
     first, again = _passes(cut, take, device, seconds)
     found = [(work.of(lengths_R[cut[which]]), took) for which, took in again]
     if device.type == "cuda":

@@ -120,6 +120,11 @@ class Plan(Settings):
         origins = {**self.origins, **dict.fromkeys(values, origin)}
         return self.model_copy(update={**changes, "origins": origins})
 
+    def setting(self, name: str) -> Any:
+        """Give the value of a setting by its dotted name, such as `train.epochs`."""
+        owner, _, field = name.rpartition(".")
+        return getattr(getattr(self, owner) if owner else self, field)
+
     def settings(self) -> Iterator[tuple[str, Any, Origin]]:
         """Yield each setting: dotted name, value, origin."""
         for name, value in _flat(self.model_dump(mode="json", exclude={"folder", "origins"})):

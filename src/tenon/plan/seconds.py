@@ -12,10 +12,12 @@ from tenon.evaluate.baselines import SAMPLE_ROWS
 from tenon.evaluate.predict import by_length
 from tenon.evaluate.settings import BY_TASK
 from tenon.model.trunk import Trunk
-from tenon.plan.devices import Device
+from tenon.plan.compiling import Compiling
+from tenon.plan.devices import CPU, Device
 from tenon.plan.pace import NOTHING, Pace, Span, about
 from tenon.plan.plan import Plan
-from tenon.plan.work import Work, steps_of
+from tenon.plan.work import Work, layers_of, passes_of, steps_of
+from tenon.plan.writing import writing
 from tenon.text.order import Order, Rows
 from tenon.text.tokens import Tokens
 
@@ -36,8 +38,6 @@ FOREIGN = 0.7
 EFFICIENCY = 0.35
 """Share of a device's peak that passes over a base reach. Source: 0.3 to 0.5 are common for large
 models (Chowdhery et al. 2022, arXiv:2204.02311, table 3); adapters and short rows take from it."""
-LAUNCHES = 1.2e-3
-"""Seconds of a layer's kernels being started in one direction of a pass, however small they are."""
 FEW_SHOT = 3.0
 """How many times longer prompts with examples are."""
 
@@ -67,6 +67,8 @@ class Paces:
         judging: forward alone.
         updating: seconds of an optimizer step.
         writing: seconds for each new token of a batch, by its rows; None where nothing is written.
+        together: whether answers are gone on from together, and not in padded batches.
+        device: its type, "cpu" or "cuda".
         starting: seconds of the program's start.
         opening: seconds of reading data and base, which have passed or will again.
         timed: whether it was timed on this device.
@@ -79,6 +81,8 @@ class Paces:
     starting: float
     opening: float
     timed: bool
+    together: bool = True
+    device: str = "cpu"
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,14 @@ class Seconds:
     def preceded(self, seconds: float) -> Seconds:
         """Give the time with a preflight before it, which takes so long."""
         return replace(self, stages={**self.stages, "preflight": about(seconds, ROUGH)})
+
+    def compiled(self, found: Compiling) -> Seconds:
+        """Give the time with blocks that are compiled first; no compiled pass was timed."""
+        share = 1 - found.saved / max(1e-9, found.plain)
+        plain = self.stages["training"].seconds
+        training = about(plain * share, FOREIGN)
+        stages = {**self.stages, "compiling": about(found.seconds, FOREIGN), "training": training}
+        return replace(self, stages=stages, tokens_per_second=self.tokens_per_second / share)
 
     def to_json(self) -> dict[str, Any]:
         """Give it as JSON-able values."""
@@ -206,20 +218,15 @@ def _answers(
     against = plan.evaluate.against or ()
     rivals = ("zero_shot" in against) + FEW_SHOT * ("few_shot" in against)
     whole = whole + read[parts[-1]].times(rivals)
-    writers = 1 + sum(name in against for name in ("zero_shot", "few_shot"))
-    sizes = written_batches(plan, last)
-    once = paces.writing.of(np.array(sizes, float)).times(plan.evaluate.max_new_tokens)
-    # An answer that ends early ends a batch early only where all others have.
-    return whole + Span(once.seconds * 0.8, once.low * 0.3, once.high).times(writers)
-
-
-def written_batches(plan: Plan, part: Tokens) -> list[int]:
-    """Give the rows of each batch of prompts that is answered."""
-    asked = min(len(part), plan.evaluate.written_rows or len(part))
-    each = float(np.mean(part.lengths_R)) + plan.evaluate.max_new_tokens
-    rows = max(1, int(plan.evaluate.batch_tokens // each))
-    full, rest = divmod(asked, rows)
-    return [rows] * full + ([rest] if rest else [])
+    how = writing(plan, last, paces.device, together=paces.together)
+    prompts = read[parts[-1]].times(how.asked / max(1, len(last)) * (1 + rivals))
+    once = paces.writing.of(np.array([how.rows], float))
+    own = Span(once.seconds * how.passes, once.low * how.passes, once.high * how.most)
+    # A base that was not trained to end its answers goes on for longer.
+    middle = (how.passes + how.most) / 2
+    base = Span(once.seconds * middle, once.low * how.passes, once.high * how.most)
+    writers = sum(name in against for name in ("zero_shot", "few_shot"))
+    return whole + prompts + own + base.times(writers)
 
 
 def paces_of(
@@ -228,17 +235,17 @@ def paces_of(
     """Give how fast a device is taken to be that is not here."""
     halves = plan.model.dtype != "float32"
     slope = 1 / (EFFICIENCY * (device.halves if halves else device.singles))
-    layers = int(getattr(trunk.model.config, "num_hidden_layers", 0) or 1)
-    started = layers * LAUNCHES
-    passes = work.passes * (1 - computed.below) + computed.below - computed.spared
+    layers = layers_of(trunk)
+    started = layers * device.launches
+    passes = passes_of(plan.train.recompute, layers, computed.below, computed.spared)
     training = Pace(started * passes, slope * passes, FOREIGN)
     item = 2 if halves else 4
     once = work.per_token / 2 * item / device.bandwidth
     writes = BY_TASK[plan.data.task].writes
-    writing = Pace(max(started, once), 0.0, FOREIGN) if writes else None
+    written = Pace(max(started, once), 0.0, FOREIGN) if writes else None
     return Paces(
-        training, Pace(started, slope, FOREIGN), started, writing, STARTING_SECONDS, 30.0,
-        timed=False,
+        training, Pace(started, slope, FOREIGN), started, written, STARTING_SECONDS, 30.0,
+        timed=False, together=not trunk.seq2seq, device="cpu" if device is CPU else "cuda",
     )  # fmt: skip
 
 

@@ -48,7 +48,7 @@ def resolve_several(path: Path, arguments: Sequence[str] = ()) -> tuple[Plan, ..
         except PlanError as error:
             for line in str(error).splitlines():
                 faults.add(f"adapter {name}", line)
-    if len(adapters) > 1 and any(plan.model.compile for plan in plans):
+    if len(adapters) > 1 and any(plan.model.compile is True for plan in plans):
         what = "model.compile = true has no effect on adapters that are trained side by side"
         faults.add(path.name, what, "remove it, or train them one by one")
     faults.raise_if_any(PlanError)

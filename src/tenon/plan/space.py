@@ -31,6 +31,7 @@ FIXED = {
     "train.metric": "it is what trials are compared by",
     "train.trackers": "it changes nothing that is learned",
     "train.save_every": "it changes nothing that is learned",
+    "train.recompute": "it changes nothing that is learned",
     "model.compile": "it changes nothing that is learned",
     "model.device": "it changes nothing that is learned",
 }

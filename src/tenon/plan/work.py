@@ -13,6 +13,7 @@ import numpy as np
 
 from tenon.adapters.blocks import block_of
 from tenon.model.quantized import count_parameters
+from tenon.model.recompute import Recompute
 from tenon.model.trunk import Trunk
 from tenon.plan.plan import Plan
 from tenon.text.order import Order, Rows, micro_batches
@@ -30,7 +31,6 @@ class Work:
         per_token: operations of a forward pass over a token, attention left out: 2 N.
         per_pair: of a token that attends to one other, over all layers: 4 D a layer.
         padded: whether padding is computed as well.
-        passes: over the base in a step of training.
 
     Source: Kaplan et al. 2020 (arXiv:2001.08361), table 1.
     """
@@ -38,7 +38,6 @@ class Work:
     per_token: float
     per_pair: float
     padded: bool
-    passes: int
 
     def of(self, lengths: Rows) -> float:
         """Give the operations of a forward pass over the rows of a micro-batch."""
@@ -52,8 +51,8 @@ class Work:
         return np.array([self.of(lengths_R[rows]) for rows in parts])
 
 
-def work_of(plan: Plan, trunk: Trunk) -> Work:
-    """Give what passes over the base of a plan compute."""
+def work_of(trunk: Trunk) -> Work:
+    """Give what passes over a base compute."""
     model: Any = trunk.whole if trunk.whole is not None else trunk.model
     config = trunk.model.config
     outside = sum(
@@ -61,13 +60,31 @@ def work_of(plan: Plan, trunk: Trunk) -> Work:
     )
     inside = max(1, count_parameters(model) - outside)
     head = trunk.hidden_size * int(config.vocab_size) if trunk.whole is not None else 0
-    layers = int(getattr(config, "num_hidden_layers", 0) or 1)
     return Work(
         per_token=2.0 * (inside + head),
-        per_pair=4.0 * trunk.hidden_size * layers,
+        per_pair=4.0 * trunk.hidden_size * layers_of(trunk),
         padded=not trunk.packed,
-        passes=FORWARD + BACKWARD + (AGAIN if plan.train.recompute else 0),
     )
+
+
+def passes_of(recompute: Recompute, layers: int, below: float = 0.0, spared: float = 0.0) -> float:
+    """Give how many passes over the base a step of training takes.
+
+    Args:
+        recompute: which layers compute their states again.
+        layers: of the base.
+        below: share of the layers that lie below all adapters, to which no gradients go.
+        spared: share of the layers whose states are stored.
+    """
+    learning = 1 - below
+    share = 0.0 if recompute == "auto" else int(recompute) / max(1, layers)
+    again = learning if recompute is True else min(share, learning)
+    return (FORWARD + BACKWARD) * learning + AGAIN * again + below - spared
+
+
+def layers_of(trunk: Trunk) -> int:
+    """Give how many layers a base has, as its config says."""
+    return int(getattr(trunk.model.config, "num_hidden_layers", 0) or 1)
 
 
 def steps_of(plan: Plan, train: Tokens) -> list[list[Rows]]:

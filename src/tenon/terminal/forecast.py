@@ -31,6 +31,7 @@ STAGES = {
     "opening": "reading data and base",
     "baselines": "features of the bare base, linear probe",
     "states": "of layers below all adapters, once",
+    "compiling": "the base's blocks, by torch, once",
     "training": "{pace} tokens a second",
     "dev": "evaluations while training",
     "answers": "of dev and test, baselines with them",
@@ -47,7 +48,8 @@ def forecast_page(forecast: Forecast) -> RenderableType:
         told: RenderableType = Group(heading("Memory"), notes([forecast.why]))
     else:
         told = _memory(memory, found.tokens, forecast.device)
-    parts = [told, Text(""), _time(forecast.seconds)]
+    decided = [notes([str(note) for note in forecast.decided])] if forecast.decided else []
+    parts = [told, *decided, Text(""), _time(forecast.seconds)]
     if memory is not None and not memory.fits:
         parts += [Text(""), _fits(forecast)]
     return Group(*parts)

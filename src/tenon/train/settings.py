@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -19,14 +19,17 @@ class TrainSettings(Settings):
     Args:
         epochs: passes over the train part.
         tokens_per_step: real tokens from which one optimizer step is made; 0 lets the data decide.
-        micro_batch_tokens: real tokens computed at once; larger steps are made of several.
+        micro_batch_tokens: real tokens computed at once; larger steps are made of several; left
+            out, it is the whole step on a GPU, and less wherever memory asks for it.
         trunk_cache: keep the states of the layers that lie below all adapters on disk, so that they
             are computed once for all epochs, seeds and trials: "exact" in the base's number format,
             "bfloat16" and "int8" in less room and rounded; "auto" is "exact" where that is possible
             and saves work.
         recompute: keep one state a block of the base instead of all that gradients need, and
             compute the rest again on the way back (activation checkpointing): less memory, the same
-            gradients, about a third more time.
+            gradients, and for all blocks a third to three quarters more time; true for all, or how
+            many, counted from the lowest that computes gradients; "auto" takes as many as memory
+            asks for, where that is faster than fewer tokens at once.
         learning_rate: peak rate of the adapter's weights; 0 takes the kind's default.
         head_learning_rate: peak rate of the head; 0 takes the default.
         schedule: form of the learning rate after the warm-up.
@@ -47,7 +50,7 @@ class TrainSettings(Settings):
     tokens_per_step: int = Field(default=0, ge=0)
     micro_batch_tokens: int = Field(default=8192, ge=1)
     trunk_cache: TrunkCache = "auto"
-    recompute: bool = False
+    recompute: bool | Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     learning_rate: float = Field(default=0.0, ge=0, le=LARGEST)
     head_learning_rate: float = Field(default=0.0, ge=0, le=LARGEST)
     schedule: Literal["cosine", "linear", "constant"] = "cosine"

@@ -10,18 +10,19 @@ import numpy as np
 import torch
 from torch import nn
 
-from tenon.core.errors import PlanError
-from tenon.evaluate.generate import Writing, clipped, generate, room
+from tenon.evaluate.generate import Writing as Written
+from tenon.evaluate.generate import clipped, generate, room
 from tenon.evaluate.predict import by_length, inference
+from tenon.evaluate.together import together_fault
 from tenon.model.attach import attach, unchanged_random_state
 from tenon.model.lower import Recalled, entry_of, named_entry
 from tenon.model.model import Model
 from tenon.model.models import model_for
 from tenon.model.recompute import recompute
-from tenon.plan.devices import device_named
+from tenon.plan.devices import Device
 from tenon.plan.fits import Fit, fits
 from tenon.plan.footprint import Footprint
-from tenon.plan.memory import Ground, Memory, ground_here, ground_of
+from tenon.plan.memory import Memory
 from tenon.plan.pace import Pace, timed
 from tenon.plan.plan import Plan
 from tenon.plan.seconds import (
@@ -31,15 +32,17 @@ from tenon.plan.seconds import (
     longest_batches,
     paces_of,
     seconds_of,
-    written_batches,
 )
+from tenon.plan.ways import Note
 from tenon.plan.work import steps_of, work_of
+from tenon.plan.writing import writing
 from tenon.text.batch import batch
 from tenon.text.order import Rows
 from tenon.text.tokens import Tokens
 from tenon.train import optim
 from tenon.train.trunk_cache import Choice
 from tenon.verbs.bared import bared
+from tenon.verbs.decided import Decided, estimated
 from tenon.verbs.heads import new_head
 from tenon.verbs.planned import foresee, form_of
 from tenon.verbs.stored import choice_of
@@ -66,6 +69,7 @@ class Forecast:
         fits: settings with which it fits, where it does not as it is.
         why: why the memory could not be found.
         cache: whether states of lower layers are kept on disk.
+        decided: of settings that were left to memory and time.
     """
 
     device: str
@@ -75,6 +79,7 @@ class Forecast:
     fits: tuple[Fit, ...] = ()
     why: str = ""
     cache: Choice | None = None
+    decided: tuple[Note, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Give it as JSON-able values."""
@@ -86,57 +91,55 @@ class Forecast:
             "fits": [fit.to_json() for fit in self.fits],
             "why": self.why,
             "trunk_cache": None if self.cache is None else asdict(self.cache),
+            "decided": [asdict(note) for note in self.decided],
         }
 
 
-def forecast(space: Workspace, opened: float, device: str = "") -> tuple[Forecast, Workspace]:
+def forecast(
+    space: Workspace, opened: float, decided: Decided, device: Device | None = None
+) -> tuple[Forecast, Workspace]:
     """Foretell a run; random state and adapters are left as they were.
 
     Args:
         space: of the run, its base without an adapter.
-        opened: seconds that opening it took.
-        device: a name of `tenon.plan.devices`; empty for the one of the run.
+        opened: seconds that opening it and deciding took.
+        decided: its plan on the device, with its memory.
+        device: of `tenon.plan.devices`; None for the one of the run.
 
     Returns:
         The forecast, and the workspace with a base that carries no adapter.
     """
-    ground = ground_of(device_named(device)) if device else ground_here(space.trunk)
-    settled, where = _on(space.plan, device), device or str(space.trunk.device)
-    found, memory, why = None, None, ""
-    begun = time.perf_counter()
-    try:
-        found, memory = foresee(space, settled, ground)
-    except PlanError as error:
-        why = str(error)
-    # A run looks at its shapes as well, before its first step.
-    opened += time.perf_counter() - begun
+    settled, memory = decided.plan, decided.memory
+    where = device.name if device else str(space.trunk.device)
     large = memory is not None and not memory.fits
-    offers = _offers(space, settled, ground) if large else ()
-    work = work_of(settled, space.trunk)
+    offers = _offers(space, decided) if large else ()
+    work = work_of(space.trunk)
     if device:
         entry = named_entry(space.trunk, settled.adapter)
         cache, bare = choice_of(replace(space, plan=settled), entry), space
         computed = Computed(entry.layers / max(1, entry.of), cache.share)
-        paces = paces_of(device_named(device), settled, space.trunk, work, computed)
+        paces = paces_of(device, settled, space.trunk, work, computed)
     else:
         paces, cache, bare = probe(space, opened, small=large)
     classes = 0 if space.writes else len(space.classes)
     seconds = seconds_of(
         settled, space.tokens, classes, space.trunk, work, paces, spared=cache.share
     )
-    return Forecast(where, memory, found, seconds, offers, why, cache), bare
+    if decided.compiling is not None and settled.model.compile is True:
+        seconds = seconds.compiled(decided.compiling)
+    return Forecast(
+        where, memory, decided.found, seconds, offers, decided.why, cache, decided.notes
+    ), bare
 
 
-def _offers(space: Workspace, plan: Plan, ground: Ground) -> tuple[Fit, ...]:
+def _offers(space: Workspace, decided: Decided) -> tuple[Fit, ...]:
     longest = max(int(part.lengths_R.max()) for part in space.tokens.values() if len(part))
-    found = fits(plan, form_of(space), longest, lambda other: foresee(space, other, ground)[1])
+    found = fits(
+        decided.plan, form_of(space), longest,
+        lambda other: foresee(space, other, decided.ground)[1],
+        lambda other: estimated(space, other, decided.device),
+    )  # fmt: skip
     return tuple(found)
-
-
-def _on(plan: Plan, device: str) -> Plan:
-    """Give the plan as it would be settled on another device: on a GPU the base is in halves."""
-    left = plan.origins.get("model.dtype") == "measured"
-    return plan.decided({"model.dtype": "bfloat16"}) if device and left else plan
 
 
 def probe(
@@ -151,7 +154,7 @@ def probe(
         small: take single rows, as a whole batch finds no room.
     """
     plan, train = space.plan, space.tokens["train"]
-    work, device = work_of(plan, space.trunk), space.trunk.device
+    work, device = work_of(space.trunk), space.trunk.device
     steps = [rows for step in steps_of(plan, train) for rows in step]
     if small:
         steps = [rows[:1] for rows in steps]
@@ -176,9 +179,13 @@ def probe(
                 longest_batches(read, judged.lengths_R), judged.lengths_R, work,
                 lambda rows: _read(model, judged, rows), device, JUDGING,
             )  # fmt: skip
-        writing = _writing(space, model, judged) if space.writes else None
+        together = space.writes and not together_fault(cast(Written, model))
+        written = _writing(space, model, judged, together=together) if space.writes else None
     bare = bared(space, cast(Any, model.peft), space)
-    paces = Paces(training, judging, updating, writing, started(), opened, timed=True)
+    paces = Paces(
+        training, judging, updating, written, started(), opened,
+        timed=True, together=together, device=device.type,
+    )  # fmt: skip
     return paces, cache, bare
 
 
@@ -194,8 +201,7 @@ def started() -> float:
 def _fresh(space: Workspace) -> Model:
     plan = space.plan
     peft = attach(space.trunk, plan.adapter, plan.seed).peft
-    if plan.train.recompute:
-        recompute(space.trunk)
+    recompute(space.trunk, plan.train.recompute)
     model = model_for(
         plan.data.task, space.trunk, peft, new_head(space), plan.model.pooling,
         trunk_dropout=plan.model.trunk_dropout,
@@ -229,10 +235,11 @@ def _updating(model: Model, plan: Plan) -> float:
     return took[-1]
 
 
-def _writing(space: Workspace, model: Model, part: Tokens) -> Pace:
+def _writing(space: Workspace, model: Model, part: Tokens, *, together: bool) -> Pace:
     """Time some new tokens of a batch of prompts, by rows."""
-    plan, writer = space.plan, cast(Writing, model)
-    rows = min(written_batches(plan, part)[0], len(part), FEW_ROWS)
+    plan, writer = space.plan, cast(Written, model)
+    how = writing(plan, part, space.trunk.device.type, together=together)
+    rows = min(how.rows, len(part), FEW_ROWS)
     chosen = np.linspace(0, len(part) - 1, rows).astype(int).tolist()
     most = room(writer, plan.text.max_tokens, plan.evaluate.max_new_tokens)
     asked = [clipped(part.ids(row).tolist(), min(most, 256), None) for row in chosen]

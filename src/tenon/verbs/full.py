@@ -24,10 +24,12 @@ from tenon.model.head import Head
 from tenon.model.holding import STORED
 from tenon.model.model import Model
 from tenon.model.models import model_for
+from tenon.plan.ways import MICRO, is_open
 from tenon.train import checkpoint, steplog
 from tenon.train.checkpoint import Checkpoint
 from tenon.train.chosen import chosen
 from tenon.train.loop import Course, Loop, Trained
+from tenon.train.settings import TrainSettings
 from tenon.verbs.heads import first_head
 from tenon.verbs.sitting import alone
 from tenon.verbs.workspace import Workspace, load_trunk
@@ -116,8 +118,16 @@ def _trained(
         progress.start("loading the base for full fine-tuning", None)
     model = _whole(space, first_head(space, known))
     plan = space.plan
+    at_once = plan.train.micro_batch_tokens
+    if is_open(plan, MICRO):
+        # What fits was found for the adapter; gradients of all weights leave less room.
+        at_once = min(at_once, TrainSettings().micro_batch_tokens)
     # Trackers show the adapter's run.
-    rate = {"learning_rate": plan.evaluate.full_learning_rate, "trackers": ()}
+    rate = {
+        "learning_rate": plan.evaluate.full_learning_rate,
+        "micro_batch_tokens": at_once,
+        "trackers": (),
+    }
     course = Course(
         run=folder,
         plan=plan.digest,

@@ -9,12 +9,15 @@ from typing import Any
 
 from tenon.core.progress import Progress
 from tenon.data.parts import Parts
+from tenon.model.lower import named_entry
 from tenon.plan.budget import Budget, budget
+from tenon.plan.devices import device_named
 from tenon.plan.plan import Plan
 from tenon.text.order import Order
 from tenon.text.tokens import Tokens
 from tenon.train.preflight import Preflight
 from tenon.train.rate_test import RateTest
+from tenon.verbs.decided import OPEN, decide
 from tenon.verbs.forecast import Forecast, forecast
 from tenon.verbs.outcome import token_notes
 from tenon.verbs.target import explained
@@ -129,21 +132,26 @@ def _preview(
 ) -> Preview:
     begun = time.perf_counter()
     space = open_workspace(wanted, progress)
-    opened = time.perf_counter() - begun
     holding = space.trunk.holding
     counted = budget(space.plan, space.base, len(space.classes), holding)
     if progress:
         progress.start("memory and time", None)
-    foretold, bare = forecast(space, opened, device)
+    elsewhere = device_named(device) if device else None
+    decided = decide(space, elsewhere)
+    # A run decides as well, before its first step.
+    opened = time.perf_counter() - begun
+    space = space if elsewhere else replace(space, plan=decided.plan)
+    batches = _batches(space)
+    foretold, bare = forecast(space, opened, decided, elsewhere)
     found, rates = tried(bare, progress, find_lr=find_lr)
     return Preview(
-        plan=space.plan,
+        plan=_shown(space.plan, decided.plan),
         parts=space.parts,
         amounts={part: _amount(tokens) for part, tokens in space.tokens.items()},
         budget=counted,
         steps=_steps(space.plan, space.tokens["train"]),
         forecast=replace(foretold, seconds=foretold.seconds.preceded(found.seconds)),
-        batches=_batches(space),
+        batches=batches,
         notes=(
             *(note for note in why if note not in space.parts.notes),
             *((str(holding),) if holding else ()),
@@ -154,14 +162,31 @@ def _preview(
     )
 
 
+def _shown(plan: Plan, decided: Plan) -> Plan:
+    """Give the plan that is shown: as it is here, with what was decided for the planned device."""
+    values = {
+        name: decided.setting(name) for name in OPEN if decided.setting(name) != plan.setting(name)
+    }
+    return plan.decided(values)
+
+
 def _batches(space: Workspace) -> str:
     """Say whether rows are packed, and whether the last layer is computed for the read tokens."""
     trunk, model = space.trunk, space.plan.model
     said = f"{'packed' if trunk.packed else 'padded'}: {trunk.why}"
     narrow = trunk.alone and model.pooling not in ("mean", "tokens")
-    if not narrow or model.trunk_dropout or space.plan.train.recompute:
+    if not narrow or model.trunk_dropout or _last_again(space):
         return said
     return f"{said}; in training the last layer is computed for the token that pooling reads"
+
+
+def _last_again(space: Workspace) -> bool:
+    """Whether the last layer computes its states again; there is no adapter on the base yet."""
+    again = space.plan.train.recompute
+    if again is True or not again or again == "auto":
+        return again is True
+    entry = named_entry(space.trunk, space.plan.adapter)
+    return entry.layers + again >= entry.of
 
 
 def _steps(plan: Plan, train: Tokens) -> int:

@@ -47,9 +47,12 @@ class Foretold:
 
     Args:
         memory: of the run; None where it could not be found.
+        notes: what was decided, in sentences, where that is not what there would be with room
+            enough.
     """
 
     memory: Memory | None
+    notes: tuple[str, ...] = ()
 
     def beside(
         self, cost: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]
@@ -85,9 +88,14 @@ def foretell(space: Workspace) -> Foretold:
         return Foretold(None)
 
 
-def foretell_together(spaces: Sequence[Workspace]) -> Foretold:
-    """Foretell the memory of runs that share their passes over one base; see `foretell`."""
-    ground = ground_here(spaces[0].trunk)
+def foretell_together(spaces: Sequence[Workspace], ground: Ground | None = None) -> Foretold:
+    """Foretell the memory of runs that share their passes over one base; see `foretell`.
+
+    Args:
+        spaces: of the runs.
+        ground: where they take place; None for here.
+    """
+    ground = ground or ground_here(spaces[0].trunk)
     try:
         found = [footprint(each.plan, form_of(each), each.tokens, ground.type) for each in spaces]
     except PlanError:

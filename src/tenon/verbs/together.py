@@ -20,6 +20,7 @@ from tenon.plan.plan import Plan
 from tenon.train.joint import Joint
 from tenon.train.loop import Trained
 from tenon.verbs.claim import LOCK, claim, ended, refuse_foreign, refuse_several_processes
+from tenon.verbs.decided import decide_together, recorded
 from tenon.verbs.forgetting import refuse_unfit
 from tenon.verbs.full import forget, refuse_untrainable
 from tenon.verbs.planned import Foretold, foretell_together
@@ -89,10 +90,12 @@ def train_together(
             if resume == "never" or ended(folder) is None:
                 refuse_untrainable(spaces[name])
                 refuse_unfit(spaces[name])
+        spaces, foretold = _settled(spaces, folders, anew=resume == "never")
+        for name, folder in folders.items():
             claim(folder, spaces[name], anew=resume == "never")
         before = {name: report for name in spaces if (report := ended(folders[name]))}
         left = {name: space for name, space in spaces.items() if name not in before}
-        made = _train(left, folders, preflight, progress) if left else {}
+        made = _train(left, folders, preflight, progress, foretold) if left else {}
         runs = {
             name: Run(folders[name], before.get(name) or made[name], ended_before=name in before)
             for name in spaces
@@ -148,14 +151,29 @@ def _workspaces(plans: Sequence[Plan], progress: Progress | None) -> dict[str, W
     return spaces
 
 
+def _settled(
+    spaces: Mapping[str, Workspace], folders: Mapping[str, Path], *, anew: bool
+) -> tuple[dict[str, Workspace], Foretold | None]:
+    """Leave nothing open; runs that have begun go on as they recorded it.
+
+    What was foretold is given where all of them begin.
+    """
+    known = {n: None if anew else recorded(space, folders[n]) for n, space in spaces.items()}
+    now = {name: known[name] or space for name, space in spaces.items()}
+    if any(known.values()):
+        return now, None
+    return decide_together(now)
+
+
 def _train(
     spaces: Mapping[str, Workspace],
     folders: Mapping[str, Path],
     manner: Manner,
     progress: Progress | None,
+    foretold: Foretold | None,
 ) -> dict[str, Report]:
     trunk = next(iter(spaces.values())).trunk
-    foretold = foretell_together(list(spaces.values()))
+    foretold = foretold or foretell_together(list(spaces.values()))
     # Baselines read the bare base: all of them are fitted before an adapter is on it.
     known = {name: known_baselines(s, folders[name], progress) for name, s in spaces.items()}
     rack = Rack(trunk)

@@ -36,6 +36,7 @@ from tenon.train import steplog
 from tenon.train.loop import Course, Loop, Trained
 from tenon.verbs.cells import cells_of_part
 from tenon.verbs.claim import LOCK, claim, ended, refuse_foreign, refuse_several_processes
+from tenon.verbs.decided import settled
 from tenon.verbs.forgetting import forgotten, refuse_unfit
 from tenon.verbs.full import forget, refuse_untrainable, train_full
 from tenon.verbs.heads import from_probe, new_head, start
@@ -108,9 +109,10 @@ def train(
         if resume == "never" or ended(out) is None:
             refuse_untrainable(space)
             refuse_unfit(space)
+        space, foretold = settled(space, out, anew=resume == "never")
         claim(out, space, anew=resume == "never")
         before = ended(out)
-        report = before or _trained(space, out, preflight, progress)
+        report = before or _trained(space, out, preflight, progress, foretold)
         forget(out)
         write_page(report, out / "report", lang)
         return Run(out, report, ended_before=before is not None)
@@ -208,9 +210,8 @@ def build(
     if known is not None and head is not None:
         start(head, known, space.plan.train.head_scale)
     settings = space.plan.model
-    if space.plan.train.recompute:
-        recompute(space.trunk)
-    if settings.compile:
+    recompute(space.trunk, space.plan.train.recompute)
+    if settings.compile is True:
         compile_blocks(space.trunk.model)
     model = model_for(
         space.plan.data.task,
@@ -291,14 +292,28 @@ def known_baselines(space: Workspace, out: Path, progress: Progress | None) -> B
     return known
 
 
-def _trained(space: Workspace, out: Path, manner: Manner, progress: Progress | None) -> Report:
+def _trained(
+    space: Workspace,
+    out: Path,
+    manner: Manner,
+    progress: Progress | None,
+    foretold: Foretold | None,
+) -> Report:
+    how = partial(_train, manner=manner, foretold=foretold)
     if len(space.plan.training_seeds) > 1:
-        return train_seeds(space, out, partial(_train, manner=manner), progress)
-    return _train(space, out, progress, manner=manner).report
+        return train_seeds(space, out, how, progress)
+    return how(space, out, progress).report
 
 
-def _train(space: Workspace, out: Path, progress: Progress | None, *, manner: Manner) -> Concluded:
-    foretold = foretell(space)
+def _train(
+    space: Workspace,
+    out: Path,
+    progress: Progress | None,
+    *,
+    manner: Manner,
+    foretold: Foretold | None,
+) -> Concluded:
+    foretold = foretold or foretell(space)
     known = known_baselines(space, out, progress)
     place = begin(space, known, course_of(space, out, progress))
     model, attached = place.model, place.attached
@@ -344,7 +359,8 @@ def conclude(
     names, settings = Names.of(space.plan), space.plan.evaluate
     sat = sit(space, model, known, full.answers, progress).named(names)
     cells = cells_of_part(space.parts, names, settings, leading_part(sat.answers))
-    notes = (*trained.notes, *full.notes, *sat.notes)
+    decided = () if foretold is None else foretold.notes
+    notes = (*decided, *trained.notes, *full.notes, *sat.notes)
     report = judge(space, known, attached, sat, out, progress, cells=cells, cost=cost, notes=notes)
     write = partial(write_adapter, space, model, report)
     report = forgotten(space, report, attached.peft, write, progress)
