@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 import tenon
-from tenon.commands import chosen
+from tenon.commands import chosen, named
 from tenon.commands.app import app, verb
 from tenon.terminal.options import (
     Address,
@@ -23,6 +23,7 @@ from tenon.terminal.options import (
     Resume,
 )
 from tenon.terminal.output import bar, emit
+from tenon.verbs.manner import refuse_idle
 
 
 @app.command()
@@ -45,6 +46,7 @@ def compose(
     quiet: Quiet = False,
 ) -> None:
     """Write a composition of adapters as one adapter, or say why it cannot be one."""
+    named.require_adapters(composition)
     with bar(silent=json or quiet) as progress:
         made = tenon.compose(composition, out, settings or (), base=base, progress=progress)
     emit(made, json=json, quiet=quiet)
@@ -88,6 +90,9 @@ def predict(
     quiet: Quiet = False,
 ) -> None:
     """Answer the rows of a file, in their order; stopped, the same command goes on."""
+    named.require_adapters(adapter)
+    refuse_idle(out, format, resume.value, engine.value, address, workers, faulty.value, portion)
+    named.require_rows(rows)
     with bar(silent=json or quiet) as progress:
         answered = tenon.predict(
             adapter,
@@ -154,6 +159,8 @@ def export(
     own = {"dtype": dtype, "shard_size": shard_size, "rank": rank, "data": data}
     asked = chosen.Chosen(to, check, base, out, repo, public=public, replace=replace)
     call, given = asked.call(own)
+    named.require_adapters(adapter)
+    named.require_rows(data)
     with bar(silent=json or quiet) as progress:
         shown = {} if check else {"progress": progress}
         done = verb(call)(adapter, **given, **shown)

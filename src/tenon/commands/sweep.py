@@ -55,6 +55,9 @@ def sweep(
     quiet: Quiet = False,
 ) -> None:
     """Search settings by trials on dev; ends with the winner's report."""
+    from tenon.verbs.target import searched
+
+    searched(target, settings or (), over or (), out)
     with bar(silent=json or quiet) as progress:
         made = tenon.sweep(
             target,

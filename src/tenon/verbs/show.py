@@ -10,7 +10,7 @@ from tenon.adapters import pack
 from tenon.adapters.kind import KINDS, Kind
 from tenon.adapters.manifest import Manifest
 from tenon.adapters.refused import REFUSED, Refused
-from tenon.core.errors import FileError, PlanError, RunError, did_you_mean
+from tenon.core.errors import FileError, PlanError, RunError
 from tenon.core.files import read_json, write_text
 from tenon.core.manual import Setting, manual
 from tenon.data.findings import counted
@@ -24,11 +24,10 @@ from tenon.plan.plan import Plan
 from tenon.plan.resolve import FLOORS, Top
 from tenon.plan.several import resolve_several
 from tenon.train import steplog
+from tenon.verbs.lists import require
 from tenon.verbs.study import STUDY, TRIALS, Sweep, concluded
 from tenon.verbs.target import is_plan_file
 from tenon.verbs.trial import ENDED
-
-LISTS = ("kinds", "refused", "settings", "scorers")
 
 
 @dataclass(frozen=True)
@@ -132,6 +131,7 @@ def _shown(what: str) -> Shown:
         case "settings":
             return (*manual(Top), *(s for name in FLOORS for s in manual(FLOORS[name], f"{name}.")))
         case _:
+            require(what)
             return _written(Path(what))
 
 
@@ -151,12 +151,8 @@ def _written(path: Path) -> Shown:
     report = path if path.suffix == ".json" else path / "report.json"
     if report.is_file():
         return Report.from_json(read_json(report))
-    if path.exists():
-        raise FileError(
-            f"{path}: is no plan, run, sweep, adapter or report; is something missing in it?"
-        )
     raise FileError(
-        f"{path}: no such file or folder, and no list of Tenon; {did_you_mean(str(path), LISTS)}"
+        f"{path}: is no plan, run, sweep, adapter or report; is something missing in it?"
     )
 
 
