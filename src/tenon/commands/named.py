@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from tenon.adapters.expression import is_expression, parse
+from tenon.core.files import require
 from tenon.verbs.folder import adapter_folder
 
 STDIN = "-"
+HUB, JOINT = "hub:", "+"
+"""In the name of rows that are no file, or of two files side by side; see `tenon.data.sources`."""
 
 
 def require_adapters(*targets: Path | str) -> None:
@@ -24,6 +26,7 @@ def require_adapters(*targets: Path | str) -> None:
         RunError: one is a run that has no adapter yet.
     """
     from tenon.adapters.composition import names
+    from tenon.adapters.expression import is_expression, parse
 
     for target in targets:
         composed = is_expression(str(target)) and not Path(target).exists()
@@ -32,15 +35,14 @@ def require_adapters(*targets: Path | str) -> None:
 
 
 def require_rows(spec: str | None) -> None:
-    """Check that the file of some rows is there, if any is named.
+    """Check that a file of rows is there, if one is named; whether it can be read is seen later.
 
     Raises:
         FileError: it is not.
     """
-    if spec and spec != STDIN:
-        from tenon.data.sources import Source
-
-        Source.parse(spec).require()
+    if spec and spec != STDIN and not spec.startswith(HUB) and JOINT not in spec:
+        whole, path = Path(spec), Path(spec.partition("#")[0])
+        require(path if not whole.exists() else whole)
 
 
 def require_plan(target: str, arguments: Sequence[str]) -> None:
@@ -49,6 +51,7 @@ def require_plan(target: str, arguments: Sequence[str]) -> None:
     Raises:
         TenonError: it is not there, or a setting is wrong.
     """
+    require_rows(target)
     from tenon.verbs.target import planned
 
     planned(target, arguments)

@@ -62,6 +62,7 @@ def train(
     if dry_run:
         _plan(target, settings, json=json, quiet=quiet)
         return
+    named.require_rows(target)
     from tenon.verbs.target import order
 
     wanted = order(target, settings or (), out)

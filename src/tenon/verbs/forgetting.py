@@ -25,8 +25,8 @@ from tenon.evaluate.drift import Ask, drift
 from tenon.evaluate.ensemble import Ensemble, open_ensemble
 from tenon.evaluate.report import Report
 from tenon.evaluate.scorers import SCORERS
-from tenon.evaluate.settings import BY_TASK
-from tenon.evaluate.statistics import FEWEST_ROWS, paired
+from tenon.evaluate.settings import BY_TASK, FEWEST_ROWS
+from tenon.evaluate.statistics import paired
 from tenon.model.language import language_model
 from tenon.plan.plan import Plan
 from tenon.verbs.asked import Asked, own_rows, settled
