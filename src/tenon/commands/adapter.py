@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -24,6 +24,9 @@ from tenon.terminal.options import (
 )
 from tenon.terminal.output import bar, emit
 from tenon.verbs.manner import refuse_idle
+
+if TYPE_CHECKING:
+    from tenon.verbs.predict import Answered
 
 
 @app.command()
@@ -112,10 +115,14 @@ def predict(
     if out is not None:
         emit(answered, json=json, quiet=quiet)
     elif not quiet:
-        from tenon.terminal.run import told
+        _tell(answered)
 
-        for line in told(answered):
-            print(f"tenon: {line}", file=sys.stderr)
+
+def _tell(answered: Answered) -> None:
+    from tenon.terminal.run import told
+
+    for line in told(answered):
+        print(f"tenon: {line}", file=sys.stderr)
 
 
 @app.command()

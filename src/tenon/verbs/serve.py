@@ -100,9 +100,7 @@ def serve(
         FileError: something is not there.
         RunError: the address cannot be had.
     """
-    for package in PACKAGES:
-        if importlib.util.find_spec(package) is None:
-            raise MissingExtra("tenon serve", f"the package {package}", "serve")
+    _require_packages()
     from tenon.serve.http.keys import Keys, read_keys
     from tenon.serve.http.settings import ServerSettings
     from tenon.serve.settings import EngineSettings
@@ -113,7 +111,6 @@ def serve(
     held = read_keys(Path(keys)) if keys is not None else Keys()
     place = _root(root)
     found = _named(adapters)
-
     # Below what is looked at in a moment: these import the model library.
     from tenon.serve.engine import Engine
     from tenon.serve.http.journal import begin_log
@@ -132,6 +129,12 @@ def serve(
             began = time.monotonic()
             Server(service, listening).run(lambda: opened(told))
     return Served(url, time.monotonic() - began)
+
+
+def _require_packages() -> None:
+    for package in PACKAGES:
+        if importlib.util.find_spec(package) is None:
+            raise MissingExtra("tenon serve", f"the package {package}", "serve")
 
 
 def _manifests(engine: Engine) -> tuple[Manifest, ...]:
