@@ -13,6 +13,9 @@ from hypothesis import settings
 import covering
 from lawbook import Lawbook, add_options, part_of
 
+# Of what is imported and collected nothing is garbage until the tests begin.
+gc.disable()
+
 # No test reaches a hub: what is not in a folder or a package is not there.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_OFFLINE"] = "1"
@@ -46,8 +49,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_collection_finish() -> None:
     """Spare the garbage collector what was imported and collected, which stays till the end."""
-    gc.collect()
     gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

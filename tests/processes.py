@@ -12,6 +12,7 @@ Run as a script it is the nursery: a request a line on standard input, an answer
 
 from __future__ import annotations
 
+import atexit
 import errno
 import json
 import os
@@ -21,8 +22,8 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,7 @@ class Nursery:
             "what": what,
             "operation": operation,
             "seconds": seconds,
-            "environment": environment or {},
+            "environment": {"TENON_CACHE": str(self.folder / "cache"), **(environment or {})},
             "folder": str(self.folder),
         }
         return self.ask(asked)
@@ -98,24 +99,28 @@ class Nursery:
         return Ended(**json.loads(self.process.stdout.readline()))
 
 
-@contextmanager
-def nursery(folder: Path):
-    """Start a nursery, whose cache and notes lie in `folder`."""
+def nursery(folder: Path) -> Nursery:
+    """Give the nursery, for commands whose cache and notes lie in `folder`."""
+    return Nursery(serving(__file__), folder)
+
+
+@cache
+def serving(script: str) -> subprocess.Popen[str]:
+    """Start a script that answers lines, one process for all tests; it ends with this one."""
     environment = {
         **os.environ,
-        "TENON_CACHE": str(folder / "cache"),
         "OMP_NUM_THREADS": "1",
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_OFFLINE": "1",
     }
-    command = [sys.executable, __file__]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen(command, text=True, env=environment, **pipes) as process:
-        try:
-            yield Nursery(process, folder)
-        finally:
-            process.stdin.close()
-            process.wait(60)
+    process = subprocess.Popen([sys.executable, script], text=True, env=environment, **pipes)
+    atexit.register(_end, process)
+    return process
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    process.communicate(timeout=60)
 
 
 def moments(seed: int, operations: int, seconds: float):

@@ -44,49 +44,82 @@ def run(capsys):
     return go
 
 
+REFUSED = (
+    ["train"],
+    ["no-such-command"],
+    ["train", "a.csv", "--no-such-flag"],
+    ["train", "a.csv", "--resume", "sometimes"],
+    ["init", "none.csv"],
+    ["check", "none.csv"],
+    ["check", "none.toml"],
+    ["plan", "none.csv"],
+    ["plan", "none.toml"],
+    ["plan", "words.csv", "train.epoch=3"],
+    ["plan", "words.csv", "evaluate.scorers=acuracy"],
+    ["plan", "words.csv", "train.epochs=many"],
+    ["train", "none.csv"],
+    ["train", "none.toml"],
+    ["train", "words.csv", "train.epoch=3"],
+    ["train", "words.csv", "--dry-run", "train.epoch=3"],
+    ["sweep", "none.toml"],
+    ["sweep", "words.csv", "--over", "train.epoch=1,2"],
+    ["eval", "none"],
+    ["eval", "average(none:0.5, nothing:0.5)"],
+    ["eval", "average(none"],
+    ["compare", "none", "nothing"],
+    ["compose", "average(none:0.5, nothing:0.5)", "-o", "made"],
+    ["predict", "none", "words.csv"],
+    ["predict", "adapter", "none.jsonl"],
+    ["predict", "adapter", "words.csv", "--workers", "2"],
+    ["predict", "run", "words.csv"],
+    ["chat", "none"],
+    ["serve", "none"],
+    ["serve", "adapter", "server.prot=1"],
+    ["export", "none", "--out", "made"],
+    ["export", "adapter", "--out", "made", "--rank", "2", "--data", "none.csv"],
+    ["export", "adapter", "--check", "--out", "made"],
+    ["show", "none"],
+)
+"""Arguments that cannot be right, whatever a model library would say of them."""
+
+
+def imported_by(lists: list[list[str]], folder: Path, names: tuple[str, ...]) -> list[list[str]]:
+    """Run commands one after another in one process: exit code of each, and what it imported."""
+    code = (
+        "import json, sys\nfrom tenon.cli import main\nseen, told = set(), []\n"
+        "for arguments in json.loads(sys.argv[1]):\n"
+        "    try:\n        main(arguments)\n"
+        "    except SystemExit as end:\n"
+        f"        new = set({names!r}) & sys.modules.keys() - seen\n"
+        "        told.append([str(end.code or 0), *sorted(new)])\n        seen |= new\n"
+        "print(json.dumps(told), file=sys.stderr)\n"
+    )
+    given = [sys.executable, "-c", code, json.dumps(lists)]
+    done = subprocess.run(given, cwd=folder, capture_output=True, text=True, check=True)
+    return json.loads(done.stderr.strip().splitlines()[-1])
+
+
 class TestLightness:
     """What must be instant imports nothing heavy; measured by what is imported, not by time."""
 
-    @pytest.mark.parametrize(
-        "arguments",
-        [
-            ["--help"],
-            ["--version"],
-            [],
-            ["train", "--help"],
-            ["train"],
-            ["no-such-command"],
-            ["train", "a.csv", "--no-such-flag"],
-            ["train", "a.csv", "--resume", "sometimes"],
-        ],
-    )
-    def test_help_and_wrong_arguments(self, arguments):
-        code = (
-            "import sys\nfrom tenon.cli import main\n"
-            "try:\n    main(sys.argv[1:])\n"
-            "except SystemExit as end:\n"
-            f"    heavy = sorted(set({HEAVY!r}) & sys.modules.keys())\n"
-            "    print(end.code or 0, *heavy, file=sys.stderr)\n"
-        )
-        done = subprocess.run(
-            [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
-        )
-        last = done.stderr.strip().splitlines()[-1].split()
-        assert last[0] == ("0" if {"--help", "--version"} & set(arguments) else "2")
-        assert last[1:] == []
-
-    @pytest.mark.parametrize("arguments", [["--help"], ["--version"], []])
-    def test_the_first_page_does_without_pydantic(self, arguments):
+    def test_the_first_page_does_without_pydantic(self, tmp_path):
         # A command's own arguments are read by typer, which takes pydantic for that.
-        code = (
-            "import sys\nfrom tenon.cli import main\n"
-            "try:\n    main(sys.argv[1:])\n"
-            "except SystemExit:\n    print('pydantic' in sys.modules, file=sys.stderr)\n"
-        )
-        done = subprocess.run(
-            [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
-        )
-        assert done.stderr.strip().endswith("False")
+        pages = [["--version"], ["--help"], []]
+        told = imported_by(pages, tmp_path, (*HEAVY, "pydantic"))
+        assert told == [["0"], ["0"], ["2"]]
+
+    def test_help_of_a_command(self, tmp_path):
+        verbs = ("train", "plan", "predict", "serve", "sweep")
+        assert imported_by([[verb, "--help"] for verb in verbs], tmp_path, HEAVY) == [["0"]] * 5
+
+    def test_what_cannot_be_right(self, project):
+        for name, file in (("adapter", "tenon.json"), ("run", "plan.json")):
+            (project / name).mkdir()
+            (project / name / file).write_text("{}")
+        told = imported_by(list(REFUSED), project, HEAVY)
+        assert dict(zip(map(" ".join, REFUSED), told, strict=True)) == {
+            " ".join(arguments): ["2"] for arguments in REFUSED
+        }
 
     def test_the_package_alone(self):
         code = f"import tenon, sys; print(sorted(set({HEAVY!r}) & sys.modules.keys()))"

@@ -9,6 +9,7 @@ imported until a verb is called.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import inspect
 import sys
@@ -66,7 +67,14 @@ HOMES = {
 
 def _verb(name: str) -> Callable[..., Any]:
     module, _, function = HOMES[name].partition(":")
-    return getattr(importlib.import_module(module), function)
+    collecting = gc.isenabled()
+    # Of what is imported nothing is garbage; looking for it takes an eighth of the time.
+    gc.disable()
+    try:
+        return getattr(importlib.import_module(module), function)
+    finally:
+        if collecting:
+            gc.enable()
 
 
 class _Floor(ModuleType):

@@ -17,8 +17,8 @@ from tenon.core.errors import DataError, PlanError
 from tenon.evaluate.assessment import MOST_POINTS, assess, leading_part
 from tenon.evaluate.report import Report
 from tenon.evaluate.scorers import SCORERS
-from tenon.evaluate.settings import BY_TASK, EvaluateSettings
-from tenon.evaluate.statistics import FEWEST_ROWS, intervals, paired
+from tenon.evaluate.settings import BY_TASK, FEWEST_ROWS, EvaluateSettings
+from tenon.evaluate.statistics import intervals, paired
 from tenon.evaluate.tag import tagged as put_together
 from tenon.evaluate.tag import unit_classes
 from tenon.text.tokens import collect

@@ -23,15 +23,15 @@ KINDS = tuple(ADAPTERS) if DEEP else ("lora",)
 def project(request, tmp_path_factory, folder_of):
     """A project, with one run in it, `whole`, that was never disturbed."""
     folder = tmp_path_factory.mktemp(request.param)
-    with nursery(folder) as cradle:
-        made = Project(folder / "project", folder_of("bert"), request.param, cradle)
-        made.train("warm")
-        made.whole = made.train("whole")
-        assert made.whole.code == 0, made.whole.err
-        assert not made.remains("whole")
-        assert len(made.result("whole")["log"]) > 8
-        assert made.whole.operations > 100
-        yield made
+    cradle = nursery(folder)
+    made = Project(folder / "project", folder_of("bert"), request.param, cradle)
+    made.train("warm")
+    made.whole = made.train("whole")
+    assert made.whole.code == 0, made.whole.err
+    assert not made.remains("whole")
+    assert len(made.result("whole")["log"]) > 8
+    assert made.whole.operations > 100
+    yield made
 
 
 def test_killed_at_any_moment_again_and_again(project):

@@ -6,7 +6,8 @@ import pytest
 
 from runs import Keeping, classifier, equal, log, settings, tokens, weights
 from tenon.model.classifier import Classifier
-from tenon.train import checkpoint, optim
+from tenon.train import optim
+from tenon.train.files import STEP
 from tenon.train.loop import Course, Loop
 
 ARCHITECTURES = ("bert", "roberta", "llama", "qwen3", "gpt2")
@@ -64,7 +65,7 @@ def bytes_of(run) -> dict[str, bytes]:
     return {
         str(path.relative_to(run)): path.read_bytes()
         for path in run.glob("step-*/*")
-        if checkpoint.NAME.fullmatch(path.parent.name)
+        if STEP.fullmatch(path.parent.name)
     }
 
 

@@ -7,10 +7,6 @@ process that knows nothing of Tenon but the kind.
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-
 import peft
 import pytest
 import torch
@@ -24,6 +20,7 @@ from transformers import (
 )
 
 from attached import KIND_NAMES, TABLES
+from bare import told
 from models import LABELS, TEXTS, classifier, examples, renderer_of, save
 from tenon.evaluate.card import OURS
 from tenon.verbs.export import export
@@ -31,26 +28,20 @@ from tenon.verbs.export import export
 pytestmark = pytest.mark.filterwarnings("ignore:.*not initialized:UserWarning")
 HEADED = [("bert", "pooler"), ("qwen3", "last"), ("gpt2", "last")]
 READER = """
-import importlib, json, os, sys, torch, transformers
-transformers.logging.set_verbosity_error()
-def read(base, adapter, how):
-    if how == "plain":
-        sys.modules.setdefault("tenon", None)
-    else:
-        importlib.import_module(how)
-    from peft import PeftModel
-    model = PeftModel.from_pretrained(transformers.AutoModel.from_pretrained(base), adapter)
-    with torch.no_grad():
-        out = model.eval()(input_ids=torch.arange(5, 17)[None]).last_hidden_state
-    print(out.double().sum().item(), out.double().std().item(), flush=True)
-for case in json.loads(sys.argv[1]):
-    pid = os.fork()
-    if not pid:
-        read(*case)
-        os._exit(0)
-    assert not os.waitpid(pid, 0)[1], case
+import importlib, sys, torch, transformers
+base, adapter, how = sys.argv[1:]
+assert "tenon" not in sys.modules
+if how == "plain":
+    sys.modules["tenon"] = None
+else:
+    importlib.import_module(how)
+from peft import PeftModel
+model = PeftModel.from_pretrained(transformers.AutoModel.from_pretrained(base), adapter)
+with torch.no_grad():
+    out = model.eval()(input_ids=torch.arange(5, 17)[None]).last_hidden_state
+print(out.double().sum().item(), out.double().std().item())
 """
-"""Each adapter is read in a process of its own, forked before PEFT or Tenon is imported."""
+"""Run for each adapter in a process of its own, in which nothing of Tenon is imported yet."""
 
 
 class Rows(Dataset):
@@ -109,9 +100,8 @@ def test_a_process_that_knows_peft_alone_or_the_kind_reads_an_export(folder_of, 
         with torch.no_grad():
             out = model(input_ids=torch.arange(5, 17)[None]).last_hidden_state.double()
         expected.append([out.sum().item(), out.std().item()])
-    command = [sys.executable, "-c", READER, json.dumps(cases)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    found = [[float(number) for number in line.split()] for line in done.stdout.splitlines()]
+    lines = [told(READER, *case).splitlines()[-1] for case in cases]
+    found = [[float(number) for number in line.split()] for line in lines]
     assert found == [pytest.approx(each, rel=1e-6) for each in expected]
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 
 import pytest
 import torch
 
+from bare import told
 from runs import project
 from sealed import reseal
 from tenon.adapters import pack
@@ -98,14 +97,11 @@ class TestTrained:
 
     def test_plain_peft_reads_it_where_the_kind_alone_is_imported(self, mixed, runs):
         manifest = json.loads((mixed.adapter / "tenon.json").read_text())
-        words = [sys.executable, "-c", READER, manifest["base"]["name"], str(mixed.adapter)]
-        told = subprocess.run(words, capture_output=True, text=True, check=False)
-        assert told.returncode == 0, told.stderr[-500:]
+        told(READER, manifest["base"]["name"], str(mixed.adapter))
 
 
 READER = """
 import sys, transformers
-transformers.logging.set_verbosity_error()
 import tenon.adapters.fusion
 from peft import PeftModel
 PeftModel.from_pretrained(transformers.AutoModel.from_pretrained(sys.argv[1]), sys.argv[2])

@@ -15,7 +15,7 @@ from tenon.core.files import locked
 from tenon.data.load import load
 from tenon.train import checkpoint
 from tenon.verbs.eval import evaluate
-from tenon.verbs.home import adapter_folder
+from tenon.verbs.folder import adapter_folder
 from tenon.verbs.predict import predict
 from tenon.verbs.train import LOCK, train
 

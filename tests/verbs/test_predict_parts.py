@@ -315,8 +315,9 @@ def test_a_cluster_gives_the_same_bytes(run, rows, tmp_path):
         answered = predict(run.out, rows, tmp_path / "ray.csv", keep="label", engine="ray")
         assert answered.rows == ROWS
         stopped(run, rows, tmp_path / "both.csv", 12, keep="label", engine="ray")
+        lost = {"base": str(tmp_path / "gone"), "engine": "ray", "workers": 1}
         with pytest.raises(FileError, match="gone"):
-            predict(run.out, rows, tmp_path / "x.csv", base=str(tmp_path / "gone"), engine="ray")
+            predict(run.out, rows, tmp_path / "x.csv", **lost)
     finally:
         ray.shutdown()
     assert predict(run.out, rows, tmp_path / "both.csv", keep="label").resumed >= 5
@@ -331,16 +332,16 @@ def killing(run, tmp_path_factory):
     folder = tmp_path_factory.mktemp("killed")
     (folder / "rows.csv").write_text(table(60, seed=4))
     words = ["predict", str(run.out), str(folder / "rows.csv"), "--keep", "label", "--quiet"]
-    with nursery(folder) as cradle:
+    cradle = nursery(folder)
 
-        def answer(home: str, name: str, **more):
-            (folder / home).mkdir(exist_ok=True)
-            out = folder / home / name
-            told = [*words, "--portion", "9", "--out", str(out)]
-            return cradle.run(*told, watched=out.parent, **more), out
+    def answer(home: str, name: str, **more):
+        (folder / home).mkdir(exist_ok=True)
+        out = folder / home / name
+        told = [*words, "--portion", "9", "--out", str(out)]
+        return cradle.run(*told, watched=out.parent, **more), out
 
-        answer("warm", "a.jsonl")
-        yield answer
+    answer("warm", "a.jsonl")
+    yield answer
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.parquet"])

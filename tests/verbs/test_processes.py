@@ -15,12 +15,12 @@ from processes import STOP, nursery
 def project(tmp_path_factory, folder_of):
     """A project, with one run in it, `whole`, that was never disturbed."""
     folder = tmp_path_factory.mktemp("processes")
-    with nursery(folder) as cradle:
-        made = Project(folder / "project", folder_of("bert"), "lora", cradle)
-        made.train("warm", "--quiet")
-        made.whole = made.train("whole", "--quiet")
-        assert made.whole.code == 0, made.whole.err
-        yield made
+    cradle = nursery(folder)
+    made = Project(folder / "project", folder_of("bert"), "lora", cradle)
+    made.train("warm", "--quiet")
+    made.whole = made.train("whole", "--quiet")
+    assert made.whole.code == 0, made.whole.err
+    yield made
 
 
 def contents(folder) -> dict[str, bytes]:

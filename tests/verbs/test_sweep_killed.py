@@ -36,11 +36,11 @@ def sweeps(tmp_path_factory, folder_of):
     """A folder with one sweep in it, `whole`, that was never disturbed."""
     folder = tmp_path_factory.mktemp("killed")
     plan_file = project(folder / "project", folder_of("bert"))
-    with nursery(folder) as cradle:
-        made = Sweeps(plan_file, cradle)
-        made.whole = made.sweep("whole")
-        assert made.whole.code == 0, made.whole.err
-        yield made
+    cradle = nursery(folder)
+    made = Sweeps(plan_file, cradle)
+    made.whole = made.sweep("whole")
+    assert made.whole.code == 0, made.whole.err
+    yield made
 
 
 @pytest.mark.slow

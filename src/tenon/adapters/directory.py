@@ -22,17 +22,13 @@ from peft import PeftConfig
 from pydantic import ValidationError
 from transformers import PreTrainedConfig
 
+from tenon.adapters.files import CARD, CONFIG, HEAD, MANIFEST, WEIGHTS
 from tenon.adapters.kind import KINDS, NAME
 from tenon.adapters.manifest import FORMAT, HEADS, TASK_TYPES, Manifest, TensorSpec
 from tenon.adapters.settings import AdapterSettings
 from tenon.core.errors import AdapterError, Faults, FileError, PlanError
 from tenon.core.files import digest_of, reading
 
-CONFIG = "adapter_config.json"
-WEIGHTS = "adapter_model.safetensors"
-HEAD = "head.safetensors"
-MANIFEST = "tenon.json"
-CARD = "README.md"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".npy", ".npz")
 JSON_BYTES = 64 << 20
 MODULE = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")

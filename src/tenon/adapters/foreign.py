@@ -19,7 +19,8 @@ import safetensors
 import safetensors.torch
 import torch
 
-from tenon.adapters.directory import CONFIG, JSON_BYTES, MANIFEST, parse_json
+from tenon.adapters.directory import JSON_BYTES, parse_json
+from tenon.adapters.files import CONFIG, MANIFEST
 from tenon.core.apart import unpickled
 from tenon.core.errors import AdapterError, Faults, FileError
 from tenon.core.files import reading

@@ -11,7 +11,7 @@ from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 from peft.mapping import PEFT_TYPE_TO_TUNER_MAPPING
 
 from tenon.adapters import pack
-from tenon.adapters.directory import MANIFEST
+from tenon.adapters.files import MANIFEST
 from tenon.adapters.fingerprint import Fingerprint, refuse_other
 from tenon.adapters.fusion_kind import Part
 from tenon.adapters.fusion_layer import INNER, PARTS, key_of

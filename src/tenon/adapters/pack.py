@@ -21,7 +21,8 @@ from peft import PeftConfig
 from peft.mapping import PEFT_TYPE_TO_PREFIX_MAPPING
 
 from tenon.adapters import directory
-from tenon.adapters.directory import CARD, CONFIG, HEAD, MANIFEST, MODULE, WEIGHTS
+from tenon.adapters.directory import MODULE
+from tenon.adapters.files import CARD, CONFIG, HEAD, MANIFEST, WEIGHTS
 from tenon.adapters.fingerprint import Fingerprint, refuse_other
 from tenon.adapters.manifest import HEADS, TASK_TYPES, Head, Manifest
 from tenon.adapters.settings import AdapterSettings

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 import tenon
-from tenon.commands import chosen
+from tenon.commands import chosen, named
 from tenon.commands.app import app, verb
 from tenon.terminal.options import (
     Address,
@@ -23,6 +23,10 @@ from tenon.terminal.options import (
     Resume,
 )
 from tenon.terminal.output import bar, emit
+from tenon.verbs.manner import refuse_idle
+
+if TYPE_CHECKING:
+    from tenon.verbs.predict import Answered
 
 
 @app.command()
@@ -45,6 +49,7 @@ def compose(
     quiet: Quiet = False,
 ) -> None:
     """Write a composition of adapters as one adapter, or say why it cannot be one."""
+    named.require_adapters(composition)
     with bar(silent=json or quiet) as progress:
         made = tenon.compose(composition, out, settings or (), base=base, progress=progress)
     emit(made, json=json, quiet=quiet)
@@ -88,6 +93,9 @@ def predict(
     quiet: Quiet = False,
 ) -> None:
     """Answer the rows of a file, in their order; stopped, the same command goes on."""
+    named.require_adapters(adapter)
+    refuse_idle(out, format, resume.value, engine.value, address, workers, faulty.value, portion)
+    named.require_rows(rows)
     with bar(silent=json or quiet) as progress:
         answered = tenon.predict(
             adapter,
@@ -107,10 +115,14 @@ def predict(
     if out is not None:
         emit(answered, json=json, quiet=quiet)
     elif not quiet:
-        from tenon.terminal.run import told
+        _tell(answered)
 
-        for line in told(answered):
-            print(f"tenon: {line}", file=sys.stderr)
+
+def _tell(answered: Answered) -> None:
+    from tenon.terminal.run import told
+
+    for line in told(answered):
+        print(f"tenon: {line}", file=sys.stderr)
 
 
 @app.command()
@@ -154,6 +166,8 @@ def export(
     own = {"dtype": dtype, "shard_size": shard_size, "rank": rank, "data": data}
     asked = chosen.Chosen(to, check, base, out, repo, public=public, replace=replace)
     call, given = asked.call(own)
+    named.require_adapters(adapter)
+    named.require_rows(data)
     with bar(silent=json or quiet) as progress:
         shown = {} if check else {"progress": progress}
         done = verb(call)(adapter, **given, **shown)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import tenon
+from tenon.commands import named
 from tenon.commands.app import app
 from tenon.core.errors import TenonError
 from tenon.terminal.options import Base
@@ -31,6 +32,7 @@ def chat(
     base: Base = "",
 ) -> None:
     """Talk with an adapter that writes; Ctrl-D leaves."""
+    named.require_adapters(adapter)
     with bar(silent=False) as progress:
         if progress:
             progress.start("loading", None)

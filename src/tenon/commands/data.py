@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 import tenon
+from tenon.commands import named
 from tenon.commands.app import app
 from tenon.terminal.options import Given, Json, Quiet, Target
 from tenon.terminal.output import bar, emit
@@ -23,6 +24,7 @@ def init(
     quiet: Quiet = False,
 ) -> None:
     """Look at a data file and write a commented run.toml."""
+    named.require_rows(data)
     emit(tenon.init(data, out, settings or ()), json=json, quiet=quiet)
 
 
@@ -45,6 +47,7 @@ def check(
     quiet: Quiet = False,
 ) -> None:
     """Say what is in the data, and what is wrong with it."""
+    named.require_rows(target)
     with bar(silent=json or quiet) as progress:
         findings = tenon.check(target, settings or (), base=base, fix=fix, progress=progress)
     emit(findings, json=json, quiet=quiet)

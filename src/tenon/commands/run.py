@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 import tenon
+from tenon.commands import named
 from tenon.commands.app import app, verb
 from tenon.terminal.options import Base, Given, Json, Lang, Out, Preflight, Quiet, Resume, Target
 from tenon.terminal.output import bar, emit
@@ -60,6 +62,7 @@ def train(
     if dry_run:
         _plan(target, settings, json=json, quiet=quiet)
         return
+    named.require_rows(target)
     from tenon.verbs.target import order
 
     wanted = order(target, settings or (), out)
@@ -95,6 +98,8 @@ def evaluate(
     quiet: Quiet = False,
 ) -> None:
     """Report how good an adapter is, with intervals and against baselines."""
+    named.require_adapters(target)
+    named.require_rows(data)
     with bar(silent=json or quiet) as progress:
         report = tenon.eval(target, data, out, base=base, head=head, lang=lang, progress=progress)
     emit(report, json=json, quiet=quiet)
@@ -115,6 +120,7 @@ def compare(
     quiet: Quiet = False,
 ) -> None:
     """Compare systems on the same rows, every pair with its interval."""
+    named.require_adapters(*(each for each in targets if not Path(each).exists()))
     with bar(silent=json or quiet) as progress:
         found = tenon.compare(*targets, out=out, lang=lang, progress=progress)
     emit(found, json=json, quiet=quiet)
@@ -131,6 +137,7 @@ def _plan(
     find_lr: bool = False,
     device: str = "",
 ) -> None:
+    named.require_plan(target, settings or ())
     with bar(silent=json or quiet) as progress:
         preview = verb("plan")(
             target, settings or (), find_lr=find_lr, device=device, progress=progress

@@ -11,6 +11,7 @@ import tenon
 from tenon.commands.app import app
 from tenon.terminal.options import Json, Lang, Quiet
 from tenon.terminal.output import bar, emit
+from tenon.verbs.lists import require
 
 
 @app.command()
@@ -33,6 +34,7 @@ def show(
     json: Json = False,
 ) -> None:
     """Show anything that Tenon knows or wrote."""
+    require(what)
     shown = tenon.show(what, html=html, lang=lang, texts=texts)
     emit(shown, json=json, quiet=html is not None and not json)
     if html is not None and not json:

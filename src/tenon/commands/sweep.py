@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 import tenon
+from tenon.commands import named
 from tenon.commands.app import app
 from tenon.terminal.options import (
     Address,
@@ -55,6 +56,10 @@ def sweep(
     quiet: Quiet = False,
 ) -> None:
     """Search settings by trials on dev; ends with the winner's report."""
+    named.require_rows(target)
+    from tenon.verbs.target import searched
+
+    searched(target, settings or (), over or (), out)
     with bar(silent=json or quiet) as progress:
         made = tenon.sweep(
             target,

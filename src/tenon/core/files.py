@@ -21,7 +21,7 @@ from typing import Any
 
 from filelock import BaseFileLock, FileLock, Timeout
 
-from tenon.core.errors import FileError, Occupied
+from tenon.core.errors import FileError, Occupied, nearest
 
 STALE_SECONDS = 24 * 3600
 BESIDE = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.(?P<role>part|old)")
@@ -54,6 +54,21 @@ def reading(path: Path) -> Iterator[None]:
         raise FileError(f"{path}: no such file or folder; check the path") from error
     except OSError as error:
         raise FileError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def require(path: Path) -> None:
+    """Check that a file or folder is there.
+
+    Raises:
+        FileError: it is not; files of a similar name are offered.
+    """
+    with reading(path):
+        if path.exists():
+            return
+        beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    near = nearest(path.name, beside)
+    remedy = f"did you mean {path.parent / near[0]}?" if near else "check the path"
+    raise FileError(f"{path}: no such file or folder; {remedy}")
 
 
 @contextlib.contextmanager

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
 
-from tenon.core.errors import DataError, Faults, FileError, did_you_mean, nearest
-from tenon.core.files import digest, digest_of, reading
+from tenon.core.errors import DataError, Faults, FileError, did_you_mean
+from tenon.core.files import digest, digest_of, reading, require
 from tenon.data.conll import conll_rows
 from tenon.data.dialect import Quoting
 from tenon.data.example import Row
@@ -95,19 +95,12 @@ class Source:
         Raises:
             FileError: it is not; files of a similar name are offered.
         """
-        path = Path(self.path)
         if self.hub:
             return
         if pair := split_pair(self.path):
             require_pair(pair)
             return
-        with reading(path):
-            if path.exists():
-                return
-            beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-        near = nearest(path.name, beside)
-        remedy = f"did you mean {path.parent / near[0]}?" if near else "check the path"
-        raise FileError(f"{self.path}: no such file or folder; {remedy}")
+        require(Path(self.path))
 
 
 def read(

@@ -22,9 +22,9 @@ from tenon.evaluate.report import Report
 from tenon.evaluate.resampling import used_resamples
 from tenon.evaluate.scorers import SCORERS, Scorer, labelled
 from tenon.evaluate.sentence import judge, unmatched
-from tenon.evaluate.settings import BY_TASK, EvaluateSettings
+from tenon.evaluate.settings import BY_TASK, FEWEST_ROWS, EvaluateSettings
 from tenon.evaluate.slices import slices, traits_of
-from tenon.evaluate.statistics import FEWEST_ROWS, Interval, intervals, paired
+from tenon.evaluate.statistics import Interval, intervals, paired
 from tenon.evaluate.verdict import amount, difference, probability, strongest_first
 
 MOST_POINTS = 400

@@ -12,7 +12,8 @@ from tenon.evaluate.correction import holm
 from tenon.evaluate.disagreement import disagreement, worths
 from tenon.evaluate.kept import Kept, scorers_of
 from tenon.evaluate.scorers import SCORERS, Scorer
-from tenon.evaluate.statistics import FEWEST_ROWS, Interval, Paired, intervals, paired
+from tenon.evaluate.settings import FEWEST_ROWS
+from tenon.evaluate.statistics import Interval, Paired, intervals, paired
 from tenon.evaluate.verdict import decide
 
 FORMAT = 1

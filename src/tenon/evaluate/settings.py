@@ -38,6 +38,9 @@ class Judging:
     calibration: tuple[str, ...] = ()
 
 
+FEWEST_ROWS = 10
+"""Below these, resampled rows say nothing: one row alone would give p < 0.001."""
+
 FULL = "full"
 """The baseline that is the same base, trained as a whole."""
 

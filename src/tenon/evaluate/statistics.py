@@ -34,8 +34,6 @@ from tenon.evaluate.shares import (
     wilson_share,
 )
 
-FEWEST_ROWS = 10
-"""Below these, resampled rows say nothing: one row alone would give p < 0.001."""
 POINT = 0.01
 
 

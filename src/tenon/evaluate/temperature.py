@@ -18,8 +18,8 @@ from scipy.special import log_softmax
 from tenon.evaluate.prediction import Floats, Predictions
 from tenon.evaluate.probe import temper
 from tenon.evaluate.scorers import SCORERS, Scorer, labelled
-from tenon.evaluate.settings import BY_TASK
-from tenon.evaluate.statistics import FEWEST_ROWS, intervals, paired
+from tenon.evaluate.settings import BY_TASK, FEWEST_ROWS
+from tenon.evaluate.statistics import intervals, paired
 from tenon.evaluate.tagged import Tagged
 from tenon.model.head import Head
 

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
-from tenon.adapters.directory import HEAD
+from tenon.adapters.files import HEAD
 from tenon.adapters.manifest import Manifest
 from tenon.evaluate.ground import headed, renderer_for, tokenizer_for, trunk_for
 from tenon.evaluate.merged import proof_texts

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tenon.adapters.directory import CARD
+from tenon.adapters.files import CARD
 from tenon.adapters.portable import Portable
 from tenon.evaluate.engine_card import engine_card
 from tenon.export.again import scores_again

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from tenon.adapters.delta import Delta, deltas
-from tenon.adapters.directory import CARD
+from tenon.adapters.files import CARD
 from tenon.adapters.pack import Adapter
 from tenon.adapters.portable import plain
 from tenon.core.errors import AdapterError

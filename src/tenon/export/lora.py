@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tenon.adapters import pack
-from tenon.adapters.directory import CARD, MANIFEST
+from tenon.adapters.files import CARD, MANIFEST
 from tenon.adapters.pack import Adapter
 from tenon.evaluate.lora_card import lora_card
 from tenon.export.again import scores_again

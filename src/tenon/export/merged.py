@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
-from tenon.adapters.directory import CARD, HEAD
+from tenon.adapters.files import CARD, HEAD
 from tenon.adapters.manifest import HEADS
 from tenon.adapters.pack import head_of
 from tenon.core.errors import AdapterError

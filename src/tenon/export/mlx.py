@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from tenon.adapters.delta import Delta, deltas
-from tenon.adapters.directory import CARD
+from tenon.adapters.files import CARD
 from tenon.adapters.pack import Adapter
 from tenon.adapters.portable import plain
 from tenon.core.errors import AdapterError

@@ -17,7 +17,7 @@ from typing import Any, cast
 
 import torch
 
-from tenon.adapters.directory import CARD
+from tenon.adapters.files import CARD
 from tenon.adapters.kind import KINDS
 from tenon.core.errors import AdapterError
 from tenon.evaluate.answerer import Answerer

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from tenon.adapters.directory import CARD, CONFIG, HEAD, WEIGHTS
+from tenon.adapters.files import CARD, CONFIG, HEAD, WEIGHTS
 from tenon.evaluate.merged import Proof, proof_texts, same_scores
 from tenon.evaluate.probes import scores
 from tenon.export.again import scores_again

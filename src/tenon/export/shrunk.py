@@ -14,8 +14,8 @@ from torch import Tensor
 
 from tenon.core.errors import MissingExtra
 from tenon.evaluate.scorers import SCORERS
-from tenon.evaluate.settings import BY_TASK
-from tenon.evaluate.statistics import FEWEST_ROWS, Interval, Paired, intervals, paired
+from tenon.evaluate.settings import BY_TASK, FEWEST_ROWS
+from tenon.evaluate.statistics import Interval, Paired, intervals, paired
 from tenon.evaluate.verdict import amount, difference, probability, signed
 from tenon.export.runtime import Runtime
 from tenon.export.target import Order

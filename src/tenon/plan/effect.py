@@ -13,9 +13,7 @@ from tenon.data.settings import Columns
 from tenon.data.sources import HUB
 from tenon.data.task import TASKS
 from tenon.evaluate.extractors import extractor
-from tenon.evaluate.scorers import SCORERS
-from tenon.evaluate.settings import BY_TASK
-from tenon.evaluate.statistics import FEWEST_ROWS
+from tenon.evaluate.settings import BY_TASK, FEWEST_ROWS
 from tenon.plan.evidence import EVIDENCE
 from tenon.plan.plan import SOURCES, Plan
 from tenon.plan.table import Told
@@ -222,6 +220,9 @@ def _judging(plan: Plan, given: Set[str]) -> Iterator[Finding]:
 
 def _further_scorers() -> list[str]:
     """Give the scorers that other packages add, which are of no task of ours."""
+    # A plan that names none of those is resolved without numpy and scipy, which scorers compute by.
+    from tenon.evaluate.scorers import SCORERS
+
     ours = {name for own in BY_TASK.values() for name in (*own.scorers, *own.more)}
     return [name for name in SCORERS.names() if name not in ours]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -12,12 +11,12 @@ from safetensors import torch as tensors
 
 from tenon.core.errors import FileError, RunError
 from tenon.core.files import digest, digest_of, folder_aside, read_json, remove, write_json
+from tenon.train.files import STEP
 
 FORMAT = 1
 WEIGHTS = "weights.safetensors"
 OPTIMIZER = "optimizer.safetensors"
 STATE = "state.json"
-NAME = re.compile(r"step-(\d{8})")
 KEPT = 2
 
 
@@ -162,7 +161,7 @@ def clear(run: Path) -> None:
 
 
 def _folders(run: Path) -> list[Path]:
-    return [path for path in run.glob("step-*") if NAME.fullmatch(path.name) and path.is_dir()]
+    return [path for path in run.glob("step-*") if STEP.fullmatch(path.name) and path.is_dir()]
 
 
 def _drop_old(run: Path, position: int) -> None:

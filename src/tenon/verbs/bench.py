@@ -31,7 +31,8 @@ from tenon.train import steplog
 from tenon.train.joint import Joint
 from tenon.train.loop import Trained
 from tenon.verbs import preflight
-from tenon.verbs.claim import LOCK, PLAN, claim
+from tenon.verbs.claim import claim
+from tenon.verbs.folder import LOCK, PLAN
 from tenon.verbs.structure import look_once, looked_at, why_not
 from tenon.verbs.train import (
     SEVERAL,

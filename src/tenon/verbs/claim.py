@@ -13,12 +13,11 @@ from tenon.evaluate import baselines as baseline
 from tenon.evaluate.report import Report
 from tenon.plan.plan import SOURCES, Plan, below
 from tenon.train import checkpoint, start, steplog
+from tenon.verbs.folder import LOCK, PLAN
 from tenon.verbs.workspace import Workspace
 
-PLAN = "plan.json"
 INPUTS = "inputs.json"
 INPUTS_FORMAT = 1
-LOCK = ".lock"
 WORLD_SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 """How launchers tell a process how many there are. Source: accelerate, `state.py`."""
 LEFT_BY_A_RUN = (

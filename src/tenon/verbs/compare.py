@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tenon.adapters.directory import MANIFEST
+from tenon.adapters.files import MANIFEST
 from tenon.core.errors import DataError, FileError, PlanError
 from tenon.core.files import folder_aside, read_json, write_json, write_text
 from tenon.core.progress import Progress
@@ -17,7 +17,8 @@ from tenon.evaluate.comparison_page import html
 from tenon.evaluate.kept import Kept, matched, read
 from tenon.evaluate.language import language
 from tenon.evaluate.report import Report
-from tenon.verbs.home import adapter_folder, refuse_own, run_of
+from tenon.verbs.folder import adapter_folder
+from tenon.verbs.home import refuse_own, run_of
 from tenon.verbs.reported import refuse_others
 
 FILES = ("compare.json", "compare.html")

@@ -15,8 +15,8 @@ from tenon.adapters.blend import ComposeSettings
 from tenon.adapters.compose import Made, Parents
 from tenon.adapters.compose import compose as compose_adapters
 from tenon.adapters.composition import Composition, names, text
-from tenon.adapters.directory import MANIFEST
 from tenon.adapters.expression import parse
+from tenon.adapters.files import MANIFEST
 from tenon.adapters.fingerprint import fingerprint, refuse_other
 from tenon.adapters.manifest import Manifest
 from tenon.core.errors import FileError, PlanError, did_you_mean
@@ -28,7 +28,8 @@ from tenon.evaluate.probes import probe
 from tenon.model.base import locate
 from tenon.model.settings import ModelSettings
 from tenon.plan import override
-from tenon.verbs.home import adapter_folder, refuse_own
+from tenon.verbs.folder import adapter_folder
+from tenon.verbs.home import refuse_own
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ from tenon.plan.ways import (
     ways,
 )
 from tenon.plan.work import steps_of, work_of
-from tenon.verbs.claim import PLAN
+from tenon.verbs.folder import PLAN
 from tenon.verbs.planned import Foretold, foresee, foretell_together, form_of
 from tenon.verbs.workspace import Workspace
 
@@ -181,7 +181,7 @@ def settled(space: Workspace, out: Path, *, anew: bool) -> tuple[Workspace, Fore
     made = decide(space)
     changed = made.plan.digest != space.plan.digest
     notes = tuple(map(str, made.notes)) if changed else ()
-    return replace(space, plan=made.plan), Foretold(made.memory, notes)
+    return replace(space, plan=made.plan), Foretold(lambda: made.memory, notes)
 
 
 def decide_together(
@@ -220,7 +220,7 @@ def decide_together(
     note = Note(
         RECOMPUTE, changed[names[0]].plan.setting(RECOMPUTE), gained(foretold.memory, memory)
     )
-    return changed, Foretold(memory, (str(note),))
+    return changed, Foretold(lambda: memory, (str(note),))
 
 
 def _again(space: Workspace, learning: int, share: float) -> Workspace:

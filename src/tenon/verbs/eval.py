@@ -24,7 +24,8 @@ from tenon.plan.plan import Plan
 from tenon.verbs.asked import Asked, other_rows, own_rows, settings_of, settled
 from tenon.verbs.cells import cells_of
 from tenon.verbs.contest import contest
-from tenon.verbs.home import adapter_folder, refuse_own, run_of
+from tenon.verbs.folder import adapter_folder
+from tenon.verbs.home import refuse_own, run_of
 from tenon.verbs.outcome import sizes, token_notes
 from tenon.verbs.predict import load_adapter
 from tenon.verbs.reported import refuse_foreign_report, write_report

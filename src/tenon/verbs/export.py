@@ -15,7 +15,8 @@ from tenon.export.target import TARGETS, Order, Target, Written
 from tenon.model.base import stored_dtype
 from tenon.text.tokens import Tokens
 from tenon.verbs.asked import other_rows, own_rows
-from tenon.verbs.home import adapter_folder, refuse_own, run_of
+from tenon.verbs.folder import adapter_folder
+from tenon.verbs.home import refuse_own, run_of
 
 SHARD_SIZE = "5GB"
 DTYPES = ("auto", "float32", "bfloat16", "float16")

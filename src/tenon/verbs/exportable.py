@@ -9,7 +9,7 @@ from typing import Literal
 from tenon.core.errors import MissingExtra
 from tenon.export.case import Case, case_of
 from tenon.export.target import TARGETS, Target
-from tenon.verbs.home import adapter_folder
+from tenon.verbs.folder import adapter_folder
 
 HUB = "hub"
 State = Literal["yes", "no", "open"]

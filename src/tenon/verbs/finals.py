@@ -20,8 +20,8 @@ from tenon.evaluate.swept import (
 )
 from tenon.plan.plan import Plan
 from tenon.plan.space import Space
-from tenon.verbs.claim import PLAN
 from tenon.verbs.engine import Engine
+from tenon.verbs.folder import PLAN
 from tenon.verbs.grouping import grouped
 from tenon.verbs.study import FINALS
 from tenon.verbs.trial import Result, Trial

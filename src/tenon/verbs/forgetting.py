@@ -15,7 +15,7 @@ from typing import Any
 from peft import PeftModel
 
 from tenon.adapters.composition import Stack
-from tenon.adapters.directory import MANIFEST
+from tenon.adapters.files import MANIFEST
 from tenon.adapters.fingerprint import refuse_other
 from tenon.adapters.pack import read as read_adapter
 from tenon.core.errors import PlanError
@@ -25,12 +25,13 @@ from tenon.evaluate.drift import Ask, drift
 from tenon.evaluate.ensemble import Ensemble, open_ensemble
 from tenon.evaluate.report import Report
 from tenon.evaluate.scorers import SCORERS
-from tenon.evaluate.settings import BY_TASK
-from tenon.evaluate.statistics import FEWEST_ROWS, paired
+from tenon.evaluate.settings import BY_TASK, FEWEST_ROWS
+from tenon.evaluate.statistics import paired
 from tenon.model.language import language_model
 from tenon.plan.plan import Plan
 from tenon.verbs.asked import Asked, own_rows, settled
-from tenon.verbs.home import adapter_folder, run_of
+from tenon.verbs.folder import adapter_folder
+from tenon.verbs.home import run_of
 from tenon.verbs.names import bare
 from tenon.verbs.workspace import Workspace
 

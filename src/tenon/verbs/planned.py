@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -43,16 +44,26 @@ def foresee(space: Workspace, plan: Plan, ground: Ground) -> tuple[Footprint, Me
 
 @dataclass(frozen=True)
 class Foretold:
-    """What was foretold before the first step.
+    """What is foretold of a run, from where it stood before its first step.
 
     Args:
-        memory: of the run; None where it could not be found.
+        find: gives the memory of the run, on shapes alone; it takes a second or more, and where
+            nothing is decided by it, it is asked for the report, so that the first step does not
+            wait for it. None, or a refusal, for a kind or base that cannot be computed on shapes.
         notes: what was decided, in sentences, where that is not what there would be with room
             enough.
     """
 
-    memory: Memory | None
+    find: Callable[[], Memory | None]
     notes: tuple[str, ...] = ()
+
+    @cached_property
+    def memory(self) -> Memory | None:
+        """Memory of the run; None where it cannot be found."""
+        try:
+            return self.find()
+        except PlanError:
+            return None
 
     def beside(
         self, cost: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]
@@ -81,11 +92,9 @@ class Foretold:
 
 
 def foretell(space: Workspace) -> Foretold:
-    """Foretell the memory of a run, on shapes; called before an adapter is on the base."""
-    try:
-        return Foretold(foresee(space, space.plan, ground_here(space.trunk))[1])
-    except PlanError:  # a kind or base that cannot be computed on shapes can still be trained
-        return Foretold(None)
+    """Foretell the memory of a run; called before an adapter is on the base."""
+    ground = ground_here(space.trunk)
+    return Foretold(lambda: foresee(space, space.plan, ground)[1])
 
 
 def foretell_together(spaces: Sequence[Workspace], ground: Ground | None = None) -> Foretold:
@@ -95,15 +104,15 @@ def foretell_together(spaces: Sequence[Workspace], ground: Ground | None = None)
         spaces: of the runs.
         ground: where they take place; None for here.
     """
-    ground = ground or ground_here(spaces[0].trunk)
-    try:
-        found = [footprint(each.plan, form_of(each), each.tokens, ground.type) for each in spaces]
-    except PlanError:
-        return Foretold(None)
+    return Foretold(partial(_together, spaces, ground or ground_here(spaces[0].trunk)))
+
+
+def _together(spaces: Sequence[Workspace], ground: Ground) -> Memory:
+    found = [footprint(each.plan, form_of(each), each.tokens, ground.type) for each in spaces]
     shared = passes([each.plan for each in spaces], [each.tokens["train"] for each in spaces])
     halves = spaces[0].plan.model.dtype != "float32"
     lengths = len({sum(each) for each in shared}) if halves else 0
-    return Foretold(memory_of(together(found, shared), ground, lengths))
+    return memory_of(together(found, shared), ground, lengths)
 
 
 def _by_first(took: np.ndarray[Any, Any]) -> list[dict[str, Any]]:

@@ -17,15 +17,16 @@ import torch
 from tenon import __version__
 from tenon.adapters import pack
 from tenon.adapters.manifest import Manifest
-from tenon.core.errors import RequestError
 from tenon.core.progress import Progress
 from tenon.data.findings import counted
 from tenon.evaluate.answerer import Answerer, open_answerer
 from tenon.verbs import journal as journals
 from tenon.verbs.answer_file import Form, Totals
 from tenon.verbs.clerk import Clerk, Engine, Local, Pace
-from tenon.verbs.home import adapter_folder, refuse_own, refuse_sources
+from tenon.verbs.folder import adapter_folder
+from tenon.verbs.home import refuse_own, refuse_sources
 from tenon.verbs.journal import Journal
+from tenon.verbs.manner import FAULTY, refuse_idle
 from tenon.verbs.questions import (
     STDIN,
     Cut,
@@ -36,9 +37,7 @@ from tenon.verbs.questions import (
     source_digest,
 )
 
-ENGINES = ("local", "ray")
 LIBRARIES = ("torch", "transformers", "tokenizers", "peft")
-FAULTY = ("stop", "keep")
 
 
 @dataclass(frozen=True)
@@ -202,7 +201,7 @@ def predict(
         Occupied: another process writes the same file.
     """
     folder, source = adapter_folder(adapter), str(rows)
-    _refuse_idle(out, format, resume, engine, address, workers, faulty, portion)
+    refuse_idle(out, format, resume, engine, address, workers, faulty, portion)
     target = None if out is None else _target(Path(out), source, folder)
     manifest = pack.read(folder).manifest
     kept, cut, lenient = Kept.of(keep), Cut.of(manifest, source, portion), faulty == "keep"
@@ -214,30 +213,6 @@ def predict(
     anew, lasting = resume == "never" or source == STDIN, source != STDIN
     with journals.opened(target, anew=anew, lasting=lasting) as journal:
         return _filed(task, journal, form)
-
-
-def _refuse_idle(
-    out: Path | str | None, format: str, resume: str, engine: str, address: str, workers: int,
-    faulty: str, portion: int,
-) -> None:  # fmt: skip
-    """Refuse settings that would have no effect, or are not known.
-
-    Raises:
-        RequestError: one of them is set.
-    """
-    if engine not in ENGINES:
-        raise RequestError(f"engine {engine!r}: choose one of {', '.join(ENGINES)}")
-    if portion < 0:
-        raise RequestError(f"portion {portion}: is no number of rows; give 1 or more, 0 for auto")
-    if faulty not in FAULTY:
-        raise RequestError(f"faulty {faulty!r}: choose one of {', '.join(FAULTY)}")
-    if out is None:
-        idle = {"--format": format, "--resume": resume == "never", "--engine": engine == "ray"}
-        for name in (name for name, given in idle.items() if given):
-            raise RequestError(f"{name}: needs a file of answers; name one with --out")
-    if engine == "local" and (address or workers):
-        name = "--address" if address else "--workers"
-        raise RequestError(f"{name}: has no effect in this process; add --engine ray, or remove it")
 
 
 def _target(out: Path, source: str, folder: Path) -> Path:

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tenon.adapters import pack
-from tenon.adapters.directory import CARD, MANIFEST, files_for
+from tenon.adapters.directory import files_for
+from tenon.adapters.files import CARD, MANIFEST
 from tenon.core.progress import Progress
 from tenon.export.hub import Hub
-from tenon.verbs.home import adapter_folder
+from tenon.verbs.folder import adapter_folder
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,8 @@ from tenon.train.chosen import better, chosen
 from tenon.verbs import full
 from tenon.verbs.bared import bared
 from tenon.verbs.cells import Cells, cells_of_part
-from tenon.verbs.claim import LOCK, claim, ended
+from tenon.verbs.claim import claim, ended
+from tenon.verbs.folder import LOCK
 from tenon.verbs.names import Names
 from tenon.verbs.outcome import command_of
 from tenon.verbs.reported import write_report

@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import ValidationError
 
-from tenon.adapters import directory
 from tenon.adapters.kind import NAME
-from tenon.adapters.manifest import Manifest
 from tenon.core.errors import (
     AdapterError,
     Faults,
@@ -26,9 +24,10 @@ from tenon.core.errors import (
 from tenon.core.progress import Progress
 from tenon.core.settings import Settings
 from tenon.plan.override import Override, parse
-from tenon.verbs.home import adapter_folder
+from tenon.verbs.folder import adapter_folder
 
 if TYPE_CHECKING:
+    from tenon.adapters.manifest import Manifest
     from tenon.serve.engine import Engine
     from tenon.serve.http.service import Service
 
@@ -101,27 +100,28 @@ def serve(
         FileError: something is not there.
         RunError: the address cannot be had.
     """
-    for package in PACKAGES:
-        if importlib.util.find_spec(package) is None:
-            raise MissingExtra("tenon serve", f"the package {package}", "serve")
-    from tenon.serve.engine import Engine
-    from tenon.serve.http.journal import begin_log
+    _require_packages()
     from tenon.serve.http.keys import Keys, read_keys
-    from tenon.serve.http.server import Server, listen
-    from tenon.serve.http.service import Service
     from tenon.serve.http.settings import ServerSettings
     from tenon.serve.settings import EngineSettings
 
     given = parse(settings)
     limits = _settings(ServerSettings, "server", given)
-    found = _named(adapters)
+    of_engine = _settings(EngineSettings, "engine", given)
     held = read_keys(Path(keys)) if keys is not None else Keys()
     place = _root(root)
+    found = _named(adapters)
+    # Below what is looked at in a moment: these import the model library.
+    from tenon.serve.engine import Engine
+    from tenon.serve.http.journal import begin_log
+    from tenon.serve.http.server import Server, listen
+    from tenon.serve.http.service import Service
+
     with listen(host, port, keys=keys is not None) as listening:
         url = _url(host, listening.getsockname()[1])
         if progress:
             progress.start("the base and its adapters", len(found))
-        with Engine(_base(base, found), _settings(EngineSettings, "engine", given)) as engine:
+        with Engine(_base(base, found), of_engine) as engine:
             service = Service(engine, limits, held, place)
             _admit(service, found, progress)
             told = Opened(url, service.base_name, _manifests(engine), len(held.known), place)
@@ -129,6 +129,12 @@ def serve(
             began = time.monotonic()
             Server(service, listening).run(lambda: opened(told))
     return Served(url, time.monotonic() - began)
+
+
+def _require_packages() -> None:
+    for package in PACKAGES:
+        if importlib.util.find_spec(package) is None:
+            raise MissingExtra("tenon serve", f"the package {package}", "serve")
 
 
 def _manifests(engine: Engine) -> tuple[Manifest, ...]:
@@ -179,11 +185,7 @@ def _named(adapters: Sequence[str]) -> dict[str, Path]:
         TenonError: a folder holds no adapter, or a name is none or stands twice.
     """
     faults, found = Faults(), dict[str, Path]()
-    for given in adapters:
-        name, equals, path = given.partition("=")
-        if not equals or not NAME.fullmatch(name):
-            name, path = "", given
-        folder = adapter_folder(path)
+    for given, name, path, folder in [(each, *_placed(each)) for each in adapters]:
         name = name or _manifest(folder).name
         if name in found:
             faults.add(
@@ -194,7 +196,17 @@ def _named(adapters: Sequence[str]) -> dict[str, Path]:
     return found
 
 
+def _placed(given: str) -> tuple[str, str, Path]:
+    """Give the name of `[NAME=]ADAPTER`, if it has one, its path, and the adapter's folder."""
+    name, equals, path = given.partition("=")
+    if not equals or not NAME.fullmatch(name):
+        name, path = "", given
+    return name, path, adapter_folder(path)
+
+
 def _manifest(folder: Path) -> Manifest:
+    from tenon.adapters import directory
+
     return directory.read_manifest(folder, directory.list_folder(folder))
 
 

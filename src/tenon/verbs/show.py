@@ -1,34 +1,33 @@
-"""Show: anything that Tenon knows or wrote, as a value."""
+"""Show: anything that Tenon knows or wrote, as a value.
+
+The model library is imported for what Tenon wrote alone, so that lists come at once.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tenon.adapters import pack
 from tenon.adapters.kind import KINDS, Kind
 from tenon.adapters.manifest import Manifest
 from tenon.adapters.refused import REFUSED, Refused
-from tenon.core.errors import FileError, PlanError, RunError, did_you_mean
+from tenon.core.errors import FileError, PlanError, RunError
 from tenon.core.files import read_json, write_text
 from tenon.core.manual import Setting, manual
 from tenon.data.findings import counted
 from tenon.evaluate.language import language
-from tenon.evaluate.page import html as page
-from tenon.evaluate.report import Report
-from tenon.evaluate.scorers import SCORERS, Scorer
-from tenon.evaluate.sweep_page import html as swept_page
-from tenon.evaluate.withheld import without_texts
 from tenon.plan.plan import Plan
 from tenon.plan.resolve import FLOORS, Top
 from tenon.plan.several import resolve_several
 from tenon.train import steplog
-from tenon.verbs.study import STUDY, TRIALS, Sweep, concluded
+from tenon.verbs.lists import require
 from tenon.verbs.target import is_plan_file
-from tenon.verbs.trial import ENDED
 
-LISTS = ("kinds", "refused", "settings", "scorers")
+if TYPE_CHECKING:
+    from tenon.evaluate.report import Report
+    from tenon.evaluate.scorers import Scorer
+    from tenon.verbs.study import Sweep
 
 
 @dataclass(frozen=True)
@@ -58,14 +57,15 @@ class RunView:
         }
 
 
-Listed = (
-    tuple[Plan, ...]
-    | tuple[Kind, ...]
-    | tuple[Refused, ...]
-    | tuple[Setting, ...]
-    | tuple[Scorer, ...]
-)
-Shown = Listed | Plan | Manifest | RunView | Report | Sweep
+if TYPE_CHECKING:
+    Listed = (
+        tuple[Plan, ...]
+        | tuple[Kind, ...]
+        | tuple[Refused, ...]
+        | tuple[Setting, ...]
+        | tuple[Scorer, ...]
+    )
+    Shown = Listed | Plan | Manifest | RunView | Report | Sweep
 
 
 def show(
@@ -94,15 +94,22 @@ def show(
             raise PlanError("--lang and --no-texts have no effect without --html OUT")
         return _shown(what)
     shown = _shown(what)
-    if isinstance(shown, Sweep):
-        if not texts:
-            raise PlanError("--no-texts has no effect: the page of a sweep quotes no row")
-        made = swept_page(shown.swept, shown.report, lang)
-    else:
-        report = _report_of(what, shown)
-        made = page(report if texts else without_texts(report), lang)
-    write_text(Path(html), made)
+    write_text(Path(html), _page(what, shown, lang, texts=texts))
     return shown
+
+
+def _page(what: str, shown: Shown, lang: str, *, texts: bool) -> str:
+    from tenon.evaluate.page import html
+    from tenon.evaluate.sweep_page import html as swept_html
+    from tenon.evaluate.withheld import without_texts
+    from tenon.verbs.study import Sweep
+
+    if not isinstance(shown, Sweep):
+        report = _report_of(what, shown)
+        return html(report if texts else without_texts(report), lang)
+    if not texts:
+        raise PlanError("--no-texts has no effect: the page of a sweep quotes no row")
+    return swept_html(shown.swept, shown.report, lang)
 
 
 def _report_of(what: str, shown: Shown) -> Report:
@@ -111,6 +118,8 @@ def _report_of(what: str, shown: Shown) -> Report:
     Raises:
         FileError: it has none.
     """
+    from tenon.evaluate.report import Report
+
     if isinstance(shown, Report):
         return shown
     if isinstance(shown, RunView) and shown.report is not None:
@@ -128,14 +137,21 @@ def _shown(what: str) -> Shown:
         case "refused":
             return tuple(REFUSED.values())
         case "scorers":
+            from tenon.evaluate.scorers import SCORERS
+
             return tuple(scorer for _, scorer in SCORERS)
         case "settings":
             return (*manual(Top), *(s for name in FLOORS for s in manual(FLOORS[name], f"{name}.")))
         case _:
+            require(what)
             return _written(Path(what))
 
 
 def _written(path: Path) -> Shown:
+    from tenon.adapters import pack
+    from tenon.evaluate.report import Report
+    from tenon.verbs.study import STUDY
+
     if path.name == "plan.json":
         return Plan.read(path)
     if is_plan_file(str(path)):
@@ -151,12 +167,8 @@ def _written(path: Path) -> Shown:
     report = path if path.suffix == ".json" else path / "report.json"
     if report.is_file():
         return Report.from_json(read_json(report))
-    if path.exists():
-        raise FileError(
-            f"{path}: is no plan, run, sweep, adapter or report; is something missing in it?"
-        )
     raise FileError(
-        f"{path}: no such file or folder, and no list of Tenon; {did_you_mean(str(path), LISTS)}"
+        f"{path}: is no plan, run, sweep, adapter or report; is something missing in it?"
     )
 
 
@@ -166,6 +178,9 @@ def _sweep(folder: Path) -> Sweep:
     Raises:
         RunError: it has not.
     """
+    from tenon.verbs.study import TRIALS, concluded
+    from tenon.verbs.trial import ENDED
+
     found = concluded(folder)
     if found is None:
         trials = sum(1 for _ in folder.glob(f"{TRIALS}/*/{ENDED}"))
@@ -177,6 +192,8 @@ def _sweep(folder: Path) -> Sweep:
 
 
 def _run(folder: Path) -> RunView:
+    from tenon.evaluate.report import Report
+
     report = folder / "report" / "report.json"
     runs = (folder, *(folder / "seeds").glob("*"))
     return RunView(

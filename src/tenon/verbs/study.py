@@ -20,7 +20,8 @@ from tenon.core.files import is_beside, read_json, remove, write_json
 from tenon.evaluate.report import Report
 from tenon.evaluate.swept import Swept
 from tenon.plan.space import Space
-from tenon.verbs.claim import LOCK, ended
+from tenon.verbs.claim import ended
+from tenon.verbs.folder import LOCK
 
 FORMAT = 1
 STUDY, OUTCOME, PAGE = "study.json", "sweep.json", "sweep.html"

@@ -16,9 +16,10 @@ from tenon.data.findings import counted
 from tenon.evaluate.language import language
 from tenon.evaluate.sweep_page import html
 from tenon.plan.space import Space
-from tenon.verbs.claim import LOCK, refuse_several_processes
+from tenon.verbs.claim import refuse_several_processes
 from tenon.verbs.cluster import Cluster
 from tenon.verbs.engine import Local
+from tenon.verbs.folder import LOCK
 from tenon.verbs.grouping import width
 from tenon.verbs.reported import rewrite, write_page
 from tenon.verbs.search import optuna_or_refuse

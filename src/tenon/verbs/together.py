@@ -19,8 +19,9 @@ from tenon.model.seq2seq import SEPARATE
 from tenon.plan.plan import Plan
 from tenon.train.joint import Joint
 from tenon.train.loop import Trained
-from tenon.verbs.claim import LOCK, claim, ended, refuse_foreign, refuse_several_processes
+from tenon.verbs.claim import claim, ended, refuse_foreign, refuse_several_processes
 from tenon.verbs.decided import decide_together, recorded
+from tenon.verbs.folder import LOCK
 from tenon.verbs.forgetting import refuse_unfit
 from tenon.verbs.full import forget, refuse_untrainable
 from tenon.verbs.planned import Foretold, foretell_together

@@ -35,8 +35,9 @@ from tenon.train import start as first_weights
 from tenon.train import steplog
 from tenon.train.loop import Course, Loop, Trained
 from tenon.verbs.cells import cells_of_part
-from tenon.verbs.claim import LOCK, claim, ended, refuse_foreign, refuse_several_processes
+from tenon.verbs.claim import claim, ended, refuse_foreign, refuse_several_processes
 from tenon.verbs.decided import settled
+from tenon.verbs.folder import LOCK
 from tenon.verbs.forgetting import forgotten, refuse_unfit
 from tenon.verbs.full import forget, refuse_untrainable, train_full
 from tenon.verbs.heads import from_probe, new_head, start

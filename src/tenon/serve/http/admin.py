@@ -8,7 +8,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from tenon.adapters.directory import MANIFEST
+from tenon.adapters.files import MANIFEST
 from tenon.adapters.kind import NAME
 from tenon.core.errors import RequestError, TenonError
 from tenon.serve.handle import Handle

@@ -8,7 +8,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from tenon.adapters.directory import CARD
+from tenon.adapters.files import CARD
 from tenon.core.files import read_json, reading
 from tenon.serve.handle import Handle
 from tenon.serve.http.heads import ROUTES
