@@ -13,14 +13,14 @@ INSTRUCTIONS = ("amx_bf16", "avx512_bf16")
 """As Linux names them. Source: Linux, `arch/x86/include/asm/cpufeatures.h`."""
 
 
-def instructions(cpuinfo: Path = CPUINFO) -> tuple[str, ...]:
+def instructions(cpuinfo: Path | None = None) -> tuple[str, ...]:
     """Give which instructions for products in bfloat16 the processor has; none where none is told.
 
     Args:
-        cpuinfo: where the system tells what the processor can do.
+        cpuinfo: where the system tells what the processor can do; `CPUINFO` unless given.
     """
     try:
-        text = cpuinfo.read_text(encoding="utf-8", errors="replace")
+        text = (cpuinfo or CPUINFO).read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ()
     lines = (line for line in text.splitlines() if line.partition("\t")[0].strip() == "flags")

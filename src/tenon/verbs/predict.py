@@ -74,7 +74,7 @@ def load_adapter(folder: Path | str, base: str = "", *, device: str = "auto") ->
         AdapterError: the directory is damaged or belongs to another base.
         FileError: the folder or the base is not there.
     """
-    return open_answerer(adapter_folder(folder), base, device)
+    return open_answerer(adapter_folder(folder), base, device, dtype="trained")
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class Task:
                 lenient=self.lenient,
             )
             return Remote(order, self.pace, self.address, self.workers)
-        answerer = open_answerer(self.folder, self.base)
+        answerer = open_answerer(self.folder, self.base, dtype="trained")
         clerk = Clerk(answerer, questions.columns, self.kept, lenient=self.lenient)
         return Local(clerk, threads, self.pace)
 
