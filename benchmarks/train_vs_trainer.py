@@ -226,10 +226,14 @@ def reached(options: argparse.Namespace, dtype: str) -> dict:
     Looked for is a moment: behind the probe, from which the head starts, and behind each epoch. The
     time of looking is not counted.
     """
+    from accelerate.state import AcceleratorState
+
     from tenon.evaluate.predict import predict
     from tenon.train.loop import Course, Loop
     from tenon.verbs.train import build, fit_baselines
 
+    # Trainer in bfloat16 has left its own number format to all that follow in the process.
+    AcceleratorState._reset_state(reset_partial_state=True)
     setting = Setting(options, dtype)
     space, spent, seen = setting.space, time.process_time(), []
     known = fit_baselines(space)
@@ -293,14 +297,7 @@ def main() -> None:
     result = {
         "case": options.case,
         "adapter": CASES[options.case][0],
-        "machine": {
-            "processor": platform.processor() or platform.machine(),
-            "cores": os.cpu_count(),
-            "threads": options.threads,
-            "capability": torch.backends.cpu.get_cpu_capability(),
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-        },
+        "machine": machine(options.threads),
         "steps_a_turn": options.steps,
         "tokens_per_cpu_second": {
             n: spread([t.tokens / t.cpu for t in ts]) for n, ts in turns.items()
@@ -320,6 +317,20 @@ def main() -> None:
     print(json.dumps(result, indent=2))
     if options.out:
         options.out.write_text(json.dumps(result, indent=2) + "\n")
+
+
+def machine(threads: int) -> dict[str, object]:
+    import torch
+    import transformers
+
+    return {
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": threads,
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+    }
 
 
 def take_turns(options: argparse.Namespace) -> dict[str, list[Turn]]:

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from runs import equal, log, project
 from tenon.adapters import pack
-from tenon.core.errors import Occupied
+from tenon.core.errors import Occupied, PlanError
 from tenon.evaluate.answerer import open_answerer
 from tenon.model import halves
 from tenon.plan.plan import Plan
@@ -19,8 +19,10 @@ from tenon.verbs import precision
 from tenon.verbs.plan import plan as preview
 from tenon.verbs.precision import Tried, compared, open_run
 from tenon.verbs.predict import load_adapter
+from tenon.verbs.together import train_together
 from tenon.verbs.train import train
 
+TOP = {"kind": "lora.v1", "rank": 2}
 RATE = {"train__head_learning_rate": 0.01}
 """Otherwise measured on the base as it was loaded first."""
 
@@ -134,6 +136,27 @@ class TestARunKeepsItsFormat:
         monkeypatch.setattr(precision, "FASTER", 0.0)
         train(made, tmp_path / "run", resume="never")
         assert Plan.read(tmp_path / "run" / "plan.json").model.dtype == "float32"
+
+    def test_when_it_goes_on_beside_others(self, fast, folder_of, tmp_path):
+        plans = [
+            project(tmp_path, folder_of("bert"), train__epochs=1, adapters={name: TOP})
+            for name in ("one", "two")
+        ]
+        before = trained(train(plans[1], tmp_path / "runs" / "two"))
+        runs = train_together(plans, tmp_path / "runs").runs
+        assert runs["two"].ended_before
+        assert equal(trained(runs["two"]), before)
+        for name in ("one", "two"):
+            held = Plan.read(tmp_path / "runs" / name / "plan.json").model.dtype
+            assert held == "bfloat16"
+
+    def test_others_in_another_are_refused_beside_it(self, fast, folder_of, tmp_path):
+        plans = [
+            project(tmp_path, folder_of("bert"), adapters={name: TOP}, model__dtype=dtype)
+            for name, dtype in (("one", "float32"), ("two", "bfloat16"))
+        ]
+        with pytest.raises(PlanError, match="model.dtype: is bfloat16 and float32"):
+            train_together(plans, tmp_path / "runs")
 
     def test_another_that_is_asked_for_is_another_plan(self, fast, folder_of, tmp_path):
         train(project(tmp_path, folder_of("bert"), train__epochs=1), tmp_path / "run")

@@ -104,7 +104,7 @@ def open_run(plan: Plan, progress: Progress | None = None, run: Path | None = No
     Raises:
         TenonError: the data, the base or a setting cannot be used.
     """
-    wanted = _as_begun(plan, run)
+    wanted = as_begun(plan, run)
     space = open_workspace(wanted, progress)
     if space.trunk.device.type != "cpu" or plan.model.dtype != "auto":
         return space
@@ -117,8 +117,11 @@ def open_run(plan: Plan, progress: Progress | None = None, run: Path | None = No
     return decide(space)
 
 
-def _as_begun(plan: Plan, run: Path | None) -> Plan:
+def as_begun(plan: Plan, run: Path | None) -> Plan:
     """Give the plan with the number format that its run began with, where it is left open.
+
+    Args:
+        run: the folder of a run that may have begun.
 
     Raises:
         PlanError: the run's plan was changed by hand.
@@ -135,6 +138,8 @@ def _unprobed(space: Workspace) -> str:
     """Say why a run's base is held in float32 without a probe; "" where one is worth it."""
     plan, trunk = space.plan, space.trunk
     kind = KINDS.get(plan.adapter.kind)
+    if _small(space):
+        return "the run is too short for another format to pay"
     if not instructions():
         return "this CPU multiplies bfloat16 no faster (it has neither avx512_bf16 nor amx_bf16)"
     if trunk.quantize != "none" or trunk.holding is not None:
@@ -145,16 +150,14 @@ def _unprobed(space: Workspace) -> str:
         return "the adapter's first weights are computed from the base or from rows"
     if trunk.parameters > MOST_PARAMETERS:
         return 'the base is too large to be probed; set model.dtype = "bfloat16" to have it'
-    return _small(space)
+    return ""
 
 
-def _small(space: Workspace) -> str:
-    """Say so where a run is too short for a probe to pay."""
+def _small(space: Workspace) -> bool:
+    """Whether a run is too short for a probe to pay."""
     plan, work = space.plan, work_of(space.plan, space.trunk)
     tokens = space.tokens["train"].total * plan.train.epochs * len(plan.training_seeds)
-    if work.passes * work.per_token * tokens < WORK:
-        return "the run is too short for another format to pay"
-    return ""
+    return work.passes * work.per_token * tokens < WORK
 
 
 def decide(space: Workspace) -> Workspace:
