@@ -233,7 +233,7 @@ def reached(options: argparse.Namespace, dtype: str) -> dict:
     from tenon.verbs.train import build, fit_baselines
 
     # Trainer in bfloat16 has left its own number format to all that follow in the process.
-    AcceleratorState._reset_state(reset_partial_state=True)
+    AcceleratorState._reset_state(reset_partial_state=True)  # noqa: SLF001 - no other way
     setting = Setting(options, dtype)
     space, spent, seen = setting.space, time.process_time(), []
     known = fit_baselines(space)

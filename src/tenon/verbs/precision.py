@@ -37,8 +37,8 @@ from tenon.verbs.workspace import Workspace, load_trunk, open_workspace
 FULL, HALF = "float32", "bfloat16"
 WORK = 1e13
 """Operations of a run's steps below which nothing is probed: some 100 seconds of one thread."""
-MOST_PARAMETERS = 1_000_000_000
-"""Of a base that is probed, which holds it in float32 for a moment."""
+MOST_PARAMETERS = 500_000_000
+"""Of a base that is probed, which for a moment is held in both formats."""
 MOST_ROWS, MOST_TOKENS = 32, 1024
 """Of the batch that is probed."""
 TURNS = 2
