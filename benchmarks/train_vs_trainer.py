@@ -59,7 +59,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=20, help="steps of a turn")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument(
-        "--until", type=float, default=0.0, help="an accuracy to be reached on test"
+        "--until", type=float, default=0.0, help="an accuracy on test: measure the time to it alone"
     )
     parser.add_argument("--epochs", type=int, default=0, help="for the accuracy; 0 leaves it out")
     parser.add_argument("--memory", action="store_true", help="measure each way's peak as well")
@@ -293,6 +293,34 @@ def main() -> None:
         make(options.memory_of, options).take(options.steps)
         print(peak_bytes())
         return
+    result = until(options) if options.until else compared(options)
+    print(json.dumps(result, indent=2))
+    if options.out:
+        options.out.write_text(json.dumps(result, indent=2) + "\n")
+
+
+def until(options: argparse.Namespace) -> dict:
+    """Give the CPU seconds until an accuracy, and those of an epoch of Trainer's default."""
+    setting = Setting(options)
+    trainer = WithTrainer(setting, grouped=False)
+    trainer.take(2)
+    turn = trainer.take(options.steps)
+    tokens = int(setting.space.tokens["train"].total)
+    return {
+        "case": options.case,
+        "machine": machine(options.threads),
+        "accuracy": options.until,
+        "trainer": {
+            "steps": turn.steps,
+            "tokens_per_cpu_second": turn.tokens / turn.cpu,
+            "cpu_seconds_of_an_epoch": tokens * turn.cpu / turn.tokens,
+        },
+        "tenon": {dtype: reached(options, dtype) for dtype in ("float32", "bfloat16")},
+    }
+
+
+def compared(options: argparse.Namespace) -> dict:
+    """Let the ways take turns; give their rates, and the ratios within rounds."""
     turns = take_turns(options)
     result = {
         "case": options.case,
@@ -309,14 +337,7 @@ def main() -> None:
     }
     if options.memory:
         result["peak_bytes"] = {name: memory(name, options) for name in WAYS}
-    if options.until:
-        tokens = int(Setting(options).space.tokens["train"].total)
-        epoch = tokens / result["tokens_per_cpu_second"]["trainer"]["median"]
-        result["cpu_seconds_of_an_epoch_of_trainer"] = epoch
-        result["until"] = {d: reached(options, d) for d in ("float32", "bfloat16")}
-    print(json.dumps(result, indent=2))
-    if options.out:
-        options.out.write_text(json.dumps(result, indent=2) + "\n")
+    return result
 
 
 def machine(threads: int) -> dict[str, object]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import shutil
+from io import StringIO
 
 import pytest
 import torch
+from rich.console import Console
 from safetensors.torch import load_file
 
 from runs import equal, log, project
@@ -15,6 +17,7 @@ from tenon.core.errors import Occupied, PlanError
 from tenon.evaluate.answerer import open_answerer
 from tenon.model import halves
 from tenon.plan.plan import Plan
+from tenon.terminal.preview import preview_page
 from tenon.verbs import precision
 from tenon.verbs.plan import plan as preview
 from tenon.verbs.precision import Tried, compared, open_run
@@ -112,9 +115,15 @@ class TestAProbe:
         text = f'base = "{made.base}"\n[data]\ntrain = "train.csv"\ntest = "test.csv"\n'
         text += '[adapters.mood]\nkind = "lora.v1"\n[model]\ndevice = "cpu"\n'
         (tmp_path / "run.toml").write_text(text)
-        told = preview(str(tmp_path / "run.toml")).to_json()
+        made = preview(str(tmp_path / "run.toml"))
+        told = made.to_json()
         assert "adapter's gradients have cosine" in told["precision"]
         assert told["plan"]["model"]["dtype"] == "bfloat16"
+        console = Console(width=400, record=True, file=StringIO())
+        console.print(preview_page(made))
+        lines = [line.split() for line in console.export_text().splitlines()]
+        row = next(line for line in lines if line[:2] == ["number", "format"])
+        assert row[2:] == told["precision"].split()
 
 
 class TestARunKeepsItsFormat:
