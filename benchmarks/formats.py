@@ -96,7 +96,6 @@ def run(options: argparse.Namespace, case: str, seed: int, dtype: str) -> dict[s
         "cpu_seconds": time.process_time() - before,
         "seconds": time.perf_counter() - wall,
         "seconds_of_steps": report.cost["seconds"],
-        "peak_bytes": report.cost["peak_bytes"],
     }
     told.write_text(json.dumps(made, indent=1) + "\n")
     return made
@@ -113,7 +112,7 @@ def summary(options: argparse.Namespace) -> dict[str, Any]:
     """Put the runs of each case together."""
     found: dict[str, Any] = {}
     for case in CASES:
-        made = [json.loads(f.read_text()) for f in sorted(options.out.glob(f"{case}-[0-9]*.json"))]
+        made = [told(f) for f in sorted(options.out.glob(f"{case}-[0-9]*.json"))]
         held = {d: {m["seed"]: m for m in made if m["dtype"] == d} for d in FORMATS}
         seeds = sorted(set(held["float32"]) & set(held["bfloat16"]))
         if len(seeds) > 1:
@@ -126,6 +125,16 @@ def summary(options: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
+def told(file: Path) -> dict[str, Any]:
+    """Give what a run gave, with what it began from: the head starts from the linear probe."""
+    run = file.with_suffix("")
+    report = json.loads((run / "report" / "report.json").read_text(encoding="utf-8"))
+    with (run / "steps.jsonl").open(encoding="utf-8") as lines:
+        first = next(step["loss"] for step in map(json.loads, lines) if "loss" in step)
+    probe = report["baselines"]["linear_probe"]["accuracy"]["value"]
+    return {**json.loads(file.read_text()), "linear_probe": probe, "first_loss": first}
+
+
 def figures(runs: list[dict[str, Any]]) -> dict[str, Any]:
     accuracy = [run["test"]["accuracy"] for run in runs]
     return {
@@ -135,7 +144,8 @@ def figures(runs: list[dict[str, Any]]) -> dict[str, Any]:
         "log_loss_mean": statistics.mean(run["test"]["log_loss"] for run in runs),
         "last_train_loss_mean": statistics.mean(run["last_loss"] for run in runs),
         "cpu_seconds": [round(run["cpu_seconds"], 1) for run in runs],
-        "peak_bytes": max(run["peak_bytes"] for run in runs),
+        "linear_probe": [run["linear_probe"] for run in runs],
+        "first_loss": [run["first_loss"] for run in runs],
     }
 
 
