@@ -55,7 +55,15 @@ def main() -> None:
             if turn:
                 turns[name].append(taken)
         print({n: round(t[-1].tokens / t[-1].cpu) for n, t in turns.items() if t}, flush=True)
-    result = {"steps_a_turn": options.steps, "ratio_to_all": bench.ratios(turns, "all")}
+    result = {
+        "machine": bench.machine(options.threads),
+        "rounds": options.rounds,
+        "steps_a_turn": options.steps,
+        "tokens_per_cpu_second": {
+            name: bench.spread([t.tokens / t.cpu for t in taken]) for name, taken in turns.items()
+        },
+        "ratio_to_all": bench.ratios(turns, "all"),
+    }
     print(json.dumps(result, indent=2))
     if options.out:
         options.out.write_text(json.dumps(result, indent=2) + "\n")

@@ -20,13 +20,16 @@ from tenon.evaluate.merged import merge as fold
 from tenon.evaluate.probes import prove
 from tenon.evaluate.settings import EvaluateSettings
 from tenon.model.base import locate
+from tenon.model.halves import instructions
 from tenon.model.model import Model
 from tenon.model.settings import ModelSettings
+from tenon.model.trunk import pick_device
 from tenon.text.render import Renderer
 from tenon.text.tokens import Tokens, collect
 
 BATCH_TOKENS = 16_384
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+Held = Literal["trained"] | Dtype
 
 
 @dataclass(frozen=True)
@@ -127,14 +130,19 @@ class Answerer:
 
 
 def open_answerer(
-    folder: Path, base: str = "", device: str = "auto", *, dtype: Dtype = "auto"
+    folder: Path,
+    base: str = "",
+    device: str = "auto",
+    *,
+    dtype: Held = "auto",
 ) -> Answerer:
     """Load an adapter directory with its base, and prove that it answers as when it was written.
 
     Args:
         folder: the adapter directory.
         base: the base's folder, package or hub id; by default the name the adapter was trained on.
-        dtype: number format of the base in memory.
+        dtype: number format of the base in memory; "trained" is as "auto", but on a CPU with
+            instructions for bfloat16 it is that for an adapter that was trained so, and reads.
 
     Raises:
         AdapterError: the directory is damaged, belongs to another base, or does not give the
@@ -147,11 +155,20 @@ def open_answerer(
     held = manifest.base.quantize
     print_of_base = fingerprint(located.folder, located.name, located.revision, held)
     refuse_other(manifest.name, manifest.base, print_of_base)
-    settings = ModelSettings(device=device, dtype=dtype, quantize=held)
+    chosen = _as_trained(manifest, device) if dtype == "trained" else dtype
+    settings = ModelSettings(device=device, dtype=chosen, quantize=held)
     model, renderer = put_on(adapter, located, settings)
     refuse_other_template(folder, manifest, renderer)
     prove(folder, manifest, model, renderer)
     return Answerer(manifest, model, renderer)
+
+
+def _as_trained(manifest: Manifest, device: str) -> Dtype:
+    """Give the number format in which an adapter answers where nothing else is asked for."""
+    trained_so = manifest.probes.dtype == "bfloat16" and manifest.base.quantize == "none"
+    if not trained_so or manifest.writes or pick_device(device).type != "cpu":
+        return "auto"
+    return "bfloat16" if instructions() else "auto"
 
 
 def _examples(texts: object) -> list[Example]:

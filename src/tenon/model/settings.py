@@ -15,7 +15,9 @@ class ModelSettings(Settings):
 
     Args:
         revision: commit, tag or branch of a hub base.
-        dtype: number format of the frozen base; adapters and head stay in float32.
+        dtype: number format of the frozen base; adapters and head stay in float32. "auto" is
+            bfloat16 on a GPU, and on a CPU where a probe at the start of a long run finds it
+            faster and near enough; else float32.
         quantize: hold the linear layers of the base's blocks in few bits: "int8" and "int4" by
             torchao, "bnb-int8" and "bnb-nf4" by bitsandbytes. An adapter keeps which.
         device: where the run takes place; "auto" takes CUDA where there is one.

@@ -142,6 +142,7 @@ def _cost(preview: Preview) -> RenderableType:
             "steps",
             f"{steps}: {epochs}, {count(train.tokens_per_step)} tokens a step",
         ),
+        *([("number format", preview.precision)] if preview.precision else []),
         ("batches", preview.batches),
         ("trunk cache", _cache(preview)),
     ]

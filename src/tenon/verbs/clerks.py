@@ -85,7 +85,7 @@ class Worker:
         if not self.held:
             order = self.order
             torch.set_num_threads(order.threads)
-            answerer = open_answerer(Path(order.folder), order.base)
+            answerer = open_answerer(Path(order.folder), order.base, dtype="trained")
             made = Clerk(answerer, order.columns, Kept(order.kept), lenient=order.lenient)
             self.held.append(made)
         return self.held[0]

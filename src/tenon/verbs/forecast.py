@@ -164,7 +164,7 @@ def probe(
     read = [rows[:1] for rows in read] if small else read
     with unchanged_random_state():
         torch.manual_seed(plan.seed)
-        model = _fresh(space)
+        model = fresh(space)
         with inference(model):
             cache = choice_of(space, entry_of(model.trunk))
         if cache.layers:
@@ -198,7 +198,8 @@ def started() -> float:
     return min(LOADED, LONGEST_START)
 
 
-def _fresh(space: Workspace) -> Model:
+def fresh(space: Workspace) -> Model:
+    """Put the fresh adapter of a workspace and a head at random on its base, to be trained."""
     plan = space.plan
     peft = attach(space.trunk, plan.adapter, plan.seed).peft
     recompute(space.trunk, plan.train.recompute)

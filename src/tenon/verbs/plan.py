@@ -20,6 +20,7 @@ from tenon.train.rate_test import RateTest
 from tenon.verbs.decided import OPEN, decide
 from tenon.verbs.forecast import Forecast, forecast
 from tenon.verbs.outcome import token_notes
+from tenon.verbs.precision import open_run
 from tenon.verbs.target import explained
 from tenon.verbs.tried import tried
 from tenon.verbs.workspace import Workspace, open_workspace
@@ -61,6 +62,7 @@ class Preview:
         notes: why what was inferred is so, and what could not be done with the texts as they are.
         preflight: what would be looked at before the first step.
         rates: which learning rate suits, where that was asked for.
+        precision: the number format of the base and why, where it was left open on a CPU.
     """
 
     plan: Plan
@@ -73,6 +75,7 @@ class Preview:
     notes: tuple[str, ...] = ()
     preflight: Preflight | None = None
     rates: RateTest | None = None
+    precision: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Give the preview as JSON-able values."""
@@ -87,6 +90,7 @@ class Preview:
             "plan": self.plan.to_json(),
             "data": data,
             "batches": self.batches,
+            "precision": self.precision,
             "steps": self.steps,
             "budget": budget,
             "preflight": self.preflight.to_json() if self.preflight else None,
@@ -131,7 +135,7 @@ def _preview(
     wanted: Plan, why: Sequence[str], *, find_lr: bool, device: str, progress: Progress | None
 ) -> Preview:
     begun = time.perf_counter()
-    space = open_workspace(wanted, progress)
+    space = open_workspace(wanted, progress) if device else open_run(wanted, progress)
     holding = space.trunk.holding
     counted = budget(space.plan, space.base, len(space.classes), holding)
     if progress:
@@ -159,6 +163,7 @@ def _preview(
         ),
         preflight=found,
         rates=rates,
+        precision="" if device else space.precision,
     )
 
 

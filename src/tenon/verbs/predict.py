@@ -74,7 +74,7 @@ def load_adapter(folder: Path | str, base: str = "", *, device: str = "auto") ->
         AdapterError: the directory is damaged or belongs to another base.
         FileError: the folder or the base is not there.
     """
-    return open_answerer(adapter_folder(folder), base, device)
+    return open_answerer(adapter_folder(folder), base, device, dtype="trained")
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class Task:
     @cached_property
     def answerer(self) -> Answerer:
         """The adapter on its base."""
-        return open_answerer(self.folder, self.base)
+        return open_answerer(self.folder, self.base, dtype="trained")
 
     def questions(self) -> Questions:
         """Read the rows once, and say all that is wrong with them."""

@@ -25,6 +25,7 @@ from tenon.verbs.folder import LOCK
 from tenon.verbs.forgetting import refuse_unfit
 from tenon.verbs.full import forget, refuse_untrainable
 from tenon.verbs.planned import Foretold, foretell_together
+from tenon.verbs.precision import as_begun
 from tenon.verbs.preflight import Manner, look
 from tenon.verbs.reported import write_page
 from tenon.verbs.train import (
@@ -81,6 +82,7 @@ def train_together(
     refuse_several_processes()
     _refuse_unlike(plans)
     folders = {plan.adapter.name: Path(out) / plan.adapter.name for plan in plans}
+    plans = _in_one_format(plans, {} if resume == "never" else folders)
     for folder in folders.values():
         refuse_foreign(folder)
     spaces = _workspaces(plans, progress)
@@ -132,6 +134,26 @@ def _refuse_unlike(plans: Sequence[Plan]) -> None:
                 "model.trunk_dropout = true: adapters that are trained together share the base's "
                 "states; train them one by one, or leave it out"
             )
+
+
+def _in_one_format(plans: Sequence[Plan], runs: Mapping[str, Path]) -> list[Plan]:
+    """Give the plans with the number format that any of them, or a run of it that began, has.
+
+    Args:
+        runs: folders of runs that may have begun, by the adapter's name.
+
+    Raises:
+        PlanError: they have several.
+    """
+    begun = [as_begun(plan, runs.get(plan.adapter.name)) for plan in plans]
+    formats = sorted({plan.model.dtype for plan in begun} - {"auto"})
+    if len(formats) > 1:
+        raise PlanError(
+            f"model.dtype: is {' and '.join(formats)}; adapters that are trained together share "
+            "one base in one number format; set one for all, or train them one by one"
+        )
+    left = {"model.dtype": formats[0]} if formats else {}
+    return [plan.decided(left) if plan.model.dtype == "auto" else plan for plan in begun]
 
 
 def _workspaces(plans: Sequence[Plan], progress: Progress | None) -> dict[str, Workspace]:

@@ -44,12 +44,13 @@ from tenon.verbs.heads import from_probe, new_head, start
 from tenon.verbs.names import Names
 from tenon.verbs.outcome import cost_of, judge, write_adapter
 from tenon.verbs.planned import Foretold, foretell
+from tenon.verbs.precision import HALF, open_run
 from tenon.verbs.preflight import Manner, failures, found_before, look
 from tenon.verbs.reported import write_page, write_report
 from tenon.verbs.seeds import Concluded, train_seeds
 from tenon.verbs.sitting import sit
 from tenon.verbs.stored import Holding, lowest, stored
-from tenon.verbs.workspace import Workspace, open_workspace
+from tenon.verbs.workspace import Workspace
 
 SEVERAL = 2
 """Runs over the same rows, at the least, where there are others than the one that goes on."""
@@ -104,7 +105,7 @@ def train(
     language(lang)
     refuse_several_processes()
     refuse_foreign(out)
-    space = open_workspace(plan, progress)
+    space = open_run(plan, progress, None if resume == "never" else out)
     with locked(out / LOCK):
         sweep(out)
         if resume == "never" or ended(out) is None:
@@ -360,8 +361,9 @@ def conclude(
     names, settings = Names.of(space.plan), space.plan.evaluate
     sat = sit(space, model, known, full.answers, progress).named(names)
     cells = cells_of_part(space.parts, names, settings, leading_part(sat.answers))
+    held = [f"number format: {space.precision}"] if space.precision.startswith(HALF) else []
     decided = () if foretold is None else foretold.notes
-    notes = (*decided, *trained.notes, *full.notes, *sat.notes)
+    notes = (*held, *decided, *trained.notes, *full.notes, *sat.notes)
     report = judge(space, known, attached, sat, out, progress, cells=cells, cost=cost, notes=notes)
     write = partial(write_adapter, space, model, report)
     report = forgotten(space, report, attached.peft, write, progress)

@@ -70,6 +70,7 @@ class Workspace:
         beside: another workspace on the same base, in this process.
         shared: of runs that differ in their seed alone, part to what the base without adapter
             answers, once one of them has asked; None of a run of its own.
+        precision: the number format of a base on a CPU and why, where the plan left it open.
     """
 
     plan: Plan
@@ -84,6 +85,7 @@ class Workspace:
     measured: measure.Measured
     beside: Workspace | None = None
     shared: dict[str, dict[str, Any]] | None = None
+    precision: str = ""
 
     @property
     def normalize(self) -> bool:
