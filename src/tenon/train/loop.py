@@ -22,6 +22,7 @@ from tenon.text.tokens import Tokens
 from tenon.train import checkpoint, optim, steplog
 from tenon.train.checkpoint import Best, Checkpoint
 from tenon.train.interrupt import Interrupt
+from tenon.train.passes import Passes
 from tenon.train.settings import TrainSettings
 from tenon.train.step import StepResult, step
 from tenon.train.tracker import Tracker
@@ -50,6 +51,7 @@ class Course:
         progress: told of every step.
         factors: part of a parameter's name to the factor on the adapter's learning rate.
         hopeless: ends the run before its time where its evaluations say so; None never does.
+        graphs: replay passes as CUDA graphs where they can be recorded.
     """
 
     run: Path
@@ -60,6 +62,7 @@ class Course:
     progress: Progress | None = None
     factors: Mapping[str, float] = field(default_factory=dict[str, float])
     hopeless: Hopeless | None = None
+    graphs: bool = True
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,7 @@ class Loop:
             mixed_precision="no",
             gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
         )
+        self.passes = Passes(model, self.parameters, recording=course.graphs)
         self.tracker = Tracker(self.accelerator, course.run, settings)
         self.position = 0
         self.saved: int | None = None
@@ -189,7 +193,9 @@ class Loop:
         """Take the step at the position; the dropout's randomness depends on the position alone."""
         self.prepare()
         clip = self.course.settings.clip
-        result = step(self.model, batches, self.optimizer, self.accelerator, clip)
+        result = step(
+            self.model, batches, self.optimizer, self.accelerator, clip, self.passes
+        )
         self.position += 1
         return result
 
@@ -315,6 +321,7 @@ class Loop:
     def finish(self, seconds: float, tokens: int) -> Trained:
         """Put the best weights into the model and say how it went."""
         given_up, early = self.given_up, self.position < self.steps
+        self.notes += self.passes.notes
         if given_up:
             self.notes.append(f"given up at step {self.position:,} of {self.steps:,}")
         elif early:

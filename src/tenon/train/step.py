@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from tenon.core.errors import RunError
 from tenon.model.model import Model
 from tenon.text.batch import Batch
+from tenon.train.passes import Passes
 
 
 @dataclass(frozen=True)
@@ -38,19 +39,21 @@ def step(
     optimizer: Optimizer,
     accelerator: Accelerator,
     clip: float,
+    passes: Passes | None = None,
 ) -> StepResult:
     """Take one optimizer step from gradients summed over `batches`.
 
     Args:
         batches: micro-batches of this step.
         clip: largest gradient norm; a larger gradient is scaled down to it.
+        passes: computes the micro-batches; None computes each as the model does.
 
     Raises:
         RunError: no row has a label, or the loss or the norm is not finite. Nothing has been
             updated, and the gradients are cleared.
     Source: mean over the whole step, not a mean of means (transformers' `num_items_in_batch`).
     """
-    targets, losses = gradients(model, batches, accelerator.backward)
+    targets, losses = gradients(model, batches, accelerator.backward, passes)
     try:
         loss, norm = clipped(losses, model.parameters(), clip)
     except RunError:
@@ -62,13 +65,17 @@ def step(
 
 
 def gradients(
-    model: Model, batches: Sequence[Batch], backward: Callable[[torch.Tensor], None]
+    model: Model,
+    batches: Sequence[Batch],
+    backward: Callable[[torch.Tensor], None],
+    passes: Passes | None = None,
 ) -> tuple[int, list[torch.Tensor]]:
     """Add the gradients of one step; give its targets, and the loss of each micro-batch.
 
     Args:
         batches: micro-batches of this step; their losses sum to the step's.
         backward: computes the gradients of a loss.
+        passes: as of `step`.
 
     Raises:
         RunError: no row has a label.
@@ -76,6 +83,9 @@ def gradients(
     targets = count_targets(model, batches)
     losses: list[torch.Tensor] = []
     for batch in batches:
+        if passes is not None:
+            losses.append(passes.passed(batch, targets, backward))
+            continue
         loss = model.nats(batch) / targets
         backward(loss)
         losses.append(loss.detach())

@@ -1,0 +1,183 @@
+"""Passes: forward and backward passes over micro-batches, replayed as CUDA graphs where they can be.
+
+A step over a small base asks for thousands of kernels, which takes the host longer than the device
+takes to compute them. A decoder's micro-batch is therefore laid out in one of few sizes
+(`tenon.model.sized`); what a pass of a size asks for is recorded when the size is met a second
+time, and from then on asked for at once. Gradients are added in memory of their own. What cannot be
+recorded is computed as ever, and `why` says so.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tenon.model.model import Model
+from tenon.model.packing import VARLEN
+from tenon.model.sized import Laid, Size, size_of, sized_nats, unfit
+from tenon.model.writer import Writer
+from tenon.text.batch import Batch
+
+MOST = 16
+"""Sizes whose passes are kept; of more, that goes which was met longest ago."""
+HALVES = (torch.bfloat16, torch.float16)
+Backward = Callable[[Tensor], None]
+
+
+@dataclass(eq=False)
+class Kept:
+    """A size with what was recorded of its pass.
+
+    Args:
+        laid: its memory.
+        loss: of the last pass.
+        runs: how often it was computed.
+        graph: what was recorded; None before the second time.
+    """
+
+    laid: Laid
+    loss: Tensor
+    runs: int = 0
+    graph: Any = None
+
+
+class Passes:
+    """Passes of one model.
+
+    Args:
+        model: its adapter is trained.
+        parameters: those that are trained, by name.
+        recording: whether to record; elsewhere than on CUDA nothing is.
+        sizes: lay batches out in sizes even where nothing is recorded.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        parameters: Mapping[str, nn.Parameter],
+        *,
+        recording: bool = True,
+        sizes: bool = False,
+    ) -> None:
+        self.model, self.parameters = model, list(parameters.values())
+        self.recorded = self.replayed = self.computed = self.filling = self.tokens = 0
+        self.why = self._unfit(recording=recording)
+        self.sizes = sizes or not self.why
+        self._kept: OrderedDict[Size, Kept] = OrderedDict()
+        self._memory: Any = None
+        self._flat: Tensor | None = None
+        self._slots: list[tuple[nn.Parameter, Tensor]] = []
+        self._graded: set[int] = set()
+
+    def _unfit(self, *, recording: bool) -> str:
+        trunk = self.model.trunk
+        if not recording:
+            return "it is not asked for"
+        if trunk.device.type != "cuda":
+            return "it is for CUDA"
+        if not isinstance(self.model, Writer):
+            return "it is for decoders that write"
+        if VARLEN is None or trunk.model.dtype not in HALVES:
+            return "rows attend in groups of their lengths"
+        if any(each.dtype != torch.float32 for each in self.parameters):
+            return "what is trained is not in float32"
+        return unfit(trunk)
+
+    def passed(self, batch: Batch, targets: int, backward: Backward) -> Tensor:
+        """Add the gradients of a micro-batch; give its loss.
+
+        Args:
+            batch: on the host.
+            targets: of the whole step; its loss is divided by them.
+            backward: computes the gradients of a loss.
+        """
+        if not self.sizes or batch.below is not None:
+            loss = self.model.nats(batch) / targets
+            backward(loss)
+            return loss.detach()
+        size = size_of(batch)
+        kept = self._kept.get(size)
+        if kept is None:
+            device = self.model.trunk.device
+            kept = self._kept[size] = Kept(Laid(size, device), torch.zeros((), device=device))
+        self._kept.move_to_end(size)
+        while len(self._kept) > MOST:
+            self._kept.popitem(last=False)
+        self.filling += size.tokens - batch.tokens
+        self.tokens += size.tokens
+        kept.laid.fill(batch, targets)
+        return self._run(kept, backward)
+
+    def _run(self, kept: Kept, backward: Backward) -> Tensor:
+        if kept.graph is None and kept.runs and not self.why:
+            self._record(kept, backward)
+        kept.runs += 1
+        if kept.graph is None:
+            self._compute(kept, backward)
+            self.computed += 1
+            self._graded |= {n for n, p in enumerate(self.parameters) if p.grad is not None}
+        else:
+            self._gather()
+            kept.graph.replay()
+            self.replayed += 1
+        return kept.loss.clone()
+
+    def _compute(self, kept: Kept, backward: Backward) -> None:
+        loss = sized_nats(self.model.trunk, kept.laid)
+        backward(loss)
+        kept.loss.copy_(loss.detach())
+
+    def _record(self, kept: Kept, backward: Backward) -> None:
+        """Record the pass of a size; one has been computed, so that all it needs is there."""
+        self._memory = self._memory or torch.cuda.graph_pool_handle()
+        self._hold()
+        self._gather()
+        graph = torch.cuda.CUDAGraph()
+        try:
+            # Other threads may use the device meanwhile.
+            with torch.cuda.graph(graph, self._memory, capture_error_mode="thread_local"):
+                self._compute(kept, backward)
+        except (RuntimeError, ValueError, TypeError, KeyError) as error:
+            self.why = f"a pass cannot be recorded ({type(error).__name__}: {str(error)[:200]})"
+            self.sizes = False
+            return
+        kept.graph = graph
+        self.recorded += 1
+
+    def _hold(self) -> None:
+        """Make room for the gradients of what has had one; what has none is left without."""
+        if self._flat is not None:
+            return
+        graded = [self.parameters[n] for n in sorted(self._graded)]
+        sizes = [each.numel() for each in graded]
+        self._flat = torch.zeros(sum(sizes), device=graded[0].device)
+        pairs = zip(graded, self._flat.split(sizes), strict=True)
+        self._slots = [(each, part.view_as(each)) for each, part in pairs]
+
+    def _gather(self) -> None:
+        """Let gradients be added in their own memory."""
+        assert self._flat is not None  # noqa: S101 - what is recorded holds it
+        if all(each.grad is None for each, _ in self._slots):
+            self._flat.zero_()
+        for each, slot in self._slots:
+            if each.grad is not slot:
+                if each.grad is not None:
+                    slot.copy_(each.grad)
+                each.grad = slot
+
+    @property
+    def notes(self) -> list[str]:
+        """Say what was replayed, in sentences."""
+        if self.replayed:
+            share = self.filling / max(1, self.tokens)
+            return [
+                f"CUDA graphs: {self.replayed:,} of {self.replayed + self.computed:,} passes were "
+                f"replayed, {self.recorded} sizes recorded, {share:.1%} of the tokens are filling"
+            ]
+        cuda = self.model.trunk.device.type == "cuda"
+        return [f"CUDA graphs: none, {self.why}"] if cuda and self.why else []
