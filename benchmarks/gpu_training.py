@@ -372,7 +372,13 @@ class WithTenon:
         self.model = Writer(trunk, held.peft)
         step = steps * ROWS * int(setting.tokens.lengths_R.mean())
         settings = train_settings(step, at_once)
-        course = Course(Path(tempfile.mkdtemp()), "bench", SEED, settings, graphs=graphs)
+        course = Course(
+            Path(tempfile.mkdtemp()),
+            "bench",
+            SEED,
+            settings,
+            unrecorded="" if graphs else "left out",
+        )
         forget_accelerator()
         self.loop = Loop(self.model, setting.tokens, course)
         self.model.train()

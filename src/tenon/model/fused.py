@@ -34,6 +34,7 @@ from tenon.model.trunk import Trunk, proof_row
 from tenon.text.batch import of_ids
 
 NOTED = "tenon_noted"
+FUSION = "_tenon_fusion"
 LENGTHS = (3, 7, 5, 33)
 """Rows that are computed for the proof."""
 CLOSE = {torch.float32: 1e-4, torch.bfloat16: 2e-2}
@@ -161,11 +162,12 @@ class Fused:
     def computed(self, hidden_1TD: Tensor, named: dict[str, Any]) -> Tensor:
         """Compute the block in few kernels."""
         attn, mlp = cast(Any, self.block).self_attn, cast(Any, self.block).mlp
-        rows_TD = hidden_1TD[0].contiguous()
+        # Squeezed, as the gradient of a part would be copied into a tensor of full size.
+        rows_TD = hidden_1TD.squeeze(0).contiguous()
         read_TD = Normed.apply(rows_TD, self.first.weight_D, self.first.eps)
         said = self._attended(attn, cast(Tensor, read_TD)[None], named)
         total_TD, read_TD = SumNormed.apply(
-            rows_TD, said[0].contiguous(), self.second.weight_D, self.second.eps
+            rows_TD, said.squeeze(0).contiguous(), self.second.weight_D, self.second.eps
         )  # pyright: ignore[reportGeneralTypeIssues]
         gate, up = fanned((mlp.gate_proj, mlp.up_proj), read_TD[None])
         inner = Gated.apply(gate.contiguous(), up.contiguous())
@@ -177,11 +179,11 @@ class Fused:
         angles = tuple(each[0].contiguous() for each in named["position_embeddings"])
         turned: list[Tensor] = []
         for number, states in enumerate((query, key)):
-            heads_THD = states[0].view(states.shape[1], -1, attn.head_dim).contiguous()
+            heads_THD = states.view(states.shape[1], -1, attn.head_dim).contiguous()
             norm = self.heads[number] if self.heads else None
             weight, eps = (None, 0.0) if norm is None else (norm.weight_D, norm.eps)
             turned.append(cast(Tensor, Turned.apply(heads_THD, angles, weight, eps)))
-        value_THD = value[0].view(value.shape[1], -1, attn.head_dim)
+        value_THD = value.view(value.shape[1], -1, attn.head_dim)
         laid = [each.transpose(0, 1)[None] for each in (*turned, value_THD)]
         borders = named["borders"]
         made = packed_attention(attn, *laid, None, borders=borders, **self.how)[0]
@@ -195,6 +197,17 @@ def fuse(trunk: Trunk, *, anywhere: bool = False) -> Fusion:
         trunk: with its adapters.
         anywhere: also where there are no kernels, by the same functions in plain torch.
     """
+    made = _fusion(trunk, anywhere=anywhere)
+    vars(trunk.model)[FUSION] = made
+    return made
+
+
+def fusion_of(trunk: Trunk) -> Fusion | None:
+    """Give how many blocks of a trunk are computed in few kernels; None where none were tried."""
+    return vars(trunk.model).get(FUSION)
+
+
+def _fusion(trunk: Trunk, *, anywhere: bool) -> Fusion:
     found = blocks(trunk.model)
     why = _unfit(trunk, anywhere=anywhere) or ("" if found else FORM)
     if why:
@@ -259,9 +272,9 @@ def _fused(trunk: Trunk, block: nn.Module, call: Any, asked: dict[Any, Any]) -> 
             found = _passed(lambda *g, **n: made(block, *g, **n), *call, block=block)
         except (RuntimeError, TypeError, ValueError, AttributeError) as error:
             return f"they cannot be computed so ({type(error).__name__})"
-    error = max(_apart(one, other) for one, other in zip(found, expected, strict=True))
+    error = max(_apart(*one, other) for one, (other, _) in zip(found, expected, strict=True))
     if not error <= CLOSE[trunk.model.dtype]:
-        return f"they would differ by {error:.1e}"
+        return f"they would differ by {error:.1e} of what they give"
     fast = Fast(block, cast(Any, made))
     vars(block)[FAST] = fast
     vars(block).setdefault("forward", fast)
@@ -270,8 +283,11 @@ def _fused(trunk: Trunk, block: nn.Module, call: Any, asked: dict[Any, Any]) -> 
 
 def _passed(
     compute: Any, given: tuple[Any, ...], named: dict[str, Any], *, block: nn.Module
-) -> list[Tensor | None]:
-    """Give a block's output, and the gradients of its input and of what is trained in it."""
+) -> list[tuple[Tensor | None, Tensor | None]]:
+    """Give what a block adds, on the way back too, and the gradients of what is trained in it.
+
+    Beside each is what it was taken from: it is known to the rounding of that alone.
+    """
     states = given[0].detach().clone().requires_grad_()
     trained = [p for p in block.parameters() if p.requires_grad]
     with torch.enable_grad():
@@ -280,16 +296,20 @@ def _passed(
         along = torch.arange(output.numel(), device=output.device).view_as(output)
         back = torch.sin(along * 0.7).to(output.dtype)
         grads = torch.autograd.grad(output, [states, *trained], back, allow_unused=True)
-    # What a block adds is compared, as what it hands on may be far larger.
-    return [(output - states).detach(), *grads]
+    # What a block adds is compared, as what it hands on may be far larger; and so on the way back.
+    own = (output - states).detach(), cast(Tensor, grads[0]) - back
+    wholes = output.detach(), grads[0]
+    return [*zip(own, wholes, strict=True), *((each, None) for each in grads[1:])]
 
 
-def _apart(one: Tensor | None, other: Tensor | None) -> float:
-    """Give the difference of two tensors, by the size of the second."""
+def _apart(one: Tensor | None, whole: Tensor | None, other: Tensor | None) -> float:
+    """Give the difference of two tensors beyond what rounding explains, by the second's size."""
     if one is None or other is None:
         return 0.0 if one is other else math.inf
     size = float(other.float().norm())
     apart = float((one.float() - other.float()).norm())
+    if whole is not None:
+        apart -= torch.finfo(whole.dtype).eps * float(whole.float().norm())
     return apart / size if size else apart
 
 

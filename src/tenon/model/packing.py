@@ -139,7 +139,8 @@ def packed_attention(
     sizes = [group.stop - group.start for group in borders.groups]
     # Split at once, as the gradient of each of many slices would be a tensor of full size.
     query, key, value = (
-        states[0].transpose(0, 1).split(sizes) for states in (query_1HTD, key_1KTD, value_1KTD)
+        states.squeeze(0).transpose(0, 1).split(sizes)
+        for states in (query_1HTD, key_1KTD, value_1KTD)
     )
     outputs: list[Tensor] = []
     first = 0
@@ -212,8 +213,10 @@ def _laid(
 
     Releases that do not ask whether heads share keys take it from the shapes.
     """
+    # Squeezed, as the gradient of a part of a tensor would be copied into one of full size.
     query_THD, key_TKD, value_TKD = (
-        states[0].transpose(0, 1).contiguous() for states in (query_1HTD, key_1KTD, value_1KTD)
+        states.squeeze(0).transpose(0, 1).contiguous()
+        for states in (query_1HTD, key_1KTD, value_1KTD)
     )
     return query_THD, key_TKD, value_TKD
 

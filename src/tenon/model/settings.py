@@ -25,6 +25,9 @@ class ModelSettings(Settings):
         trunk_dropout: keep the frozen base's own dropout on while training.
         compile: let torch compile the base's blocks for training on a GPU, which takes about a
             minute once and a third or more off every step.
+        kernels: how decoders are trained on a GPU: "auto" computes blocks in few kernels where
+            that is proved equal, and replays passes as CUDA graphs where they can be recorded;
+            "plain" does neither.
     """
 
     revision: str = ""
@@ -35,3 +38,4 @@ class ModelSettings(Settings):
     batches: Literal["auto", "packed", "padded"] = "auto"
     trunk_dropout: bool = False
     compile: bool = False
+    kernels: Literal["auto", "plain"] = "auto"

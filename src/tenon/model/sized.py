@@ -49,12 +49,22 @@ class Size:
     rows: int
     longest: int
 
+    @property
+    def eighths(self) -> int:
+        """Of the tokens, for which there is room for learned ones."""
+        return self.learned // -(-self.tokens // SHARES)
 
-def size_of(batch: Batch) -> Size:
-    """Give the size for a batch: its tokens, its learned tokens and its rows, rounded up."""
+
+def size_of(batch: Batch, eighths: int = 1) -> Size:
+    """Give the size for a batch: its tokens, its learned tokens and its rows, rounded up.
+
+    Args:
+        batch: what is laid out.
+        eighths: of its tokens, for which there is room for learned ones at the least.
+    """
     tokens = rounded(batch.tokens + 1, STEPS)
-    learned = int((batch.targets_X != 0).sum())
     share = -(-tokens // SHARES)
+    learned = max(int((batch.targets_X != 0).sum()), share * (eighths - 1) + 1)
     longest = max(LONGEST, 1 << (max(batch.lengths) - 1).bit_length())
     rows = len(batch) + -(-(tokens - batch.tokens) // longest)
     fours = FEWEST
@@ -196,7 +206,7 @@ def sized_nats(trunk: Trunk, laid: Laid) -> Tensor:
             use_cache=False,
             **compiled_named(trunk.model, borders),
         )
-    hidden_UD = Picked.apply(states.last_hidden_state[0], laid.before_U)
+    hidden_UD = Picked.apply(states.last_hidden_state.squeeze(0), laid.before_U)
     nats_U = chunked_nats_U(trunk, cast(Tensor, hidden_UD), laid.said_U)
     return (nats_U * laid.weights[:-1]).sum() / laid.weights[-1]
 

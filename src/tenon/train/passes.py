@@ -1,4 +1,4 @@
-"""Passes: forward and backward passes over micro-batches, replayed as CUDA graphs where they can be.
+"""Passes: forward and backward passes over micro-batches, replayed as CUDA graphs if possible.
 
 A step over a small base asks for thousands of kernels, which takes the host longer than the device
 takes to compute them. A decoder's micro-batch is therefore laid out in one of few sizes
@@ -11,15 +11,19 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from tenon.adapters.rounded import Rounded, rounded
+from tenon.model.compiled import FAST
 from tenon.model.model import Model
 from tenon.model.packing import VARLEN
 from tenon.model.sized import Laid, Size, size_of, sized_nats, unfit
+from tenon.model.trunk import Trunk
 from tenon.model.writer import Writer
 from tenon.text.batch import Batch
 
@@ -46,13 +50,28 @@ class Kept:
     graph: Any = None
 
 
+def unrecordable(trunk: Trunk, *, writes: bool) -> str:
+    """Say why passes over a trunk cannot be recorded; empty where they may be.
+
+    Args:
+        writes: whether what is trained is a decoder that writes.
+    """
+    if trunk.device.type != "cuda":
+        return "they are for CUDA"
+    if not writes:
+        return "they are for decoders that write"
+    if VARLEN is None or trunk.model.dtype not in HALVES:
+        return "rows attend in groups of their lengths"
+    return unfit(trunk)
+
+
 class Passes:
     """Passes of one model.
 
     Args:
         model: its adapter is trained.
         parameters: those that are trained, by name.
-        recording: whether to record; elsewhere than on CUDA nothing is.
+        why: why nothing is to be recorded; empty where it may be.
         sizes: lay batches out in sizes even where nothing is recorded.
     """
 
@@ -60,33 +79,26 @@ class Passes:
         self,
         model: Model,
         parameters: Mapping[str, nn.Parameter],
+        why: str = "",
         *,
-        recording: bool = True,
         sizes: bool = False,
     ) -> None:
         self.model, self.parameters = model, list(parameters.values())
         self.recorded = self.replayed = self.computed = self.filling = self.tokens = 0
-        self.why = self._unfit(recording=recording)
+        self.why = why or self._unfit()
         self.sizes = sizes or not self.why
         self._kept: OrderedDict[Size, Kept] = OrderedDict()
         self._memory: Any = None
         self._flat: Tensor | None = None
         self._slots: list[tuple[nn.Parameter, Tensor]] = []
         self._graded: set[int] = set()
+        self._eighths = 1
+        self._rounded: Rounded | None = None
 
-    def _unfit(self, *, recording: bool) -> str:
-        trunk = self.model.trunk
-        if not recording:
-            return "it is not asked for"
-        if trunk.device.type != "cuda":
-            return "it is for CUDA"
-        if not isinstance(self.model, Writer):
-            return "it is for decoders that write"
-        if VARLEN is None or trunk.model.dtype not in HALVES:
-            return "rows attend in groups of their lengths"
+    def _unfit(self) -> str:
         if any(each.dtype != torch.float32 for each in self.parameters):
             return "what is trained is not in float32"
-        return unfit(trunk)
+        return unrecordable(self.model.trunk, writes=isinstance(self.model, Writer))
 
     def passed(self, batch: Batch, targets: int, backward: Backward) -> Tensor:
         """Add the gradients of a micro-batch; give its loss.
@@ -100,7 +112,10 @@ class Passes:
             loss = self.model.nats(batch) / targets
             backward(loss)
             return loss.detach()
-        size = size_of(batch)
+        # Where more of a batch is learned than ever before, later ones have room for as much, so
+        # that there are few sizes.
+        size = size_of(batch, self._eighths)
+        self._eighths = size.eighths
         kept = self._kept.get(size)
         if kept is None:
             device = self.model.trunk.device
@@ -140,7 +155,10 @@ class Passes:
         graph = torch.cuda.CUDAGraph()
         try:
             # Other threads may use the device meanwhile.
-            with torch.cuda.graph(graph, self._memory, capture_error_mode="thread_local"):
+            with (
+                torch.cuda.graph(graph, self._memory, capture_error_mode="thread_local"),
+                self._rounding(),
+            ):
                 self._compute(kept, backward)
         except (RuntimeError, ValueError, TypeError, KeyError) as error:
             self.why = f"a pass cannot be recorded ({type(error).__name__}: {str(error)[:200]})"
@@ -149,11 +167,24 @@ class Passes:
         kept.graph = graph
         self.recorded += 1
 
+    def _rounding(self) -> AbstractContextManager[None]:
+        """Round thin matrices once for a pass, where there are any."""
+        if self._rounded is None or self._flat is None:
+            return nullcontext()
+        count = sum(each.numel() for each in self._rounded.trained)
+        return self._rounded.within(self._flat[:count])
+
     def _hold(self) -> None:
         """Make room for the gradients of what has had one; what has none is left without."""
         if self._flat is not None:
             return
         graded = [self.parameters[n] for n in sorted(self._graded)]
+        model = self.model.trunk.model
+        if FAST not in vars(model):  # compiled blocks would have to be compiled anew
+            self._rounded = rounded(model, graded, model.dtype)
+        first = [] if self._rounded is None else self._rounded.trained
+        there = {id(each) for each in first}
+        graded = [*first, *(each for each in graded if id(each) not in there)]
         sizes = [each.numel() for each in graded]
         self._flat = torch.zeros(sum(sizes), device=graded[0].device)
         pairs = zip(graded, self._flat.split(sizes), strict=True)
