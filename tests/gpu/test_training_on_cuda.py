@@ -146,6 +146,9 @@ def test_replayed_passes_are_those_that_are_computed(cache):
     assert passes.recorded >= 1
     assert passes.replayed == 6 - passes.computed > 0
     assert max(apart(*pair) for pair in zip(found, expected, strict=True)) < 1e-3
+    assert passes.bytes > 0
+    passes.make_room(least=1.0)
+    assert passes.bytes == 0
 
 
 def test_a_batch_in_a_size_has_the_gradients_that_it_has_without(cache):
@@ -168,7 +171,7 @@ def test_fused_blocks_are_those_that_are_not(cache, arch, dtype):
     expected = gradients(model, cache)
     fusion = fuse(model.trunk)
     assert fusion.fused == fusion.of, str(fusion)
-    assert apart(gradients(model, cache), expected) < (1e-4 if dtype == "float32" else CLOSE)
+    assert apart(gradients(model, cache), expected) < (1e-4 if dtype == "float32" else 5e-2)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -169,7 +169,7 @@ class Lean(Linear):
         name = names[0]
         dropout = self.lora_dropout[name]
         drops = dropout.training and not isinstance(dropout, nn.Identity)
-        odd = drops or name in self.lora_variant or self.lora_bias[name] or _watched(base)
+        odd = drops or name in self.lora_variant or self.lora_bias[name] or watched(base)
         fits = (
             x.dtype in FORMATS and x.dtype == base.weight.dtype and x.device == base.weight.device
         )
@@ -189,7 +189,7 @@ def autocasts(states: Tensor) -> bool:
     return where in ("cpu", "cuda") and torch.is_autocast_enabled(where)
 
 
-def _watched(module: Any) -> bool:
+def watched(module: Any) -> bool:
     """Whether something is called with what a module is given or gives."""
     return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks)  # noqa: SLF001
 

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from transformers import AttentionInterface
 
 from tenon.adapters.fan import fanned
-from tenon.adapters.lean import FORMATS, autocasts
+from tenon.adapters.lean import FORMATS, autocasts, watched
 from tenon.model.attending import attention
 from tenon.model.block_math import Gated, Normed, SumNormed, Turned, kernels
 from tenon.model.compiled import FAST, Fast
@@ -37,9 +37,9 @@ NOTED = "tenon_noted"
 FUSION = "_tenon_fusion"
 LENGTHS = (3, 7, 5, 33)
 """Rows that are computed for the proof."""
-CLOSE = {torch.float32: 1e-4, torch.bfloat16: 2e-2}
+CLOSE = {torch.float32: 1e-4, torch.bfloat16: 5e-2}
 """How far a block's output and its gradients may be from transformers', by their size. Of rounding
-alone it is 1e-6 and 5e-3."""
+alone it is 1e-6, and 5e-3 to 3e-2 where a gradient is small."""
 BLOCK = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}
 HEADS = {"q_proj", "k_proj", "v_proj", "o_proj"}
 NORMS = {"q_norm", "k_norm"}
@@ -156,19 +156,17 @@ class Fused:
     def _still(self, name: str, part: nn.Module) -> bool:
         """Whether a part is what was proved, and nothing looks at what it is given."""
         there = self.block.get_submodule(name)
-        watched = there._forward_hooks or there._forward_pre_hooks or there._backward_hooks  # noqa: SLF001
-        return there is part and not watched
+        return there is part and not watched(there)
 
     def computed(self, hidden_1TD: Tensor, named: dict[str, Any]) -> Tensor:
         """Compute the block in few kernels."""
         attn, mlp = cast(Any, self.block).self_attn, cast(Any, self.block).mlp
         # Squeezed, as the gradient of a part would be copied into a tensor of full size.
         rows_TD = hidden_1TD.squeeze(0).contiguous()
-        read_TD = Normed.apply(rows_TD, self.first.weight_D, self.first.eps)
-        said = self._attended(attn, cast(Tensor, read_TD)[None], named)
-        total_TD, read_TD = SumNormed.apply(
-            rows_TD, said.squeeze(0).contiguous(), self.second.weight_D, self.second.eps
-        )  # pyright: ignore[reportGeneralTypeIssues]
+        read_TD: Any = Normed.apply(rows_TD, self.first.weight_D, self.first.eps)
+        said = self._attended(attn, read_TD[None], named).squeeze(0).contiguous()
+        both: Any = SumNormed.apply(rows_TD, said, self.second.weight_D, self.second.eps)
+        total_TD, read_TD = both
         gate, up = fanned((mlp.gate_proj, mlp.up_proj), read_TD[None])
         inner = Gated.apply(gate.contiguous(), up.contiguous())
         return total_TD[None] + mlp.down_proj(inner)
@@ -177,12 +175,12 @@ class Fused:
         """Give what attention makes of the normed states."""
         query, key, value = fanned((attn.q_proj, attn.k_proj, attn.v_proj), read_1TD)
         angles = tuple(each[0].contiguous() for each in named["position_embeddings"])
-        turned: list[Tensor] = []
+        turned: list[Any] = []
         for number, states in enumerate((query, key)):
             heads_THD = states.view(states.shape[1], -1, attn.head_dim).contiguous()
             norm = self.heads[number] if self.heads else None
             weight, eps = (None, 0.0) if norm is None else (norm.weight_D, norm.eps)
-            turned.append(cast(Tensor, Turned.apply(heads_THD, angles, weight, eps)))
+            turned.append(Turned.apply(heads_THD, angles, weight, eps))
         value_THD = value.view(value.shape[1], -1, attn.head_dim)
         laid = [each.transpose(0, 1)[None] for each in (*turned, value_THD)]
         borders = named["borders"]
@@ -297,7 +295,7 @@ def _passed(
         back = torch.sin(along * 0.7).to(output.dtype)
         grads = torch.autograd.grad(output, [states, *trained], back, allow_unused=True)
     # What a block adds is compared, as what it hands on may be far larger; and so on the way back.
-    own = (output - states).detach(), cast(Tensor, grads[0]) - back
+    own = (output - states).detach(), grads[0] - back
     wholes = output.detach(), grads[0]
     return [*zip(own, wholes, strict=True), *((each, None) for each in grads[1:])]
 

@@ -91,10 +91,9 @@ class Fixed(Borders):
     starts: Tensor = torch.empty(0)
     most: int = 0
 
-    @property
-    def starts_B1(self) -> Tensor:
-        """int32 first token of each row, and the end of the last."""
-        return self.starts
+    def __post_init__(self) -> None:
+        """Let them be asked for as those of other borders, which are made when they are."""
+        vars(self)["starts_B1"] = self.starts
 
     @property
     def longest(self) -> int:

@@ -252,6 +252,7 @@ class Loop:
         Raises:
             RunError: the score is not a finite number.
         """
+        self.passes.make_room()
         metrics = score(self.model)
         metric = self.course.settings.metric
         value = metrics[metric]

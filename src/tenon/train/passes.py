@@ -2,9 +2,10 @@
 
 A step over a small base asks for thousands of kernels, which takes the host longer than the device
 takes to compute them. A decoder's micro-batch is therefore laid out in one of few sizes
-(`tenon.model.sized`); what a pass of a size asks for is recorded when the size is met a second
-time, and from then on asked for at once. Gradients are added in memory of their own. What cannot be
-recorded is computed as ever, and `why` says so.
+(`tenon.model.sized`); what a pass of a size asks for is recorded when it is met, and from then on
+asked for at once. All passes but the first are recorded, as one that is computed beside those
+takes memory of its own; recorded ones share theirs. Gradients are added in a place of their own.
+What cannot be recorded is computed as ever, and `why` says so.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from tenon.text.batch import Batch
 MOST = 16
 """Sizes whose passes are kept; of more, that goes which was met longest ago."""
 HALVES = (torch.bfloat16, torch.float16)
+ROOM = 0.25
+"""Share of a device's memory that is free when the model is evaluated; else graphs let go of it."""
 Backward = Callable[[Tensor], None]
 
 
@@ -40,13 +43,11 @@ class Kept:
     Args:
         laid: its memory.
         loss: of the last pass.
-        runs: how often it was computed.
-        graph: what was recorded; None before the second time.
+        graph: what was recorded; None where it was not.
     """
 
     laid: Laid
     loss: Tensor
-    runs: int = 0
     graph: Any = None
 
 
@@ -129,9 +130,8 @@ class Passes:
         return self._run(kept, backward)
 
     def _run(self, kept: Kept, backward: Backward) -> Tensor:
-        if kept.graph is None and kept.runs and not self.why:
+        if kept.graph is None and self.computed and not self.why:
             self._record(kept, backward)
-        kept.runs += 1
         if kept.graph is None:
             self._compute(kept, backward)
             self.computed += 1
@@ -148,7 +148,7 @@ class Passes:
         kept.loss.copy_(loss.detach())
 
     def _record(self, kept: Kept, backward: Backward) -> None:
-        """Record the pass of a size; one has been computed, so that all it needs is there."""
+        """Record the pass of a size; one has been computed, so that what all need is there."""
         self._memory = self._memory or torch.cuda.graph_pool_handle()
         self._hold()
         self._gather()
@@ -163,6 +163,9 @@ class Passes:
         except (RuntimeError, ValueError, TypeError, KeyError) as error:
             self.why = f"a pass cannot be recorded ({type(error).__name__}: {str(error)[:200]})"
             self.sizes = False
+            # What was recorded holds memory, of which there may be too little.
+            self._kept.clear()
+            self._memory = None
             return
         kept.graph = graph
         self.recorded += 1
@@ -200,6 +203,28 @@ class Passes:
                 if each.grad is not None:
                     slot.copy_(each.grad)
                 each.grad = slot
+
+    def make_room(self, least: float = ROOM) -> None:
+        """Let go of what is recorded where the device has little left for other work.
+
+        Args:
+            least: share of its memory that is to be free.
+        """
+        if self._memory is None:
+            return
+        free, whole = torch.cuda.mem_get_info(self.model.trunk.device)
+        if free < least * whole:
+            self._kept.clear()
+            self._memory = None
+            torch.cuda.empty_cache()
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the device that what is recorded computes in."""
+        if self._memory is None:
+            return 0
+        segments: list[Any] = torch.cuda.memory_snapshot()
+        return sum(s["total_size"] for s in segments if s["segment_pool_id"] == self._memory)
 
     @property
     def notes(self) -> list[str]:
