@@ -100,6 +100,12 @@ def _gradients(
     return [*downs, *raised]
 
 
+def _plain(layer: nn.Module, states_XI: Tensor) -> str | None:
+    """Give the adapter that a layer computes by itself; None where something else does it."""
+    lean = isinstance(layer, Lean) and "forward" not in vars(layer)
+    return cast(Lean, layer).plain(states_XI) if lean else None
+
+
 def _joined(parts: Sequence[Tensor]) -> Tensor:
     """Give matrices of one width one below the other, without copying where they lie so."""
     beside = _beside(parts)
@@ -124,7 +130,7 @@ def fanned(layers: Sequence[nn.Module], states_XI: Tensor) -> tuple[Tensor, ...]
         layers: at least one.
         states_XI: [..., I].
     """
-    names = [each.plain(states_XI) if isinstance(each, Lean) else None for each in layers]
+    names = [_plain(each, states_XI) for each in layers]
     if None in names:
         return tuple(layer(states_XI) for layer in layers)
     held = [(cast(Lean, each), cast(str, n)) for each, n in zip(layers, names, strict=True)]

@@ -184,7 +184,8 @@ class Fused:
         value_THD = value.view(value.shape[1], -1, attn.head_dim)
         laid = [each.transpose(0, 1)[None] for each in (*turned, value_THD)]
         borders = named["borders"]
-        made = packed_attention(attn, *laid, None, borders=borders, **self.how)[0]
+        attend: Any = packed_attention
+        made = attend(attn, *laid, None, borders=borders, **self.how)[0]
         return attn.o_proj(made.reshape(1, made.shape[1], -1))
 
 
