@@ -138,10 +138,8 @@ def packed_attention(
         return _varlen(kernel, query_1HTD, key_1KTD, value_1KTD, borders, rule), None
     sizes = [group.stop - group.start for group in borders.groups]
     # Split at once, as the gradient of each of many slices would be a tensor of full size.
-    query, key, value = (
-        states.squeeze(0).transpose(0, 1).split(sizes)
-        for states in (query_1HTD, key_1KTD, value_1KTD)
-    )
+    laid = (each.squeeze(0).transpose(0, 1) for each in (query_1HTD, key_1KTD, value_1KTD))
+    query, key, value = (states.split(sizes) for states in laid)
     outputs: list[Tensor] = []
     first = 0
     for group, *own in zip(borders.groups, query, key, value, strict=True):
