@@ -5,21 +5,32 @@ The kernels of CUDA are compared in tests/gpu; here are the same functions in pl
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import writers
+from attached import shake
 from tenon.adapters.fan import fanned
+from tenon.adapters.kind import settle
 from tenon.adapters.lean import Lean
 from tenon.adapters.rounded import rounded
+from tenon.model import trunk as trunks
+from tenon.model.attach import attach
+from tenon.model.base import locate
 from tenon.model.block_math import Gated, Normed, SumNormed, Turned
 from tenon.model.compiled import FAST
 from tenon.model.entry import blocks
 from tenon.model.fused import FORM, fuse, fusion_of
 from tenon.model.recompute import recompute
+from tenon.model.settings import ModelSettings
 from tenon.text.batch import batch
+
+FACTOR = 1.5
+"""By which the error of half precision may exceed that of transformers' blocks."""
 
 
 @pytest.fixture(scope="module")
@@ -150,3 +161,24 @@ def test_matrices_that_are_rounded_once_have_the_gradients_of_those_that_are_not
     there = {id(each): part.view_as(each) for each, part in zip(held.trained, parts, strict=True)}
     found = {name: there[id(each)] for name, each in trained.items()}
     assert apart(found, expected) < 1e-5
+
+
+def test_in_half_precision_blocks_are_as_near_to_the_truth_as_transformers(cache):
+    folder = writers.causal_folder(cache, "qwen3")
+    settings = ModelSettings(device="cpu", dtype="bfloat16")
+    trunk = trunks.load(locate(str(folder)), settings, writes=True)
+    held = attach(trunk, settle("mood", {"kind": "lora.v1"}), seed=3)
+    model = writers.Writer(trunk, held.peft)
+    shake(model, size=0.1)
+    rows = writers.tokens_of(folder)
+    batches = [batch(rows, np.arange(start, start + 4)) for start in (0, 4, 8)]
+    truth = writers.gradients(copy.deepcopy(model).float(), batches)
+    plain = writers.gradients(model, batches)
+    assert fuse(trunk, anywhere=True).fused
+    found = writers.gradients(model, batches)
+
+    def error(one) -> float:
+        both = [(one[n].float() - truth[n]).square().sum() for n in truth]
+        return float(sum(both)) ** 0.5
+
+    assert 0 < error(found) <= FACTOR * error(plain)
