@@ -667,7 +667,7 @@ def joint(setting: Setting, found: dict[str, Any], results: Results) -> None:
     kept, again = (Eight(setting, again=each) for each in (False, True))
     for each in (kept, again):
         each.together(2)
-    kept.apart(20 if CUDA else 2)
+    kept.apart(40 if CUDA else 2)
     rounds = []
     for _ in range(OPTIONS.rounds):
         if time.perf_counter() - BEGUN > OPTIONS.deadline:

@@ -28,8 +28,11 @@ from tenon.model.trunk import Trunk
 from tenon.model.writer import Writer
 from tenon.text.batch import Batch
 
-MOST = 16
+MOST = 64
 """Sizes whose passes are kept; of more, that goes which was met longest ago."""
+TOO_MANY = 4 * MOST
+"""Recordings after which each must have been replayed a few times, or nothing more is recorded."""
+FEW = 4
 HALVES = (torch.bfloat16, torch.float16)
 ROOM = 0.25
 """Share of a device's memory that is free when the model is evaluated; else graphs let go of it."""
@@ -94,6 +97,7 @@ class Passes:
         self._slots: list[tuple[nn.Parameter, Tensor]] = []
         self._graded: set[int] = set()
         self._eighths = 1
+        self._most = 0
         self._rounded: Rounded | None = None
 
     def _unfit(self) -> str:
@@ -118,6 +122,10 @@ class Passes:
         size = size_of(batch, self._eighths)
         self._eighths = size.eighths
         kept = self._kept.get(size)
+        if size.tokens > self._most:
+            # Smaller sizes find room in the memory of a larger one, but not the other way.
+            self._forget()
+            self._most = size.tokens
         if kept is None:
             device = self.model.trunk.device
             kept = self._kept[size] = Kept(Laid(size, device), torch.zeros((), device=device))
@@ -149,6 +157,10 @@ class Passes:
 
     def _record(self, kept: Kept, backward: Backward) -> None:
         """Record the pass of a size; one has been computed, so that what all need is there."""
+        if self.recorded >= TOO_MANY and self.replayed < FEW * self.recorded:
+            self.why, self.sizes = "its micro-batches are of too many sizes", False
+            self._forget()
+            return
         self._memory = self._memory or torch.cuda.graph_pool_handle()
         self._hold()
         self._gather()
@@ -164,8 +176,7 @@ class Passes:
             self.why = f"a pass cannot be recorded ({type(error).__name__}: {str(error)[:200]})"
             self.sizes = False
             # What was recorded holds memory, of which there may be too little.
-            self._kept.clear()
-            self._memory = None
+            self._forget()
             return
         kept.graph = graph
         self.recorded += 1
@@ -214,9 +225,13 @@ class Passes:
             return
         free, whole = torch.cuda.mem_get_info(self.model.trunk.device)
         if free < least * whole:
-            self._kept.clear()
-            self._memory = None
+            self._forget()
             torch.cuda.empty_cache()
+
+    def _forget(self) -> None:
+        """Let go of all that is recorded, and of its memory."""
+        self._kept.clear()
+        self._memory = None
 
     @property
     def bytes(self) -> int:
