@@ -75,6 +75,7 @@ from tenon.model import writer as writers  # noqa: E402
 from tenon.model.attach import attach  # noqa: E402
 from tenon.model.base import Base  # noqa: E402
 from tenon.model.compiled import compile_blocks  # noqa: E402
+from tenon.model.fused import fuse  # noqa: E402
 from tenon.model.rack import Rack  # noqa: E402
 from tenon.model.recompute import recompute  # noqa: E402
 from tenon.model.settings import ModelSettings  # noqa: E402
@@ -353,7 +354,8 @@ class WithTenon:
 
     def __init__(
         self, setting: Setting, *, at_once: int = 1 << 14, peft: bool = False,
-        scores: bool = False, compiled: bool = False, steps: int = 1,
+        scores: bool = False, compiled: bool = False, steps: int = 1, fused: bool = True,
+        graphs: bool = True,
     ) -> None:  # fmt: skip
         trunk = setting.fresh()
         table = {"kind": "lora.v1", "rank": RANK, "alpha": ALPHA}
@@ -364,11 +366,21 @@ class WithTenon:
             as_peft(trunk.model)
         if compiled:
             compile_blocks(trunk.model)
+        elif fused:
+            log(fuse(trunk))
+        # Until all sizes that are met often have been recorded.
+        self.warm = 60 if graphs and CUDA else 2
         self.scores = scores
         self.model = Writer(trunk, held.peft)
         step = steps * ROWS * int(setting.tokens.lengths_R.mean())
         settings = train_settings(step, at_once)
-        course = Course(Path(tempfile.mkdtemp()), "bench", SEED, settings)
+        course = Course(
+            Path(tempfile.mkdtemp()),
+            "bench",
+            SEED,
+            settings,
+            unrecorded="" if graphs else "left out",
+        )
         forget_accelerator()
         self.loop = Loop(self.model, setting.tokens, course)
         self.model.train()
@@ -379,7 +391,7 @@ class WithTenon:
         """Give the gradients of the first step, before anything is learned."""
         with keeping_scores() if self.scores else contextlib.nullcontext():
             for batch in next(self.loop.batches()):
-                (self.model.nats(batch) / 1000).backward()
+                self.loop.passes.passed(batch, 1000, torch.Tensor.backward)
         found = {name: p.grad.clone() for name, p in self.loop.parameters.items()}
         self.loop.optimizer.zero_grad(set_to_none=True)
         return found
@@ -397,8 +409,9 @@ class WithTenon:
         owned = bytes_of([*self.model.parameters(), *state])
         renew([self.loop])
         with remembered(turn, owned):
-            for _ in range(2):
+            for _ in range(self.warm):
                 self.step()
+            self.warm = 2
             wait()
             begun = time.perf_counter()
             while time.perf_counter() - begun < seconds:
@@ -408,6 +421,7 @@ class WithTenon:
                 turn.steps += 1
             wait()
             turn.seconds = time.perf_counter() - begun
+        turn.bytes += self.loop.passes.bytes
         return turn
 
 
@@ -437,18 +451,25 @@ def keeping_scores() -> Iterator[None]:
         writers._plain = before  # noqa: SLF001
 
 
+def plain(setting: Setting, **own: Any) -> WithTenon:
+    """Give Tenon's loop without blocks in few kernels and without graphs."""
+    return WithTenon(setting, fused=False, graphs=False, **own)
+
+
 WAYS: dict[str, Callable[[Setting], Any]] = {
     "trainer": WithTrainer,
     "trainer_grouped": lambda s: WithTrainer(s, grouped=True),
-    "packed": lambda s: WithTenon(s, peft=True, scores=True),
-    "packed_head": lambda s: WithTenon(s, peft=True),
-    "packed_lean": lambda s: WithTenon(s, scores=True),
+    "packed": lambda s: plain(s, peft=True, scores=True),
+    "packed_head": lambda s: plain(s, peft=True),
+    "tenon_plain": lambda s: plain(s),
+    "tenon_graphs": lambda s: WithTenon(s, fused=False),
+    "tenon_fused": lambda s: WithTenon(s, graphs=False),
     "tenon": WithTenon,
-    "tenon_compiled": lambda s: WithTenon(s, compiled=True),
-    "tenon_compiled_4_steps": lambda s: WithTenon(s, compiled=True, steps=4),
+    "tenon_compiled": lambda s: plain(s, compiled=True),
+    "tenon_graphs_compiled": lambda s: WithTenon(s, compiled=True),
+    "tenon_4_steps": lambda s: WithTenon(s, steps=4),
     "tenon_8_rows": lambda s: WithTenon(s, at_once=AT_ONCE * OPTIONS.mean),
     "liger": lambda s: WithTrainer(s, liger=True),
-    "tenon_compiled_8_rows": lambda s: WithTenon(s, compiled=True, at_once=AT_ONCE * OPTIONS.mean),
 }
 
 
@@ -466,9 +487,12 @@ class Eight:
         for n in range(MANY):
             held = attach(self.rack.trunk, settle(f"a{n}", table), seed=n)
             model = Writer(self.rack.trunk, held.peft)
-            course = Course(Path(tempfile.mkdtemp()), f"a{n}", n, train_settings(EACH, 1 << 14))
+            course = Course(
+                Path(tempfile.mkdtemp()), f"a{n}", n, train_settings(EACH, 1 << 14), unrecorded=""
+            )
             self.loops[f"a{n}"] = Loop(model, tokens_of(rows_of(512, n)), course)
             self.rack.keep(f"a{n}", "lora.v1", held.peft)
+        log(fuse(self.rack.trunk))
         if again:
             recompute(self.rack.trunk)
         self.joint = Joint(self.rack, self.loops)
@@ -513,6 +537,7 @@ class Eight:
                         turn.learned += result.targets
                     wait()
                     turn.seconds += time.perf_counter() - begun
+        turn.bytes += self.loops["a0"].passes.bytes
         return turn
 
 
@@ -642,7 +667,7 @@ def joint(setting: Setting, found: dict[str, Any], results: Results) -> None:
     kept, again = (Eight(setting, again=each) for each in (False, True))
     for each in (kept, again):
         each.together(2)
-    kept.apart(2)
+    kept.apart(40 if CUDA else 2)
     rounds = []
     for _ in range(OPTIONS.rounds):
         if time.perf_counter() - BEGUN > OPTIONS.deadline:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -12,17 +14,21 @@ from torch.nn import functional
 import writers
 from tenon.adapters.kind import settle
 from tenon.adapters.lean import Lean
+from tenon.core.errors import RunError
+from tenon.model import block_math
 from tenon.model import trunk as trunks
 from tenon.model.attach import attach
 from tenon.model.base import locate
 from tenon.model.compiled import compile_blocks
 from tenon.model.entropy import FrozenEntropy
+from tenon.model.fused import fuse
 from tenon.model.rack import Rack
 from tenon.model.settings import ModelSettings
 from tenon.model.writer import Writer
 from tenon.text.batch import batch
 from tenon.train.joint import Joint
 from tenon.train.loop import Course, Loop
+from tenon.train.passes import Passes
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 CLOSE = 2e-2
@@ -34,9 +40,9 @@ def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("bases")
 
 
-def writer(cache, **own) -> Writer:
-    folder = writers.causal_folder(cache, "llama", **own)
-    settings = ModelSettings(device="cuda", dtype="bfloat16")
+def writer(cache, arch: str = "llama", dtype: str = "bfloat16") -> Writer:
+    folder = writers.causal_folder(cache, arch)
+    settings = ModelSettings(device="cuda", dtype=dtype)
     trunk = trunks.load(locate(str(folder)), settings, writes=True)
     held = attach(trunk, settle("mood", {"kind": "lora.v1"}), seed=3)
     model = Writer(trunk, held.peft)
@@ -115,3 +121,131 @@ def test_adapters_beside_each_other_are_what_each_is_in_its_own_layers(cache, tm
             for key, value in loop.parameters.items()
         }
     assert apart(found[True], found[False]) < CLOSE
+
+
+def sized(model, cache, *, recording: bool) -> tuple[list[dict[str, torch.Tensor]], Passes]:
+    """Give the gradients of some steps of two micro-batches, all of one size."""
+    rows = writers.tokens_of(writers.causal_folder(cache, "llama"))
+    model.train()
+    passes = Passes(model, model.trainable(), "" if recording else "plain", sizes=True)
+    steps = []
+    for first in (0, 4, 8):
+        model.zero_grad(set_to_none=True)
+        for part in ([first, first + 1], [first + 2, first + 3]):
+            passes.passed(batch(rows, np.array(part)), 10, torch.Tensor.backward)
+        steps.append({n: p.grad.clone() for n, p in model.trainable().items()})
+    return steps, passes
+
+
+def test_replayed_passes_are_those_that_are_computed(cache):
+    model = writer(cache)
+    expected, computed = sized(model, cache, recording=False)
+    found, passes = sized(model, cache, recording=True)
+    assert computed.replayed == 0
+    assert passes.why == ""
+    assert passes.recorded >= 1
+    assert passes.replayed == 6 - passes.computed > 0
+    assert max(apart(*pair) for pair in zip(found, expected, strict=True)) < 1e-3
+    assert passes.bytes > 0
+    passes.make_room(least=1.0)
+    assert passes.bytes == 0
+
+
+def test_a_batch_in_a_size_has_the_gradients_that_it_has_without(cache):
+    model = writer(cache)
+    rows = writers.tokens_of(writers.causal_folder(cache, "llama"))
+    expected = gradients(model, cache)
+    parts = [batch(rows, np.array(part)) for part in ([0, 1, 2], [3, 4])]
+    targets = sum(model.targets(part) for part in parts)
+    passes = Passes(model, model.trainable())
+    model.zero_grad(set_to_none=True)
+    losses = [passes.passed(part, targets, torch.Tensor.backward) for part in parts]
+    found = {n: p.grad.clone() for n, p in model.trainable().items()}
+    assert apart({**found, "loss": sum(losses)}, expected) < CLOSE
+
+
+@pytest.mark.parametrize("arch", ["llama", "qwen3"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_fused_blocks_are_those_that_are_not(cache, arch, dtype):
+    model = writer(cache, arch, dtype)
+    expected = gradients(model, cache)
+    fusion = fuse(model.trunk)
+    assert fusion.fused == fusion.of, str(fusion)
+    assert apart(gradients(model, cache), expected) < (1e-4 if dtype == "float32" else 5e-2)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("channels", [64, 80, 128])
+def test_the_kernels_of_a_block_are_their_twins(channels, dtype):
+    torch.manual_seed(0)
+    kernels = block_math.kernels()
+    near = 1e-5 if dtype is torch.float32 else 1e-2
+
+    def drawn(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, device="cuda", dtype=dtype)
+
+    states, more, given, weight = drawn(50, 96), drawn(50, 96), drawn(50, 96), drawn(96)
+    heads, back = drawn(50, 6, channels), drawn(50, 6, channels)
+    cos, sin, head = drawn(50, channels), drawn(50, channels), drawn(channels)
+    scales = block_math.Plain.normed(states, weight, 1e-6)[2]
+    calls = [
+        ("normed", (states, weight, 1e-6)),
+        ("normed", (states, weight, 1e-6, more)),
+        ("normed_back", (given, states, weight, scales)),
+        ("normed_back", (given, states, weight, scales, more)),
+        ("turned", (heads, cos, sin, None, 0.0)),
+        ("turned", (heads, cos, sin, head, 1e-6)),
+        ("turned_back", (back, None, cos, sin, None, 0.0)),
+        ("turned_back", (back, heads, cos, sin, head, 1e-6)),
+        ("gated", (states, more)),
+        ("gated_back", (given, states, more)),
+    ]
+    for name, arguments in calls:
+        both = [getattr(each, name)(*arguments) for each in (kernels, block_math.Plain)]
+        pairs = zip(*(each if isinstance(each, tuple) else (each,) for each in both), strict=True)
+        for mine, torchs in pairs:
+            assert float((mine - torchs).float().norm() / torchs.float().norm()) < near, name
+
+
+def losses(model, cache, folder, unrecorded: str) -> list[float]:
+    """Give the loss of each step of a run."""
+    rows = writers.tokens_of(writers.causal_folder(cache, "llama"))
+    loop = Loop(model, rows, Course(folder, "p", 1, writers.settings(), unrecorded=unrecorded))
+    model.train()
+    found = [loop.step(batches).loss for batches in loop.batches()]
+    assert bool(loop.passes.replayed) is (not unrecorded), loop.passes.why
+    return found
+
+
+def test_a_run_of_replayed_passes_learns_what_one_without_them_does(cache, tmp_path):
+    torch.manual_seed(0)
+    model = writer(cache)
+    first = {n: p.detach().clone() for n, p in model.trainable().items()}
+    expected = losses(model, cache, tmp_path, "plain")
+    with torch.no_grad():
+        for name, parameter in model.trainable().items():
+            parameter.copy_(first[name])
+    found = losses(model, cache, tmp_path, "")
+    assert expected[-1] < expected[0]
+    assert found == pytest.approx(expected, rel=CLOSE)
+
+
+@pytest.mark.parametrize("unrecorded", ["", "plain"])
+def test_a_loss_that_is_not_finite_updates_nothing(cache, tmp_path, unrecorded):
+    model = writer(cache)
+    rows = writers.tokens_of(writers.causal_folder(cache, "llama"))
+    course = Course(tmp_path, "p", 1, writers.settings(), unrecorded=unrecorded)
+    loop = Loop(model, rows, course)
+    model.train()
+    steps = loop.batches()
+    loop.step(next(steps))
+    before = {n: p.detach().clone() for n, p in model.trainable().items()}
+    counts = [float(state["step"]) for state in loop.optimizer.state.values()]
+    odd = [
+        replace(each, targets_X=torch.where(each.targets_X != 0, torch.inf, 0.0))
+        for each in next(steps)
+    ]
+    with pytest.raises(RunError, match="nothing was updated"):
+        loop.step(odd)
+    assert all(torch.equal(p, before[n]) for n, p in model.trainable().items())
+    assert [float(state["step"]) for state in loop.optimizer.state.values()] == counts

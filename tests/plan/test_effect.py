@@ -57,6 +57,14 @@ IDLE = {
         {"model.compile": True, "model.device": "cpu"},
         "model.compile = true has no effect: on a CPU",
     ),
+    "kernels on a CPU": (
+        {"model.kernels": "plain", "model.device": "cpu"},
+        "model.kernels has no effect: on a CPU",
+    ),
+    "kernels for padded rows": (
+        {"model.kernels": "plain", "model.batches": "padded"},
+        "model.kernels has no effect: for padded rows",
+    ),
     "a rate for what is not trained": (
         {"adapters.mood.init": "mica", "adapters.mood.b_learning_rate_ratio": 4},
         "adapters.mood.b_learning_rate_ratio has no effect: with init mica B is not trained",

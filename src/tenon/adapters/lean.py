@@ -13,7 +13,7 @@ Legend: N positions, I inputs, O outputs, R rank.
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from peft.tuners.lora import Linear
@@ -23,6 +23,20 @@ from transformers.pytorch_utils import Conv1D
 
 PLAIN = (nn.Linear, Conv1D)
 FORMATS = (torch.float32, torch.bfloat16)
+
+
+class Thin(NamedTuple):
+    """The thin matrices of a layer in its number format, and where their gradients are added.
+
+    Args:
+        down_RI, up_OR: the second one scaled.
+        to_down_RI, to_up_OR: gradients, that of the second one as if it were not scaled.
+    """
+
+    down_RI: Tensor
+    up_OR: Tensor
+    to_down_RI: Tensor
+    to_up_OR: Tensor
 
 
 class Added(torch.autograd.Function):
@@ -37,6 +51,7 @@ class Added(torch.autograd.Function):
         down_RI: Tensor,
         up_OR: Tensor,
         scale: float,
+        held: Thin | None = None,
     ) -> Tensor:
         """Give the layer's output, [..., O].
 
@@ -46,12 +61,13 @@ class Added(torch.autograd.Function):
             weight_OI, bias_O: frozen, in the input's number format.
             down_RI, up_OR: in any.
             scale: of the product.
+            held: both matrices as they were rounded before; None rounds them here.
         """
         dtype = input_XI.dtype
-        thin = down_RI.to(dtype), (up_OR * scale).to(dtype)
+        thin = held[:2] if held else (down_RI.to(dtype), (up_OR * scale).to(dtype))
         output_XO, narrow_NR = added(input_XI, weight_OI, bias_O, thin)
         ctx.save_for_backward(input_XI, narrow_NR, weight_OI, down_RI, up_OR)
-        ctx.scale = scale
+        ctx.scale, ctx.held = scale, held
         return output_XO
 
     @staticmethod
@@ -60,13 +76,17 @@ class Added(torch.autograd.Function):
         input_XI, narrow_NR, weight_OI, down_RI, up_OR = cast(
             "tuple[Tensor, ...]", ctx.saved_tensors
         )
-        dtype, scale = input_XI.dtype, cast(float, ctx.scale)
-        thin = down_RI.to(dtype), (up_OR * scale).to(dtype)
-        found: list[Tensor | None] = [None] * 6
+        dtype, scale, held = input_XI.dtype, cast(float, ctx.scale), cast("Thin | None", ctx.held)
+        thin = held[:2] if held else (down_RI.to(dtype), (up_OR * scale).to(dtype))
+        found: list[Tensor | None] = [None] * 7
         wanted = ctx.needs_input_grad[0]
         found[0], output_NO, middle_NR = returned(given[0], weight_OI, thin, wanted=wanted)
+        read_NI = input_XI.reshape(-1, input_XI.shape[-1])
+        if held:
+            held.to_down_RI.addmm_(middle_NR.mT, read_NI)
+            held.to_up_OR.addmm_(output_NO.mT, narrow_NR)
+            return tuple(found)
         if ctx.needs_input_grad[3]:
-            read_NI = input_XI.reshape(-1, input_XI.shape[-1])
             found[3] = (middle_NR.mT @ read_NI).to(down_RI.dtype)
         if ctx.needs_input_grad[4]:
             found[4] = (output_NO.mT @ narrow_NR).to(up_OR.dtype) * scale
@@ -127,6 +147,9 @@ def returned(
 class Lean(Linear):
     """PEFT's layer; only its forward pass is another one, where it is plain."""
 
+    thin: Thin | None = None
+    """Its matrices, where they were rounded for the pass that is computed."""
+
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Compute the layer, by PEFT itself where it is not plain."""
         name = self.plain(x) if not args and not kwargs else None
@@ -134,7 +157,7 @@ class Lean(Linear):
             return super().forward(x, *args, **kwargs)
         weight_OI, bias_O = frozen(self.base_layer)
         down, up = (held[name].weight for held in (self.lora_A, self.lora_B))
-        made = Added.apply(x, weight_OI, bias_O, down, up, self.scaling[name])  # pyright: ignore[reportUnknownMemberType]
+        made = Added.apply(x, weight_OI, bias_O, down, up, self.scaling[name], self.thin)  # pyright: ignore[reportUnknownMemberType]
         return cast(Tensor, made)
 
     def plain(self, x: Tensor) -> str | None:
@@ -146,7 +169,7 @@ class Lean(Linear):
         name = names[0]
         dropout = self.lora_dropout[name]
         drops = dropout.training and not isinstance(dropout, nn.Identity)
-        odd = drops or name in self.lora_variant or self.lora_bias[name] or _watched(base)
+        odd = drops or name in self.lora_variant or self.lora_bias[name] or watched(base)
         fits = (
             x.dtype in FORMATS and x.dtype == base.weight.dtype and x.device == base.weight.device
         )
@@ -166,7 +189,7 @@ def autocasts(states: Tensor) -> bool:
     return where in ("cpu", "cuda") and torch.is_autocast_enabled(where)
 
 
-def _watched(module: Any) -> bool:
+def watched(module: Any) -> bool:
     """Whether something is called with what a module is given or gives."""
     return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks)  # noqa: SLF001
 

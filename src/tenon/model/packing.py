@@ -182,7 +182,7 @@ def packed_attention(
     kernel = _kernel_for(query_1HTD, rule) if prefix is None else None
     if kernel is not None:
         return _varlen(kernel, query_1HTD, key_1KTD, value_1KTD, borders, rule), None
-    states = [each[0].transpose(0, 1) for each in (query_1HTD, key_1KTD, value_1KTD)]
+    states = [each.squeeze(0).transpose(0, 1) for each in (query_1HTD, key_1KTD, value_1KTD)]
     # What is learned from lies by length already, and is to be computed as it always was.
     laid = None if torch.is_grad_enabled() else borders.sorted
     if laid is None:
@@ -270,8 +270,10 @@ def _laid(
 
     Releases that do not ask whether heads share keys take it from the shapes.
     """
+    # Squeezed, as the gradient of a part of a tensor would be copied into one of full size.
     query_THD, key_TKD, value_TKD = (
-        states[0].transpose(0, 1).contiguous() for states in (query_1HTD, key_1KTD, value_1KTD)
+        states.squeeze(0).transpose(0, 1).contiguous()
+        for states in (query_1HTD, key_1KTD, value_1KTD)
     )
     return query_THD, key_TKD, value_TKD
 

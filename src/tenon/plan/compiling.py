@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 
 from tenon.model.entry import blocks
+from tenon.model.fused import of_form
 from tenon.plan.ways import COMPILE, Note
 
 SECONDS = 70.0
@@ -66,13 +67,15 @@ class Compiling:
         return Note(COMPILE, value=self.pays, why=f"{took}, and {rest}; {rule}")
 
 
-def compiling(model: nn.Module, device: str, plain: float) -> Compiling:
+def compiling(model: nn.Module, device: str, plain: float, *, fused: bool = False) -> Compiling:
     """Find what compiling the blocks of a base would do.
 
     Args:
         model: the base with the adapter that is trained; it may be without data.
         device: "cpu" or "cuda".
         plain: seconds of all steps as they are.
+        fused: whether blocks of Llama's form are computed in few kernels otherwise, which is
+            faster than compiling them.
     """
     sorts = len({sort_of(block) for block in blocks(model)})
     why = ""
@@ -80,6 +83,8 @@ def compiling(model: nn.Module, device: str, plain: float) -> Compiling:
         why = "on a CPU compiling takes longer than it saves"
     elif not sorts:
         why = "the base has no blocks that are known here"
+    elif fused and of_form(model):
+        why = "blocks of Llama's form are faster in the kernels of `model.kernels`"
     elif sorts > MOST_SORTS:
         why = f"its blocks are of {sorts} sorts, and torch compiles {MOST_SORTS} at most"
     return Compiling(sorts, plain, why)

@@ -33,6 +33,7 @@ FIXED = {
     "train.save_every": "it changes nothing that is learned",
     "train.recompute": "it changes nothing that is learned",
     "model.compile": "it changes nothing that is learned",
+    "model.kernels": "it changes nothing that is learned",
     "model.device": "it changes nothing that is learned",
 }
 """Settings that no sweep chooses, and why."""

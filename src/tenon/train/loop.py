@@ -20,8 +20,10 @@ from tenon.text.batch import Batch, batch
 from tenon.text.order import Order, micro_batches
 from tenon.text.tokens import Tokens
 from tenon.train import checkpoint, optim, steplog
+from tenon.train.ahead import Ahead
 from tenon.train.checkpoint import Best, Checkpoint
 from tenon.train.interrupt import Interrupt
+from tenon.train.passes import Passes
 from tenon.train.settings import TrainSettings
 from tenon.train.step import StepResult, step
 from tenon.train.tracker import Tracker
@@ -50,6 +52,7 @@ class Course:
         progress: told of every step.
         factors: part of a parameter's name to the factor on the adapter's learning rate.
         hopeless: ends the run before its time where its evaluations say so; None never does.
+        unrecorded: why passes are not to be recorded as CUDA graphs; empty where they may be.
     """
 
     run: Path
@@ -60,6 +63,7 @@ class Course:
     progress: Progress | None = None
     factors: Mapping[str, float] = field(default_factory=dict[str, float])
     hopeless: Hopeless | None = None
+    unrecorded: str = "it is not asked for"
 
 
 @dataclass(frozen=True)
@@ -110,7 +114,9 @@ class Loop:
             mixed_precision="no",
             gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
         )
+        self.passes = Passes(model, self.parameters, course.unrecorded)
         self.tracker = Tracker(self.accelerator, course.run, settings)
+        self.ahead: Ahead[list[Batch]] | None = None
         self.position = 0
         self.saved: int | None = None
         self.best: Best | None = None
@@ -176,8 +182,12 @@ class Loop:
         """Open the log of the run at the position."""
         return steplog.StepLog(self.course.run, self.position)
 
-    def batches(self) -> Iterator[list[Batch]]:
+    def batches(self) -> Ahead[list[Batch]]:
         """Give the micro-batches of each step from the position on."""
+        self.ahead = Ahead(self._batches())
+        return self.ahead
+
+    def _batches(self) -> Iterator[list[Batch]]:
         first, done = divmod(self.position, self.order.steps_per_epoch)
         for epoch in range(first, self.course.settings.epochs):
             for rows in self.order.epoch(epoch)[done if epoch == first else 0 :]:
@@ -189,7 +199,11 @@ class Loop:
         """Take the step at the position; the dropout's randomness depends on the position alone."""
         self.prepare()
         clip = self.course.settings.clip
-        result = step(self.model, batches, self.optimizer, self.accelerator, clip)
+        cuda = self.model.trunk.device.type == "cuda"
+        meanwhile = self.ahead.make if cuda and self.ahead is not None else None
+        result = step(
+            self.model, batches, self.optimizer, self.accelerator, clip, self.passes, meanwhile
+        )
         self.position += 1
         return result
 
@@ -238,6 +252,7 @@ class Loop:
         Raises:
             RunError: the score is not a finite number.
         """
+        self.passes.make_room()
         metrics = score(self.model)
         metric = self.course.settings.metric
         value = metrics[metric]
@@ -315,6 +330,7 @@ class Loop:
     def finish(self, seconds: float, tokens: int) -> Trained:
         """Put the best weights into the model and say how it went."""
         given_up, early = self.given_up, self.position < self.steps
+        self.notes += self.passes.notes
         if given_up:
             self.notes.append(f"given up at step {self.position:,} of {self.steps:,}")
         elif early:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
@@ -13,6 +15,7 @@ from torch.optim import Optimizer
 from tenon.core.errors import RunError
 from tenon.model.model import Model
 from tenon.text.batch import Batch
+from tenon.train.passes import Passes
 
 
 @dataclass(frozen=True)
@@ -38,37 +41,47 @@ def step(
     optimizer: Optimizer,
     accelerator: Accelerator,
     clip: float,
+    passes: Passes | None = None,
+    meanwhile: Callable[[], None] | None = None,
 ) -> StepResult:
     """Take one optimizer step from gradients summed over `batches`.
 
     Args:
         batches: micro-batches of this step.
         clip: largest gradient norm; a larger gradient is scaled down to it.
+        passes: computes the micro-batches; None computes each as the model does.
+        meanwhile: done while a device computes.
 
     Raises:
         RunError: no row has a label, or the loss or the norm is not finite. Nothing has been
             updated, and the gradients are cleared.
     Source: mean over the whole step, not a mean of means (transformers' `num_items_in_batch`).
     """
-    targets, losses = gradients(model, batches, accelerator.backward)
+    targets, losses = gradients(model, batches, accelerator.backward, passes)
+    parameters = model.parameters() if passes is None else passes.parameters
     try:
-        loss, norm = clipped(losses, model.parameters(), clip)
-    except RunError:
+        if guards(optimizer):
+            loss, norm = guarded(losses, parameters, optimizer, clip, meanwhile)
+        else:
+            loss, norm = clipped(losses, parameters, clip)
+            optimizer.step()
+    finally:
         optimizer.zero_grad(set_to_none=True)
-        raise
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
     return StepResult(loss, targets, sum(batch.tokens for batch in batches), norm)
 
 
 def gradients(
-    model: Model, batches: Sequence[Batch], backward: Callable[[torch.Tensor], None]
+    model: Model,
+    batches: Sequence[Batch],
+    backward: Callable[[torch.Tensor], None],
+    passes: Passes | None = None,
 ) -> tuple[int, list[torch.Tensor]]:
     """Add the gradients of one step; give its targets, and the loss of each micro-batch.
 
     Args:
         batches: micro-batches of this step; their losses sum to the step's.
         backward: computes the gradients of a loss.
+        passes: as of `step`.
 
     Raises:
         RunError: no row has a label.
@@ -76,6 +89,9 @@ def gradients(
     targets = count_targets(model, batches)
     losses: list[torch.Tensor] = []
     for batch in batches:
+        if passes is not None:
+            losses.append(passes.passed(batch, targets, backward))
+            continue
         loss = model.nats(batch) / targets
         backward(loss)
         losses.append(loss.detach())
@@ -109,9 +125,56 @@ def clipped(
     """
     norm = nn.utils.clip_grad_norm_(parameters, clip)
     mean = torch.stack(list(losses)).sum()
-    if not bool(torch.isfinite(mean) & torch.isfinite(norm)):
+    return _finite(float(mean), float(norm))
+
+
+def guards(optimizer: Optimizer) -> bool:
+    """Whether an optimizer can be told on the device to update nothing, as CUDA's fused one can."""
+    groups = optimizer.param_groups
+    fused = all(group.get("fused") for group in groups)
+    return fused and all(each.is_cuda for group in groups for each in group["params"])
+
+
+def guarded(
+    losses: Sequence[torch.Tensor],
+    parameters: Iterable[nn.Parameter],
+    optimizer: Optimizer,
+    clip: float,
+    meanwhile: Callable[[], None] | None = None,
+) -> tuple[float, float]:
+    """Clip the gradient of a step and update; give its loss, and its norm before.
+
+    The device decides whether to update, so that it need not wait to be told.
+
+    Args:
+        losses: of the micro-batches; they sum to the step's.
+        parameters: whose gradients they are.
+        optimizer: one that `guards`.
+        clip: largest norm.
+        meanwhile: done while the device computes.
+
+    Raises:
+        RunError: loss or norm is not finite. Nothing has been updated.
+    Source: torch, `torch.amp.GradScaler`, which tells a fused optimizer the same way.
+    """
+    norm = nn.utils.clip_grad_norm_(parameters, clip)
+    mean = torch.stack(list(losses)).sum()
+    known_2 = torch.stack([mean, norm])
+    telling = cast(Any, optimizer)
+    telling.grad_scale, telling.found_inf = None, 1.0 - torch.isfinite(known_2).all().float()
+    try:
+        optimizer.step()
+    finally:
+        del telling.grad_scale, telling.found_inf
+    if meanwhile is not None:
+        meanwhile()
+    return _finite(*known_2.tolist())
+
+
+def _finite(mean: float, norm: float) -> tuple[float, float]:
+    if not (math.isfinite(mean) and math.isfinite(norm)):
         raise RunError(
-            f"loss {float(mean):.4g} nats, gradient norm {float(norm):.4g}: not finite; nothing "
+            f"loss {mean:.4g} nats, gradient norm {norm:.4g}: not finite; nothing "
             "was updated. Lower train.learning_rate, or use model.dtype = float32 or bfloat16"
         )
-    return float(mean), float(norm)
+    return mean, norm

@@ -143,7 +143,8 @@ def _compiled(space: Workspace, made: Decided) -> Decided:
         return made
     plain = estimated(space, made.plan, made.device)
     model = form_of(space).model(made.plan).trunk.model
-    found = compiling(model, made.ground.type, plain)
+    fused = left and made.plan.model.kernels == "auto"
+    found = compiling(model, made.ground.type, plain, fused=fused)
     plan = made.plan.decided({COMPILE: found.pays}) if left else made.plan
     note = found.note() if left else replace(found.note(), value=True)
     return replace(made, plan=plan, notes=(*made.notes, note), compiling=found)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from tenon.core.progress import Progress
 from tenon.data.parts import Parts
+from tenon.model.fused import fusion_of
 from tenon.model.lower import named_entry
 from tenon.plan.budget import Budget, budget
 from tenon.plan.devices import device_named
 from tenon.plan.plan import Plan
 from tenon.text.order import Order
 from tenon.text.tokens import Tokens
+from tenon.train.passes import unrecordable
 from tenon.train.preflight import Preflight
 from tenon.train.rate_test import RateTest
 from tenon.verbs.decided import OPEN, decide
@@ -22,6 +24,7 @@ from tenon.verbs.forecast import Forecast, forecast
 from tenon.verbs.outcome import token_notes
 from tenon.verbs.precision import open_run
 from tenon.verbs.target import explained
+from tenon.verbs.train import unrecorded
 from tenon.verbs.tried import tried
 from tenon.verbs.workspace import Workspace, open_workspace
 
@@ -179,6 +182,8 @@ def _batches(space: Workspace) -> str:
     """Say whether rows are packed, and whether the last layer is computed for the read tokens."""
     trunk, model = space.trunk, space.plan.model
     said = f"{'packed' if trunk.packed else 'padded'}: {trunk.why}"
+    if trunk.device.type == "cuda":
+        said = "; ".join((said, *_kernels(space)))
     narrow = trunk.alone and model.pooling not in ("mean", "tokens")
     if not narrow or model.trunk_dropout or _last_again(space):
         return said
@@ -192,6 +197,13 @@ def _last_again(space: Workspace) -> bool:
         return again is True
     entry = named_entry(space.trunk, space.plan.adapter)
     return entry.layers + again >= entry.of
+def _kernels(space: Workspace) -> Iterator[str]:
+    """Say how passes over a base on CUDA are computed, once its adapter has been tried."""
+    fusion = fusion_of(space.trunk)
+    if fusion is not None:
+        yield str(fusion)
+    why = unrecorded(space.plan) or unrecordable(space.trunk, writes=space.writes)
+    yield f"no CUDA graphs: {why}" if why else "passes are replayed as CUDA graphs"
 
 
 def _steps(plan: Plan, train: Tokens) -> int:

@@ -26,6 +26,7 @@ from tenon.evaluate.scorers import SCORERS
 from tenon.evaluate.settings import BY_TASK
 from tenon.model.attach import Attached, attach
 from tenon.model.compiled import compile_blocks
+from tenon.model.fused import fuse
 from tenon.model.inputs import FROM_ROWS, begin_from_rows
 from tenon.model.model import Model
 from tenon.model.models import model_for
@@ -215,6 +216,8 @@ def build(
     recompute(space.trunk, space.plan.train.recompute)
     if settings.compile is True:
         compile_blocks(space.trunk.model)
+    elif settings.kernels == "auto":
+        fuse(space.trunk)
     model = model_for(
         space.plan.data.task,
         space.trunk,
@@ -336,7 +339,15 @@ def course_of(space: Workspace, out: Path, progress: Progress | None) -> Course:
         score=score_of(space),
         progress=progress,
         factors=KINDS.get(space.plan.adapter.kind).factors(space.plan.adapter.own),
+        unrecorded=unrecorded(space.plan),
     )
+
+
+def unrecorded(plan: Plan) -> str:
+    """Say why a plan lets no passes be recorded as CUDA graphs; empty where it does."""
+    if plan.model.kernels == "plain":
+        return 'model.kernels = "plain"'
+    return "train.recompute computes states again" if plan.train.recompute else ""
 
 
 def score_of(space: Workspace) -> Callable[[Model], dict[str, float]] | None:
