@@ -205,7 +205,7 @@ def of_form(model: nn.Module) -> bool:
     """Whether all blocks of a base have the parts of Llama's, so that they may be fused."""
     found = [dict(block.named_children()) for block in blocks(model)]
     return bool(found) and all(
-        HEADS <= _parts(parts.get("self_attn")) and GATE <= _parts(parts.get("mlp"))
+        _parts(parts.get("self_attn")) >= HEADS and _parts(parts.get("mlp")) >= GATE
         for parts in found
     )
 

@@ -197,6 +197,8 @@ def _last_again(space: Workspace) -> bool:
         return again is True
     entry = named_entry(space.trunk, space.plan.adapter)
     return entry.layers + again >= entry.of
+
+
 def _kernels(space: Workspace) -> Iterator[str]:
     """Say how passes over a base on CUDA are computed, once its adapter has been tried."""
     fusion = fusion_of(space.trunk)
