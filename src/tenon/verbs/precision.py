@@ -25,12 +25,12 @@ from tenon.model.attach import unchanged_random_state
 from tenon.model.halves import instructions
 from tenon.model.model import Model
 from tenon.plan.plan import Plan
-from tenon.plan.work import work_of
+from tenon.plan.work import layers_of, passes_of, work_of
 from tenon.text.batch import batch
 from tenon.text.order import Rows
 from tenon.text.tokens import Tokens
 from tenon.verbs.bared import bared
-from tenon.verbs.claim import PLAN
+from tenon.verbs.folder import PLAN
 from tenon.verbs.forecast import fresh
 from tenon.verbs.workspace import Workspace, load_trunk, open_workspace
 
@@ -155,9 +155,10 @@ def _unprobed(space: Workspace) -> str:
 
 def _small(space: Workspace) -> bool:
     """Whether a run is too short for a probe to pay."""
-    plan, work = space.plan, work_of(space.plan, space.trunk)
+    plan, trunk = space.plan, space.trunk
     tokens = space.tokens["train"].total * plan.train.epochs * len(plan.training_seeds)
-    return work.passes * work.per_token * tokens < WORK
+    passes = passes_of(plan.train.recompute, layers_of(trunk))
+    return passes * work_of(trunk).per_token * tokens < WORK
 
 
 def decide(space: Workspace) -> Workspace:
