@@ -59,11 +59,11 @@ IDLE = {
     ),
     "kernels on a CPU": (
         {"model.kernels": "plain", "model.device": "cpu"},
-        "model.kernels has no effect: on a CPU",
+        '= "plain" has no effect: on a CPU',
     ),
     "kernels for padded rows": (
         {"model.kernels": "plain", "model.batches": "padded"},
-        "model.kernels has no effect: for padded rows",
+        '= "plain" has no effect: for padded rows',
     ),
     "a rate for what is not trained": (
         {"adapters.mood.init": "mica", "adapters.mood.b_learning_rate_ratio": 4},

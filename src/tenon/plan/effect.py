@@ -111,9 +111,11 @@ def _compiled(plan: Plan, given: Set[str]) -> Iterator[Finding]:
     if "model.compile" in given and plan.model.compile is True and plan.model.device == "cpu":
         what = "= true has no effect: on a CPU compiling takes longer than it saves"
         yield "model.compile", what, 'remove it, or set model.device = "cuda"'
-    if "model.kernels" in given and (plan.model.device == "cpu" or plan.model.batches == "padded"):
+    without = plan.model.device == "cpu" or plan.model.batches == "padded"
+    if plan.model.kernels == "plain" and without:
         where = "on a CPU" if plan.model.device == "cpu" else "for padded rows"
-        yield "model.kernels", f"has no effect: {where} there are none to choose", "remove it"
+        what = f'= "plain" has no effect: {where} there are none to choose'
+        yield "model.kernels", what, "remove it"
 
 
 def _same_source(plan: Plan, given: Set[str]) -> Iterator[Finding]:

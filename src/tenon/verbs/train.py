@@ -347,7 +347,8 @@ def unrecorded(plan: Plan) -> str:
     """Say why a plan lets no passes be recorded as CUDA graphs; empty where it does."""
     if plan.model.kernels == "plain":
         return 'model.kernels = "plain"'
-    return "train.recompute computes states again" if plan.train.recompute else ""
+    again = plan.train.recompute not in (False, "auto")
+    return "train.recompute computes states again" if again else ""
 
 
 def score_of(space: Workspace) -> Callable[[Model], dict[str, float]] | None:
