@@ -226,12 +226,13 @@ class Passes:
         free, whole = torch.cuda.mem_get_info(self.model.trunk.device)
         if free < least * whole:
             self._forget()
-            torch.cuda.empty_cache()
 
     def _forget(self) -> None:
-        """Let go of all that is recorded, and of its memory."""
+        """Let go of all that is recorded, and give its memory back."""
         self._kept.clear()
-        self._memory = None
+        held, self._memory = self._memory, None
+        if held is not None:
+            torch.cuda.empty_cache()
 
     @property
     def bytes(self) -> int:
