@@ -10,8 +10,8 @@ from models import rows_of
 from racks import MIXED, adapter_in, alone, rack_of
 from tenon.core.errors import RunError
 from tenon.model.rack import Rack
-from tenon.model.slots import FIRST_SLOTS
-from tenon.model.stacked import stacked
+from tenon.model.slots import FIRST_SLOTS, Mixed, Pool
+from tenon.model.stacked import Delta, Form, Spot, Stacked, stacked
 
 TOLERANCE = 1e-5
 """Largest difference / largest hidden state, in float32: sums are taken in another order."""
@@ -78,10 +78,13 @@ def as_alone(rack: Rack, reference: Rack, owners, lengths) -> float:
     )
 
 
-@pytest.mark.parametrize("batches", ["packed", "padded"])
+@pytest.mark.parametrize("batches", ["packed", "apart", "padded"])
 @pytest.mark.parametrize("tables", [LORAS, BOTTLENECKS, GAINS], ids=["lora", "bottleneck", "ia3"])
 @pytest.mark.parametrize("arch", ARCHES)
-def test_rows_in_slots_are_as_each_alone(arch, tables, batches, folder_of):
+def test_rows_in_slots_are_as_each_alone(arch, tables, batches, folder_of, monkeypatch):
+    if batches == "apart":  # each row with its own adapter, as of wide ones and many
+        monkeypatch.setattr("tenon.model.slotted.NEEDLESS", -1)
+        batches = "packed"
     if arch == "t5" and batches == "packed":
         batches = "auto"
     if arch == "gpt2" and tables is LORAS:
@@ -108,6 +111,22 @@ def test_slots_stand_beside_layers_of_other_kinds(folder_of):
     owners = ["e", "a", "c", "f", "b", None, "a", "d"]
     assert as_alone(rack, reference, owners, (3, 9, 4, 6, 2, 5, 5, 7)) < TOLERANCE
     assert as_alone(rack, reference, ["e", "f", "c"], (3, 9, 4)) < TOLERANCE
+
+
+@pytest.mark.parametrize("activation", ["", "relu"])
+def test_what_another_adapter_would_give_is_no_part_of_a_token(activation):
+    spot = Spot("mlp", "beside", 3, 2)
+    pool = Pool(Form((spot,), 4, activation), torch.device("cpu"))
+    pool.resize(2)
+    for number, value in enumerate((1.0, 1e38)):
+        biases = (torch.ones(4), torch.ones(2)) if activation else (None, None)
+        part = Delta(torch.full((4, 3), value), torch.ones(2, 4), *biases)
+        pool.put(str(number), Stacked(pool.form, {"mlp": part}))
+    states = torch.full((1, 2, 3), 100.0)
+    mixed = Mixed(torch.tensor([0, 1]), torch.tensor([0, 1]))
+    found = pool.delta("mlp", mixed, states, None)[0]
+    assert found[1].isinf().all()
+    assert torch.equal(found[0], pool.delta("mlp", 0, states[:, :1], None)[0, 0])
 
 
 def test_pools_grow_shrink_and_move_without_a_trace(folder_of):

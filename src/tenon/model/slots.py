@@ -1,14 +1,15 @@
 """Slots: adapters stacked in preallocated tensors, so that rows of many share one product.
 
-Legend: S slots, W rank or width, I inputs, O outputs, N rows of a part, T tokens of a row.
+Legend: S slots, W rank or width, I inputs, O outputs, N rows of a part, T tokens of a row, A
+adapters, C their ranks or widths one behind the other.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import cache
-from typing import Any, cast
+from functools import cache, cached_property
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,39 @@ from tenon.core.errors import RunError
 from tenon.model.stacked import Form, Stacked
 
 FIRST_SLOTS = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Mixed:
+    """Tokens of several adapters, computed at once: each adapter's part is kept by its own tokens.
+
+    Args:
+        slots_A: of the adapters, each once.
+        mine_T: of each token the number of its adapter among these.
+    """
+
+    slots_A: Tensor
+    mine_T: Tensor
+
+    @cached_property
+    def slots_T(self) -> Tensor:
+        """Of each token its slot."""
+        return self.slots_A[self.mine_T]
+
+    @cached_property
+    def others_TA(self) -> Tensor:
+        """Of each token the adapters that are not its own."""
+        numbers_A = torch.arange(len(self.slots_A), device=self.slots_A.device)
+        return self.mine_T[:, None] != numbers_A
+
+    def only_own(self, narrow_TC: Tensor) -> Tensor:
+        """Keep of the narrow states of all adapters those of each token's own, in place.
+
+        Args:
+            narrow_TC: C is A times W; what others would give may be anything, also no number.
+        """
+        narrow_TAW = narrow_TC.unflatten(1, (len(self.slots_A), -1))
+        return narrow_TAW.masked_fill_(self.others_TA[:, :, None], 0.0).flatten(1)
 
 
 @dataclass
@@ -124,26 +158,28 @@ class Pool:
         )
 
     def delta(
-        self, path: str, slots_N: Tensor | int, states_NTI: Tensor, said_NTO: Tensor | None
+        self, path: str, slots_N: Tensor | Mixed | int, states_NTI: Tensor, said_NTO: Tensor | None
     ) -> Tensor:
         """Give what is added to the output of a module, [N, T, O] in float32.
 
         Args:
-            slots_N: of each row its slot; or one for all of them.
+            slots_N: of each row its slot; or one for all of them; or those of the tokens of one.
             states_NTI: what is read.
             said_NTO: the output without the module's bias, where the form has gains beside
                 matrices.
         """
         stack, states_NTI = self.stacks[path], states_NTI.float()
-        one = isinstance(slots_N, int)
         if not self.form.width and stack.gain_SO is not None:
-            return states_NTI * (stack.gain_SO[slots_N] if one else stack.gain_SO[slots_N, None])
-        made = self._of_one if one else self._of_each
-        delta_NTO = made(stack, cast(Any, slots_N), states_NTI)
+            return states_NTI * _gain(stack.gain_SO, slots_N)
+        if isinstance(slots_N, int):
+            delta_NTO = self._of_one(stack, slots_N, states_NTI)
+        elif isinstance(slots_N, Mixed):
+            delta_NTO = self._of_mixed(stack, slots_N, states_NTI)
+        else:
+            delta_NTO = self._of_each(stack, slots_N, states_NTI)
         if stack.gain_SO is None or said_NTO is None:
             return delta_NTO
-        gain = stack.gain_SO[slots_N] if one else stack.gain_SO[slots_N, None]
-        return torch.addcmul(delta_NTO, said_NTO.float(), gain)
+        return torch.addcmul(delta_NTO, said_NTO.float(), _gain(stack.gain_SO, slots_N))
 
     def add(self, path: str, slots_N: Tensor, states_NI: Tensor, said_NO: Tensor) -> bool:
         """Add what slots say of single tokens to the output of a module, in place, by a kernel.
@@ -175,6 +211,19 @@ class Pool:
         narrow_NTW = self.activation(narrow_NTW + stack.bias_SW[slots_N, None])
         return torch.baddbmm(stack.bias_SO[slots_N, None], narrow_NTW, up_NWO)
 
+    def _of_mixed(self, stack: Stack, mixed: Mixed, states_1TI: Tensor) -> Tensor:
+        slots_A = mixed.slots_A
+        bias_C = None if stack.bias_SW is None else stack.bias_SW[slots_A].flatten()
+        down_CI = stack.down_SWI[slots_A].flatten(0, 1)
+        narrow_TC = functional.linear(states_1TI[0], down_CI, bias_C)
+        if self.activation is not None:
+            narrow_TC = self.activation(narrow_TC)
+        up_OC = stack.up_SOW[slots_A].transpose(0, 1).flatten(1)
+        delta_TO = functional.linear(mixed.only_own(narrow_TC), up_OC)
+        if stack.bias_SO is not None:
+            delta_TO += stack.bias_SO[mixed.slots_T]
+        return delta_TO[None]
+
     def _of_one(self, stack: Stack, slot: int, states_NTI: Tensor) -> Tensor:
         bias_W = None if stack.bias_SW is None else stack.bias_SW[slot]
         bias_O = None if stack.bias_SO is None else stack.bias_SO[slot]
@@ -182,6 +231,13 @@ class Pool:
         if self.activation is not None:
             narrow_NTW = self.activation(narrow_NTW)
         return functional.linear(narrow_NTW, stack.up_SOW[slot], bias_O)
+
+
+def _gain(gain_SO: Tensor, slots_N: Tensor | Mixed | int) -> Tensor:
+    """Give the gains of rows or tokens, as they are multiplied with states."""
+    if isinstance(slots_N, int):
+        return gain_SO[slots_N]
+    return gain_SO[slots_N.slots_T] if isinstance(slots_N, Mixed) else gain_SO[slots_N, None]
 
 
 @cache

@@ -20,12 +20,15 @@ from torch import Tensor, nn
 from tenon.adapters.transparent import Transparent, uncompiled
 from tenon.core.errors import RunError
 from tenon.model.groups import Group, groups_of
-from tenon.model.slots import Pool, Slots
+from tenon.model.slots import Mixed, Pool, Slots
 from tenon.model.stacked import READ
 
 NEAR_TOKENS = 8
 """Rows of a pool that differ by so many tokens are padded together: the products are small, and
 each takes as long to ask for as some tokens to compute."""
+NEEDLESS = 5_000_000
+"""Multiplications at a module, of tokens with adapters that are not theirs, from which on rows are
+computed each with its own: to gather those takes as long."""
 ARGUMENTS = {READ: 0, "residual": 1}
 """Places where adapters change what a module is given: which of its arguments."""
 
@@ -59,19 +62,30 @@ class Part:
         return self.whole and len(set(self.slots)) == 1
 
     @cached_property
-    def runs(self) -> tuple[tuple[Group | None, Tensor | int], ...]:
+    def runs(self) -> tuple[tuple[Group | None, Tensor | Mixed | int], ...]:
         """Groups of rows that are computed at once, with the slots of their rows."""
         if len(set(self.slots)) == 1:
             return ((None, self.slots[0]),)
         slots_N = torch.tensor(self.slots, device=self.device)
         if not self.packed:
             return ((None, slots_N),)
-        found: list[tuple[Group | None, Tensor | int]] = []
+        if self._beside():
+            slots_A, mine_N = slots_N.unique(return_inverse=True)
+            lengths_N = torch.tensor(self.lengths, device=self.device)
+            return ((None, Mixed(slots_A, mine_N.repeat_interleave(lengths_N))),)
+        found: list[tuple[Group | None, Tensor | Mixed | int]] = []
         first = 0
         for group in groups_of(self.lengths, self.device, NEAR_TOKENS):
             found.append((group, slots_N[first : first + group.rows]))
             first += group.rows
         return tuple(found)
+
+    def _beside(self) -> bool:
+        """Whether all tokens go through all adapters of the part, as they are few and narrow."""
+        spots = self.pool.form.spots
+        most = max((spot.inputs + spot.outputs for spot in spots), default=0)
+        others = (len(set(self.slots)) - 1) * self.pool.form.width
+        return sum(self.lengths) * most * others <= NEEDLESS
 
     def of(self, states: Tensor) -> Tensor:
         """Give the part of a tensor that has all rows."""
