@@ -28,6 +28,8 @@ from tenon.verbs.train import unrecorded
 from tenon.verbs.tried import tried
 from tenon.verbs.workspace import Workspace, open_workspace
 
+TOGETHER = "passes of several adapters are not"
+
 
 @dataclass(frozen=True)
 class Amount:
@@ -130,12 +132,19 @@ def plan(
     """
     wanted, why = explained(target, arguments)
     how: dict[str, Any] = {"find_lr": find_lr, "device": device, "progress": progress}
-    first, *others = [_preview(each, why, **how) for each in wanted]
+    beside = TOGETHER if len(wanted) > 1 else ""
+    first, *others = [_preview(each, why, beside, **how) for each in wanted]
     return (first, *others) if others else first
 
 
 def _preview(
-    wanted: Plan, why: Sequence[str], *, find_lr: bool, device: str, progress: Progress | None
+    wanted: Plan,
+    why: Sequence[str],
+    otherwise: str,
+    *,
+    find_lr: bool,
+    device: str,
+    progress: Progress | None,
 ) -> Preview:
     begun = time.perf_counter()
     space = open_workspace(wanted, progress) if device else open_run(wanted, progress)
@@ -158,7 +167,7 @@ def _preview(
         budget=counted,
         steps=_steps(space.plan, space.tokens["train"]),
         forecast=replace(foretold, seconds=foretold.seconds.preceded(found.seconds)),
-        batches=batches,
+        batches="; ".join((batches, *_kernels(space, otherwise))),
         notes=(
             *(note for note in why if note not in space.parts.notes),
             *((str(holding),) if holding else ()),
@@ -182,8 +191,6 @@ def _batches(space: Workspace) -> str:
     """Say whether rows are packed, and whether the last layer is computed for the read tokens."""
     trunk, model = space.trunk, space.plan.model
     said = f"{'packed' if trunk.packed else 'padded'}: {trunk.why}"
-    if trunk.device.type == "cuda":
-        said = "; ".join((said, *_kernels(space)))
     narrow = trunk.alone and model.pooling not in ("mean", "tokens")
     if not narrow or model.trunk_dropout or _last_again(space):
         return said
@@ -199,12 +206,19 @@ def _last_again(space: Workspace) -> bool:
     return entry.layers + again >= entry.of
 
 
-def _kernels(space: Workspace) -> Iterator[str]:
-    """Say how passes over a base on CUDA are computed, once its adapter has been tried."""
+def _kernels(space: Workspace, otherwise: str) -> Iterator[str]:
+    """Say how passes over a base on CUDA are computed, once its adapter has been tried.
+
+    Args:
+        otherwise: why nothing is recorded that the plan by itself does not say; empty for nothing.
+    """
+    if space.trunk.device.type != "cuda":
+        return
     fusion = fusion_of(space.trunk)
     if fusion is not None:
         yield str(fusion)
-    why = unrecorded(space.plan) or unrecordable(space.trunk, writes=space.writes)
+    why = otherwise or unrecorded(space.plan)
+    why = why or unrecordable(space.trunk, writes=space.writes)
     yield f"no CUDA graphs: {why}" if why else "passes are replayed as CUDA graphs"
 
 
