@@ -10,11 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tenon.core.files import require
+from tenon.data.spec import HUB, JOINT, STDIN
 from tenon.verbs.folder import adapter_folder
-
-STDIN = "-"
-HUB, JOINT = "hub:", "+"
-"""In the name of rows that are no file, or of two files side by side; see `tenon.data.sources`."""
 
 
 def require_adapters(*targets: Path | str) -> None:

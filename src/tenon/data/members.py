@@ -13,7 +13,8 @@ from tenon.data.formats import SUFFIX_NAMES, SUFFIXES, format_of, stem, unpacked
 from tenon.data.json_document import document_lists
 from tenon.data.names import PART_NAMES, PARTS
 from tenon.data.parallel import parallel_members, split_pair
-from tenon.data.sources import HUB, Source, magic_of, zip_member, zip_names
+from tenon.data.sources import Source, magic_of, zip_member, zip_names
+from tenon.data.spec import HUB
 from tenon.data.squad import looks_like_squad
 from tenon.data.streams import HEAD_BYTES, PARQUET, ZIP, opened
 

@@ -16,10 +16,9 @@ from tenon.data.example import Row
 from tenon.data.formats import PACKED, SUFFIXES, unpacked
 from tenon.data.lines import REFUSED, Lines
 from tenon.data.names import PART_NAMES
+from tenon.data.spec import JOINT
 from tenon.data.streams import PARQUET, ZIP, opened
 from tenon.data.tables import excerpt
-
-JOINT = "+"
 
 _LANGUAGE = re.compile(r"[a-z]{2,3}(?:[-_][A-Za-z]{2,4}){0,2}")
 _SIDES = (("src", "tgt"), ("src", "trg"), ("source", "target"))

@@ -17,11 +17,10 @@ from tenon.data.json_document import document_rows
 from tenon.data.json_lines import json_line_rows
 from tenon.data.lines import Lines
 from tenon.data.parallel import parallel_rows, require_pair, split_pair
+from tenon.data.spec import HUB
 from tenon.data.squad import looks_like_squad, squad_rows
 from tenon.data.streams import HEAD_BYTES, PARQUET, ZIP, Stream, opened, zip_file
 from tenon.data.tables import table_rows
-
-HUB = "hub:"
 
 
 @dataclass(frozen=True, slots=True)

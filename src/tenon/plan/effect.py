@@ -10,7 +10,7 @@ from tenon.adapters.kind import KINDS
 from tenon.core.errors import PlanError, did_you_mean
 from tenon.data.parallel import split_pair
 from tenon.data.settings import Columns
-from tenon.data.sources import HUB
+from tenon.data.spec import HUB
 from tenon.data.task import TASKS
 from tenon.evaluate.extractors import extractor
 from tenon.evaluate.settings import BY_TASK, FEWEST_ROWS
@@ -111,6 +111,10 @@ def _compiled(plan: Plan, given: Set[str]) -> Iterator[Finding]:
     if "model.compile" in given and plan.model.compile is True and plan.model.device == "cpu":
         what = "= true has no effect: on a CPU compiling takes longer than it saves"
         yield "model.compile", what, 'remove it, or set model.device = "cuda"'
+
+
+def _kernels(plan: Plan, given: Set[str]) -> Iterator[Finding]:
+    del given
     without = plan.model.device == "cpu" or plan.model.batches == "padded"
     if plan.model.kernels == "plain" and without:
         where = "on a CPU" if plan.model.device == "cpu" else "for padded rows"
@@ -350,6 +354,7 @@ RULES: tuple[Rule, ...] = (
     _revision,
     _quantized,
     _compiled,
+    _kernels,
     _same_source,
     _share,
     _undecided,

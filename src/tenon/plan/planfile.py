@@ -12,7 +12,7 @@ from tenon.adapters.kind import KINDS
 from tenon.core.manual import Setting, manual
 from tenon.core.settings import Settings
 from tenon.data.parallel import each_path
-from tenon.data.sources import HUB
+from tenon.data.spec import HUB
 from tenon.plan.plan import SOURCES, Plan
 from tenon.plan.resolve import FLOORS, OTHERS, Top
 from tenon.plan.task import of_other_tasks

@@ -18,9 +18,9 @@ from tenon.core.errors import Faults, PlanError, did_you_mean
 from tenon.core.files import reading
 from tenon.core.manual import manual
 from tenon.core.settings import Settings
-from tenon.data.parallel import JOINT, each_path
+from tenon.data.parallel import each_path
 from tenon.data.settings import DataSettings
-from tenon.data.sources import HUB
+from tenon.data.spec import HUB, JOINT
 from tenon.evaluate.settings import EvaluateSettings
 from tenon.model.settings import ModelSettings
 from tenon.plan import override, table

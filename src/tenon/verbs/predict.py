@@ -19,6 +19,7 @@ from tenon.adapters import pack
 from tenon.adapters.manifest import Manifest
 from tenon.core.progress import Progress
 from tenon.data.findings import counted
+from tenon.data.spec import STDIN
 from tenon.evaluate.answerer import Answerer, open_answerer
 from tenon.verbs import journal as journals
 from tenon.verbs.answer_file import Form, Totals
@@ -28,7 +29,6 @@ from tenon.verbs.home import refuse_own, refuse_sources
 from tenon.verbs.journal import Journal
 from tenon.verbs.manner import FAULTY, refuse_idle
 from tenon.verbs.questions import (
-    STDIN,
     Cut,
     Kept,
     Portion,

@@ -23,11 +23,11 @@ from tenon.data.places import in_order
 from tenon.data.reading import SAMPLE_ROWS, open_reading
 from tenon.data.settings import Columns
 from tenon.data.sources import Source, read
+from tenon.data.spec import STDIN
 from tenon.data.streams import Readable, Stream
 from tenon.data.task import to_examples
 from tenon.evaluate.exam import EXAMS
 
-STDIN = "-"
 STDIN_NAME = "stdin"
 ALL = "all"
 CONVERSION = re.compile(r"iconv -f \S+ -t \S+")
