@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tenon.adapters.lean import Lean, Thin, frozen
+from tenon.adapters.wide import Wide
 
 
 class Fanned(torch.autograd.Function):
@@ -48,7 +49,7 @@ class Fanned(torch.autograd.Function):
             down_SI = torch.cat(list(thin[:count])).to(dtype)
         ranks = [len(down) for down in thin[:count]]
         input_NI = input_XI.reshape(-1, input_XI.shape[-1])
-        narrow_NS = input_NI @ down_SI.mT
+        narrow_NS = _own(input_NI @ down_SI.mT, held)
         found: list[Tensor] = []
         for (weight_OI, bias_O), up_OR, narrow_NR in zip(
             layers, ups, narrow_NS.split(ranks, 1), strict=True
@@ -66,6 +67,7 @@ class Fanned(torch.autograd.Function):
         input_XI, narrow_NS, down_SI, *ups = cast("tuple[Tensor, ...]", ctx.saved_tensors)
         outputs = [each.reshape(-1, each.shape[-1]) for each in given]
         middle_NS = torch.cat([g_NO @ up for g_NO, up in zip(outputs, ups, strict=True)], 1)
+        middle_NS = _own(middle_NS, ctx.held)
         input_NI = input_XI.reshape(-1, input_XI.shape[-1])
         trained = _gradients(ctx, input_NI, narrow_NS, middle_NS, outputs)
         if not ctx.needs_input_grad[0]:
@@ -100,6 +102,17 @@ def _gradients(
     return [*downs, *raised]
 
 
+def _own(narrow_NS: Tensor, held: Sequence[Thin]) -> Tensor:
+    """Put to 0 what a row has of other adapters than its own."""
+    others = [each.others_NR for each in held if each.others_NR is not None]
+    if others and all(each is others[0] for each in others):
+        others_NR = others[0]
+        narrow_NS.view(len(narrow_NS), len(held), -1).masked_fill_(others_NR[:, None], 0.0)
+    elif others:
+        narrow_NS.masked_fill_(torch.cat(others, 1), 0.0)
+    return narrow_NS
+
+
 def _plain(layer: nn.Module, states_XI: Tensor) -> str | None:
     """Give the adapter that a layer computes by itself; None where something else does it."""
     lean = isinstance(layer, Lean) and "forward" not in vars(layer)
@@ -130,6 +143,8 @@ def fanned(layers: Sequence[nn.Module], states_XI: Tensor) -> tuple[Tensor, ...]
         layers: at least one.
         states_XI: [..., I].
     """
+    if all(isinstance(each, Wide) for each in layers):
+        return _wide(cast("Sequence[Wide]", layers), states_XI)
     names = [_plain(each, states_XI) for each in layers]
     if None in names:
         return tuple(layer(states_XI) for layer in layers)
@@ -141,4 +156,13 @@ def fanned(layers: Sequence[nn.Module], states_XI: Tensor) -> tuple[Tensor, ...]
     thin = [layer.thin for layer, _ in held]
     rounded = () if None in thin else tuple(thin)
     made = Fanned.apply(states_XI, weights, scales, rounded, *downs, *ups)  # pyright: ignore[reportUnknownMemberType]
+    return cast("tuple[Tensor, ...]", made)
+
+
+def _wide(layers: Sequence[Wide], states_XI: Tensor) -> tuple[Tensor, ...]:
+    """Compute layers of several adapters that read the same states."""
+    weights = [frozen(layer.base_layer) for layer in layers]
+    thin = tuple(layer.thin for layer in layers)
+    matrices = [*(layer.down for layer in layers), *(layer.up for layer in layers)]
+    made = Fanned.apply(states_XI, weights, [1.0] * len(layers), thin, *matrices)  # pyright: ignore[reportUnknownMemberType]
     return cast("tuple[Tensor, ...]", made)

@@ -31,12 +31,14 @@ class Thin(NamedTuple):
     Args:
         down_RI, up_OR: the second one scaled.
         to_down_RI, to_up_OR: gradients, that of the second one as if it were not scaled.
+        others_NR: where what is between them is put to 0; None for nowhere.
     """
 
     down_RI: Tensor
     up_OR: Tensor
     to_down_RI: Tensor
     to_up_OR: Tensor
+    others_NR: Tensor | None = None
 
 
 class Added(torch.autograd.Function):
@@ -65,7 +67,8 @@ class Added(torch.autograd.Function):
         """
         dtype = input_XI.dtype
         thin = held[:2] if held else (down_RI.to(dtype), (up_OR * scale).to(dtype))
-        output_XO, narrow_NR = added(input_XI, weight_OI, bias_O, thin)
+        others_NR = held.others_NR if held else None
+        output_XO, narrow_NR = added(input_XI, weight_OI, bias_O, thin, others_NR)
         ctx.save_for_backward(input_XI, narrow_NR, weight_OI, down_RI, up_OR)
         ctx.scale, ctx.held = scale, held
         return output_XO
@@ -80,7 +83,10 @@ class Added(torch.autograd.Function):
         thin = held[:2] if held else (down_RI.to(dtype), (up_OR * scale).to(dtype))
         found: list[Tensor | None] = [None] * 7
         wanted = ctx.needs_input_grad[0]
-        found[0], output_NO, middle_NR = returned(given[0], weight_OI, thin, wanted=wanted)
+        others_NR = held.others_NR if held else None
+        found[0], output_NO, middle_NR = returned(
+            given[0], weight_OI, thin, others_NR, wanted=wanted
+        )
         read_NI = input_XI.reshape(-1, input_XI.shape[-1])
         if held:
             held.to_down_RI.addmm_(middle_NR.mT, read_NI)

@@ -190,6 +190,17 @@ class Rack:
             finally:
                 self.parts = before
 
+    @contextlib.contextmanager
+    def holding(self, layers: Mapping[str, nn.Module]) -> Iterator[None]:
+        """Put other layers around modules that adapters wrap, and take them out again.
+
+        Args:
+            layers: full name of a wrapped module to what is put in its place.
+        """
+        known = self.bases
+        with self._holding(layers, {path: known[path] for path in layers}):
+            yield
+
     def _routed(
         self, path: str, base: nn.Module, made: Mapping[str, Mapping[str, nn.Module]]
     ) -> nn.Module:

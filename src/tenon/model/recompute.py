@@ -57,6 +57,11 @@ def recompute(trunk: Trunk, layers: Recompute = True) -> int:  # noqa: FBT001, F
     return len(chosen)
 
 
+def recomputes(trunk: Trunk) -> bool:
+    """Whether any block of a trunk computes its states again."""
+    return any(isinstance(vars(block).get("forward"), Again) for block in blocks(trunk.model))
+
+
 def _chosen(trunk: Trunk, layers: Recompute) -> list[nn.Module]:
     found, given = blocks(trunk.model), str(layers).lower()
     if not found:
@@ -132,7 +137,9 @@ class Again:
                     stack.enter_context(mode)
                 return first(self.block, *given, **named)
 
-        return checkpoint(compute, *given, use_reentrant=False, **named)
+        # A pass that is recorded draws nothing: the state of a generator cannot be put back in it.
+        drawing = not (torch.cuda.is_available() and torch.cuda.is_current_stream_capturing())
+        return checkpoint(compute, *given, use_reentrant=False, preserve_rng_state=drawing, **named)
 
     def _routers(self) -> list[Any]:
         """Give what routes rows inside of the block: one for all of its switches, if any."""

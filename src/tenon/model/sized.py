@@ -196,6 +196,16 @@ def sized_nats(trunk: Trunk, laid: Laid) -> Tensor:
         trunk: of a decoder, with its adapter.
         laid: filled.
     """
+    return sized_nats_U(trunk, laid).sum() / laid.weights[-1]
+
+
+def sized_nats_U(trunk: Trunk, laid: Laid) -> Tensor:
+    """Give the cross-entropy of each learned token of what is laid out, weighed.
+
+    Args:
+        trunk: of a decoder, with its adapter.
+        laid: filled.
+    """
     borders = laid.borders()
     with attention(trunk.model, ATTENTION):
         states = trunk.model(
@@ -207,7 +217,7 @@ def sized_nats(trunk: Trunk, laid: Laid) -> Tensor:
         )
     hidden_UD = Picked.apply(states.last_hidden_state.squeeze(0), laid.before_U)
     nats_U = chunked_nats_U(trunk, cast(Tensor, hidden_UD), laid.said_U)
-    return (nats_U * laid.weights[:-1]).sum() / laid.weights[-1]
+    return nats_U * laid.weights[:-1]
 
 
 def unfit(trunk: Trunk) -> str:

@@ -8,8 +8,8 @@ are the forward and backward passes over the frozen trunk.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import cast
@@ -17,14 +17,14 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from tenon.core.errors import RunError
 from tenon.core.progress import Progress
 from tenon.model.rack import Rack
 from tenon.model.route import random_state
 from tenon.text.batch import Batch, joined
 from tenon.train.interrupt import Interrupt
+from tenon.train.joint_passes import JointPasses
 from tenon.train.loop import Loop, Trained
-from tenon.train.step import StepResult, clipped, count_targets
+from tenon.train.step import Due, StepResult, count_targets, taken
 from tenon.train.steplog import StepLog
 
 
@@ -58,6 +58,8 @@ class Joint:
         going: the runs that have steps left.
         silent: those whose first step drew nothing at random, as they have no dropout.
         begun: those that have been put into training mode.
+        sizes: lay micro-batches out in sizes even where none is recorded.
+        passes: what is recorded of the passes.
     """
 
     rack: Rack
@@ -66,6 +68,15 @@ class Joint:
     going: dict[str, Going] = field(default_factory=dict[str, Going])
     silent: set[str] = field(default_factory=set[str])
     begun: set[str] = field(default_factory=set[str])
+    sizes: bool = False
+    passes: JointPasses = field(init=False)
+
+    def __post_init__(self) -> None:
+        loops = self.loops.values()
+        why = next((each.course.unrecorded for each in loops if each.course.unrecorded), "")
+        models = {name: loop.model for name, loop in self.loops.items()}
+        trained = {name: loop.parameters for name, loop in self.loops.items()}
+        self.passes = JointPasses(self.rack, models, trained, why, sizes=self.sizes)
 
     def run(self) -> dict[str, Trained]:
         """Train all to their ends; each model's parameters are then those of its best step.
@@ -92,6 +103,9 @@ class Joint:
                     for each in self.going.values():
                         each.loop.save(each.log)
                     raise KeyboardInterrupt
+        for each in ended.values():
+            told = each.loop.passes.notes
+            each.loop.notes += [note for note in self.passes.recorded.notes if note not in told]
         return {name: each.loop.finish(each.seconds, each.tokens) for name, each in ended.items()}
 
     def step(self, steps: Mapping[str, list[Batch]]) -> dict[str, StepResult]:
@@ -106,27 +120,37 @@ class Joint:
         """
         random = self._prepare(steps)
         begun = dict(random)
-        loops = {name: self.loops[name] for name in steps}
-        targets = {name: count_targets(loops[name].model, steps[name]) for name in steps}
+        targets = {n: count_targets(self.loops[n].model, steps[n]) for n in steps}
         losses: dict[str, list[Tensor]] = {name: [] for name in steps}
         self._to_training(steps)
-        # Both walk through all modules: the fewer there are, and the fewer times, the better.
-        with self.rack.trunk.attending(), self.rack.all():
+        sized = self.passes.take(steps)
+        with nullcontext() if sized else self._inside():
             for row in zip_longest(*steps.values()):
                 part = {n: b for n, b in zip(steps, row, strict=True) if b is not None}
-                for name, loss in self._passed(part, targets, random).items():
+                found = (
+                    self.passes.passed(part, targets, self._backward)
+                    if sized
+                    else self._passed(part, targets, random)
+                )
+                for name, loss in found.items():
                     losses[name].append(loss)
         self.silent |= {n for n, state in begun.items() if torch.equal(state, random[n])}
-        sizes = self._clipped(losses)
         results: dict[str, StepResult] = {}
-        for name, (loss, norm) in sizes.items():
-            loop = loops[name]
-            loop.optimizer.step()
-            loop.optimizer.zero_grad(set_to_none=True)
-            loop.position += 1
+        for name, (loss, norm) in self._updated(losses).items():
+            self.loops[name].position += 1
             tokens = sum(batch.tokens for batch in steps[name])
             results[name] = StepResult(loss, targets[name], tokens, norm)
         return results
+
+    @contextmanager
+    def _inside(self) -> Iterator[None]:
+        # Both walk through all modules: the fewer there are, and the fewer times, the better.
+        with self.rack.trunk.attending(), self.rack.all():
+            yield
+
+    @property
+    def _backward(self) -> Callable[[Tensor], None]:
+        return next(iter(self.loops.values())).accelerator.backward
 
     def _prepare(self, steps: Mapping[str, list[Batch]]) -> dict[str, Tensor]:
         """Set the rates; give the state of each one's generator at the beginning of its step."""
@@ -161,34 +185,31 @@ class Joint:
                 name: self.loops[name].model.nats_from(hidden_TD, batch) / targets[name]
                 for (name, batch), hidden_TD in zip(part.items(), hidden, strict=True)
             }
-            any_loop = self.loops[next(iter(part))]
-            any_loop.accelerator.backward(torch.stack(list(losses.values())).sum())
+            self._backward(torch.stack(list(losses.values())).sum())
         return {name: loss.detach() for name, loss in losses.items()}
 
-    def _clipped(self, losses: Mapping[str, list[Tensor]]) -> dict[str, tuple[float, float]]:
-        """Clip each one's gradients; clear all of them where one is not finite."""
-        found: dict[str, tuple[float, float]] = {}
+    def _updated(self, losses: Mapping[str, list[Tensor]]) -> dict[str, tuple[float, float]]:
+        """Clip each one's gradients and update; update none where one is not finite."""
+        steps = {
+            name: Due(
+                parts,
+                list(self.loops[name].parameters.values()),
+                self.loops[name].optimizer,
+                self.loops[name].course.settings.clip,
+            )
+            for name, parts in losses.items()
+        }
         try:
-            for name in self._suspects_first(losses):
-                loop = self.loops[name]
-                clip = loop.course.settings.clip
-                found[name] = clipped(losses[name], loop.parameters.values(), clip)
-        except RunError as error:
-            for name in losses:
-                self.loops[name].optimizer.zero_grad(set_to_none=True)
-            culprit = next(n for n in self._suspects_first(losses) if n not in found)
-            raise RunError(f"adapter {culprit}: {error}") from error
-        return {name: found[name] for name in losses}
+            return taken(steps, self._meanwhile)
+        finally:
+            for each in steps.values():
+                each.optimizer.zero_grad(set_to_none=True)
 
-    def _suspects_first(self, losses: Mapping[str, list[Tensor]]) -> list[str]:
-        """Give the adapters, those first whose loss is not finite.
-
-        Weights that are not finite spoil the gradients of all adapters beside them, and the loss of
-        their own alone.
-        """
-        sums = torch.stack([torch.stack(parts).sum() for parts in losses.values()])
-        fine = torch.isfinite(sums).tolist()
-        return sorted(losses, key=dict(zip(losses, fine, strict=True)).__getitem__)
+    def _meanwhile(self) -> None:
+        """Lay the next batches out while the device computes."""
+        for each in self.loops.values():
+            if each.ahead is not None:
+                each.ahead.make()
 
     def _next(self) -> dict[str, list[Batch]]:
         """Give the next step of each run that has one; those that have none are over."""
@@ -210,6 +231,8 @@ class Joint:
             each.seconds += share
             each.tokens += result.tokens
             each.loop.note(each.log, result, share)
+            if each.loop.evaluates:
+                self.passes.make_room()
             with self.rack.only(name):
                 each.loop.after_step(each.log)
         if self.progress:

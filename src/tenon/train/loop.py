@@ -233,12 +233,17 @@ class Loop:
 
     def after_step(self, log: steplog.StepLog) -> None:
         """Evaluate and save where the settings say so."""
-        last = self.position == self.steps
-        if self.course.score and (last or self.position % self.evaluate_every == 0):
+        if self.course.score and self.evaluates:
             self.evaluate(log, self.course.score)
             self.save(log)
-        elif last or self._save_due():
+        elif self.position == self.steps or self._save_due():
             self.save(log)
+
+    @property
+    def evaluates(self) -> bool:
+        """Whether dev is scored at the position."""
+        due = self.position == self.steps or self.position % self.evaluate_every == 0
+        return bool(self.course.score) and due
 
     def _save_due(self) -> bool:
         every = self.course.settings.save_every

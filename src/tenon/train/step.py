@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -157,18 +157,93 @@ def guarded(
         RunError: loss or norm is not finite. Nothing has been updated.
     Source: torch, `torch.amp.GradScaler`, which tells a fused optimizer the same way.
     """
+    known_2 = _known_2(losses, parameters, clip)
+    _tell(optimizer, known_2)
+    if meanwhile is not None:
+        meanwhile()
+    return _finite(*known_2.tolist())
+
+
+def _known_2(
+    losses: Sequence[torch.Tensor], parameters: Iterable[nn.Parameter], clip: float
+) -> torch.Tensor:
+    """Clip the gradient of a step; give its loss and its norm before, on their device."""
     norm = nn.utils.clip_grad_norm_(parameters, clip)
-    mean = torch.stack(list(losses)).sum()
-    known_2 = torch.stack([mean, norm])
+    return torch.stack([torch.stack(list(losses)).sum(), norm])
+
+
+def _tell(optimizer: Optimizer, known_X: torch.Tensor) -> None:
+    """Update where all that is known is finite, which the device finds out."""
     telling = cast(Any, optimizer)
-    telling.grad_scale, telling.found_inf = None, 1.0 - torch.isfinite(known_2).all().float()
+    telling.grad_scale, telling.found_inf = None, 1.0 - torch.isfinite(known_X).all().float()
     try:
         optimizer.step()
     finally:
         del telling.grad_scale, telling.found_inf
-    if meanwhile is not None:
-        meanwhile()
-    return _finite(*known_2.tolist())
+
+
+@dataclass(frozen=True)
+class Due:
+    """A step whose gradients are there.
+
+    Args:
+        losses: of its micro-batches; they sum to the step's.
+        parameters: whose gradients they are.
+        optimizer: that updates them.
+        clip: largest norm of the gradient.
+    """
+
+    losses: Sequence[torch.Tensor]
+    parameters: Sequence[nn.Parameter]
+    optimizer: Optimizer
+    clip: float
+
+
+def taken(
+    steps: Mapping[str, Due], meanwhile: Callable[[], None] | None = None
+) -> dict[str, tuple[float, float]]:
+    """Clip the gradients of several steps and take all of them, or none where one is not finite.
+
+    Args:
+        steps: by the adapter's name.
+        meanwhile: done while a device computes.
+
+    Returns:
+        The loss of each step and its norm before.
+
+    Raises:
+        RunError: a loss or a norm is not finite; it names the adapter. Nothing has been updated.
+    """
+    known_A2 = torch.stack([_known_2(d.losses, d.parameters, d.clip) for d in steps.values()])
+    told = all(guards(each.optimizer) for each in steps.values())
+    if told:
+        for each in steps.values():
+            _tell(each.optimizer, known_A2)
+        if meanwhile is not None:
+            meanwhile()
+    found = dict(zip(steps, known_A2.tolist(), strict=True))
+    for name in sorted(steps, key=lambda name: _soundness(steps[name], *found[name])):
+        try:
+            _finite(*found[name])
+        except RunError as error:
+            raise RunError(f"adapter {name}: {error}") from error
+    if not told:
+        for each in steps.values():
+            each.optimizer.step()
+    return {name: (mean, norm) for name, (mean, norm) in found.items()}
+
+
+def _soundness(due: Due, mean: float, norm: float) -> int:
+    """Rank a step by how little it is to blame where one is not finite.
+
+    Weights that are not finite spoil the gradients of all adapters beside them, and on a GPU their
+    losses as well.
+    """
+    if math.isfinite(mean) and math.isfinite(norm):
+        return 3
+    if not all(bool(torch.isfinite(each).all()) for each in due.parameters):
+        return 0
+    return 2 if math.isfinite(mean) else 1
 
 
 def _finite(mean: float, norm: float) -> tuple[float, float]:

@@ -345,10 +345,7 @@ def course_of(space: Workspace, out: Path, progress: Progress | None) -> Course:
 
 def unrecorded(plan: Plan) -> str:
     """Say why a plan lets no passes be recorded as CUDA graphs; empty where it does."""
-    if plan.model.kernels == "plain":
-        return 'model.kernels = "plain"'
-    again = plan.train.recompute not in (False, "auto")
-    return "train.recompute computes states again" if again else ""
+    return 'model.kernels = "plain"' if plan.model.kernels == "plain" else ""
 
 
 def score_of(space: Workspace) -> Callable[[Model], dict[str, float]] | None:

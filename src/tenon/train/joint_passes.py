@@ -1,0 +1,165 @@
+"""Joint passes: passes over micro-batches of several adapters, replayed as CUDA graphs if possible.
+
+LoRA layers of all adapters are computed as those of one wide adapter (`tenon.adapters.wide`), with
+rows laid out in one of few sizes (`tenon.model.shared`): what such a pass asks of the device does
+not depend on whose rows are where, so that it can be recorded (`tenon.train.recorded`). All
+adapters take part in every pass, those without rows in vain. Anything but LoRA without dropout asks
+for other kernels for each border between adapters, and is computed as ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from tenon.adapters.lean import Lean
+from tenon.adapters.wide import Part, Wides
+from tenon.model.compiled import FAST
+from tenon.model.model import Model
+from tenon.model.rack import Fitting, Rack
+from tenon.model.shared import Shared
+from tenon.model.sized import size_of, sized_nats_U
+from tenon.model.writer import Writer
+from tenon.text.batch import Batch, joined
+from tenon.train.passes import unrecordable
+from tenon.train.recorded import Kept, Recorded
+
+Backward = Callable[[Tensor], None]
+
+
+class JointPasses:
+    """Passes of several adapters over one trunk.
+
+    Args:
+        rack: holds all of them.
+        models: adapter to its model.
+        trained: adapter to all that is trained of it, by name.
+        why: why nothing is to be recorded; empty where it may be.
+        sizes: lay batches out in sizes even where nothing is recorded.
+    """
+
+    def __init__(
+        self,
+        rack: Rack,
+        models: Mapping[str, Model],
+        trained: Mapping[str, Mapping[str, nn.Parameter]],
+        why: str = "",
+        *,
+        sizes: bool = False,
+    ) -> None:
+        self.rack, self.models = rack, models
+        self.numbers = {name: number for number, name in enumerate(models)}
+        self.trained = {name: list(held.values()) for name, held in trained.items()}
+        self.recorded = Recorded(rack.trunk.device, why or self._unfit())
+        self.sizes = sizes or not self.recorded.why
+        self._wides: Wides | None = None
+        self._eighths = 1
+
+    def _unfit(self) -> str:
+        writes = all(isinstance(model, Writer) for model in self.models.values())
+        if FAST in vars(self.rack.trunk.model):
+            return "blocks are compiled"
+        return unrecordable(self.rack.trunk, writes=writes)
+
+    def take(self, steps: Mapping[str, Sequence[Batch]]) -> bool:
+        """Whether the micro-batches of a step are laid out in sizes.
+
+        It is asked when the adapters are in training mode, and no layer is in the trunk.
+
+        Args:
+            steps: adapter to its micro-batches.
+        """
+        if self.sizes and self._wides is None:
+            made = wides_of(self.rack, self.trained)
+            if isinstance(made, str):
+                self.recorded.why, self.sizes = self.recorded.why or made, False
+            else:
+                self._wides = made
+        stored = any(batch.below is not None for batches in steps.values() for batch in batches)
+        return self.sizes and not stored
+
+    def passed(
+        self, part: Mapping[str, Batch], targets: Mapping[str, int], backward: Backward
+    ) -> dict[str, Tensor]:
+        """Add the gradients of a micro-batch of each; give the loss of each.
+
+        Args:
+            part: adapter to its batch, on the host.
+            targets: of the whole step of each; its loss is divided by them.
+            backward: computes the gradients of a loss.
+        """
+        whole = joined(list(part.values()))
+        size, device = size_of(whole, self._eighths), self.rack.trunk.device
+        self._eighths = size.eighths
+        count, why = len(self.models), self.recorded.why
+        kept = self.recorded.kept(
+            size,
+            whole.tokens,
+            lambda: Kept(Shared(size, count, device), torch.zeros(count, device=device)),
+        )
+        kept.laid.fill({self.numbers[n]: (batch, targets[n]) for n, batch in part.items()})
+        self._gather(part)
+        losses_A = self.recorded.run(
+            kept, lambda: self._compute(kept, backward), lambda: None, nullcontext
+        )
+        if self.recorded.why != why:
+            self.sizes = False
+        return {name: losses_A[self.numbers[name]] for name in part}
+
+    def _compute(self, kept: Kept, backward: Backward) -> None:
+        wides, shared = self._wides, kept.laid
+        assert wides is not None  # noqa: S101 - a step was taken on
+        with self.rack.holding(wides.layers), wides.within(shared.owners_T):
+            losses_A = shared.losses_A(sized_nats_U(self.rack.trunk, shared.laid))
+            backward(losses_A.sum())
+            kept.loss.copy_(losses_A.detach())
+
+    def _gather(self, part: Mapping[str, Batch]) -> None:
+        """Let gradients be added in their own memory; those of adapters without rows are 0."""
+        wides = self._wides
+        assert wides is not None  # noqa: S101 - a step was taken on
+        if all(each[0].grad is None for each in self.trained.values()):
+            wides.gradients_M.zero_()
+        for name in part:
+            for each in self.trained[name]:
+                each.grad = wides.slots[each]
+
+    def make_room(self) -> None:
+        """Let go of what is recorded where the device has little left for other work."""
+        self.recorded.make_room()
+
+
+def wides_of(rack: Rack, trained: Mapping[str, Sequence[nn.Parameter]]) -> Wides | str:
+    """Give the layers of a rack's adapters as wide ones, or say why not.
+
+    Args:
+        trained: adapter to all that is trained of it.
+    """
+    parts: dict[str, list[Part]] = {}
+    for number, (name, parameters) in enumerate(trained.items()):
+        fitting = rack.fittings[name]
+        held = _parts_of(number, fitting)
+        known = {each for part in held.values() for each in (part.down, part.up)}
+        if len(held) < len(fitting.layers) or known != set(parameters):
+            return f"adapter {name} is more than plain LoRA layers"
+        for path, part in held.items():
+            parts.setdefault(path, []).append(part)
+    order = [path for path, _ in rack.trunk.model.named_modules() if path in parts]
+    layers = {path: parts[path] for path in order}
+    return Wides(layers, rack.bases, rack.trunk.model.dtype)
+
+
+def _parts_of(number: int, fitting: Fitting) -> dict[str, Part]:
+    """Give those layers of an adapter that are computed as plain LoRA."""
+    found: dict[str, Part] = {}
+    layers = {} if fitting.apart else fitting.layers
+    for path, layer in layers.items():
+        if isinstance(layer, Lean) and layer.base_layer is fitting.bases[path]:
+            name = layer.plain(cast(Tensor, fitting.bases[path].weight).new_empty(0))
+            if name is not None and "forward" not in vars(layer):
+                found[path] = Part(number, layer, name)
+    return found
