@@ -6,8 +6,10 @@ import tempfile
 import time
 from pathlib import Path
 
+import torch
 from gpu_ground import (
     ALPHA,
+    CUDA,
     EACH,
     MANY,
     RANK,
@@ -27,16 +29,23 @@ from tenon.adapters.kind import settle
 from tenon.model.attach import attach
 from tenon.model.fused import fuse
 from tenon.model.rack import Rack
-from tenon.model.recompute import recompute
+from tenon.model.recompute import Recompute, recompute
 from tenon.model.writer import Writer
 from tenon.train.joint import Joint
 from tenon.train.loop import Course, Loop
 
 
 class Eight:
-    """Eight adapters over one trunk, whose rows are their own."""
+    """Eight adapters over one trunk, whose rows are their own.
 
-    def __init__(self, setting: Setting, *, again: bool) -> None:
+    Args:
+        again: layers that compute their states again.
+        at_once: tokens of an adapter that are computed at once.
+    """
+
+    def __init__(
+        self, setting: Setting, *, again: Recompute = False, at_once: int = 1 << 14
+    ) -> None:
         forget_accelerator()
         self.rack = Rack(setting.fresh())
         self.loops: dict[str, Loop] = {}
@@ -44,29 +53,33 @@ class Eight:
         for n in range(MANY):
             held = attach(self.rack.trunk, settle(f"a{n}", table), seed=n)
             model = Writer(self.rack.trunk, held.peft)
-            course = Course(
-                Path(tempfile.mkdtemp()), f"a{n}", n, train_settings(EACH, 1 << 14), unrecorded=""
-            )
-            self.loops[f"a{n}"] = Loop(model, tokens_of(rows_of(512, n)), course)
+            settings = train_settings(EACH, at_once)
+            course = Course(Path(tempfile.mkdtemp()), f"a{n}", n, settings, unrecorded="")
+            self.loops[f"a{n}"] = Loop(model, tokens_of(rows_of(2048 if CUDA else 64, n)), course)
             self.rack.keep(f"a{n}", "lora.v1", held.peft)
         log(fuse(self.rack.trunk))
-        if again:
-            recompute(self.rack.trunk)
+        recompute(self.rack.trunk, again)
         self.joint = Joint(self.rack, self.loops)
         self.batches = {name: loop.batches() for name, loop in self.loops.items()}
         self.setting = setting
 
     def owned(self, names: list[str]) -> int:
+        """Give the bytes that a way holds between its steps, what is recorded left out."""
         tensors = list(self.rack.trunk.whole.parameters())
+        held: list[object] = [self.joint.passes._wides] if len(names) > 1 else []  # noqa: SLF001
         for name in names:
             loop = self.loops[name]
             tensors += [*loop.parameters.values()]
             tensors += [t for s in loop.optimizer.state.values() for t in s.values()]
-        return bytes_of(tensors)
+            if len(names) == 1:
+                held += [loop.passes, loop.passes._rounded]  # noqa: SLF001
+        kept = [t for each in held if each for t in vars(each).values() if torch.is_tensor(t)]
+        return bytes_of([*tensors, *kept])
 
     def together(self, steps: int) -> Turn:
-        turn = Turn(steps=steps)
-        with remembered(turn, self.owned(list(self.loops))):
+        """Take steps of all in one pass each."""
+        turn, passes = Turn(steps=steps), self.joint.passes.recorded
+        with remembered(turn):
             wait()
             begun = time.perf_counter()
             for _ in range(steps):
@@ -77,12 +90,16 @@ class Eight:
                 turn.learned += sum(result.targets for result in results.values())
             wait()
             turn.seconds = time.perf_counter() - begun
+        turn.bytes += passes.bytes + self.owned(list(self.loops))
+        turn.recorded, turn.why = passes.recorded, passes.why
         return turn
 
-    def apart(self, steps: int) -> Turn:
+    def apart(self, steps: int, runs: int = 1) -> Turn:
+        """Take steps of some of the runs one after another, each by itself."""
         turn = Turn(steps=steps)
-        with remembered(turn, self.owned(["a0"])):
-            for name, loop in self.loops.items():
+        with remembered(turn):
+            for name in list(self.loops)[:runs]:
+                loop = self.loops[name]
                 with self.rack.only(name):
                     loop.model.train()
                     wait()
@@ -94,5 +111,7 @@ class Eight:
                         turn.learned += result.targets
                     wait()
                     turn.seconds += time.perf_counter() - begun
-        turn.bytes += self.loops["a0"].passes.bytes
+        first = self.loops["a0"].passes
+        turn.bytes += first.bytes + self.owned(["a0"])
+        turn.recorded, turn.why = first.recorded, first.why
         return turn

@@ -41,6 +41,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--ways", default="", help="some of them; all where left out")
     parser.add_argument("--profile", default="", help="ways of which a step is looked into")
     parser.add_argument("--joint", action="store_true", help="also eight adapters in one run")
+    parser.add_argument("--eight", default="", help="ways to do so; all where left out")
     parser.add_argument("--deadline", type=float, default=1e9, help="begin nothing after it")
     parser.add_argument("--out", type=Path)
     return parser.parse_args()
@@ -85,6 +86,8 @@ class Turn:
     seconds: float = 0.0
     bytes: int = 0
     steps: int = 0
+    recorded: int = 0
+    why: str = ""
 
 
 # ------------------------------------------------------------------ rows and bases
@@ -197,7 +200,7 @@ def matmul() -> float:
 
 
 @contextlib.contextmanager
-def remembered(turn: Turn, owned: int) -> Iterator[None]:
+def remembered(turn: Turn, owned: int = 0) -> Iterator[None]:
     """Note the most bytes of a turn: what it took, and what its way holds between turns."""
     if not CUDA:
         yield

@@ -176,27 +176,42 @@ def measure(size: str, results: Results, cache: Path) -> None:
         joint(setting, found, results)
 
 
+EIGHT: dict[str, dict[str, Any]] = {
+    "together": {},
+    "together_half_recomputed": {"again": 14},
+    "together_recomputed": {"again": True},
+    "together_halves": {"at_once": 500},
+    "together_halves_half_recomputed": {"at_once": 500, "again": 14},
+}
+"""Ways to train eight adapters in one run; apart they are trained as by default."""
+
+
 def joint(setting: Setting, found: dict[str, Any], results: Results) -> None:
-    """Train eight adapters together, their states kept or computed again; apart they are kept."""
-    steps = 10 if CUDA else 2
-    kept, again = (Eight(setting, again=each) for each in (False, True))
-    for each in (kept, again):
-        each.together(2)
-    kept.apart(40 if CUDA else 2)
-    rounds = []
+    """Train eight adapters together, in several ways, and one after another; all are warm."""
+    steps = 10 if CUDA else 1
+    names = [name for name in EIGHT if not OPTIONS.eight or name in OPTIONS.eight.split(",")]
+    ways: dict[str, Callable[[int], Turn]] = {}
+    alone = Eight(setting)
+    for name in names:
+        own = EIGHT[name]
+        ways[name] = (Eight(setting, **own) if own else alone).together
+        # Until the sizes that are met often have been recorded.
+        warm = ways[name](25 if CUDA else 1)
+        log(f"{name}: warmed, {warm.recorded} sizes recorded", warm.why)
+    ways["apart"] = lambda count: alone.apart(8 * count)
+    ways["apart"](20 if CUDA else 1)
+    rounds: list[dict[str, Any]] = []
     for _ in range(OPTIONS.rounds):
         if time.perf_counter() - BEGUN > OPTIONS.deadline:
             return
-        turns = {
-            "together": kept.together(steps),
-            "together_recomputed": again.together(steps),
-            "apart": kept.apart(steps),
-        }
+        turns = {name: way(steps) for name, way in ways.items()}
         rates = {name: turn.tokens / turn.seconds for name, turn in turns.items()}
         rounds.append({name: asdict(turn) for name, turn in turns.items()})
-        log("eight:", "; ".join(
-            f"{name} {rates[name]:,.0f} tokens/s x{rates[name] / rates['apart']:.2f} "
-            f"{turn.bytes / 2**30:.2f} GiB" for name, turn in turns.items()))  # fmt: skip
+        for name, turn in turns.items():
+            faster, larger = rates[name] / rates["apart"], turn.bytes / turns["apart"].bytes
+            log(f"eight {name:32s} {rates[name]:10,.0f} tokens/s x{faster:.2f}  "
+                f"{turn.bytes / 2**30:6.2f} GiB x{larger:.2f}  "
+                f"{1e3 * turn.seconds / turn.steps:6.1f} ms, {turn.recorded} sizes")  # fmt: skip
         found["eight"] = rounds
         results.write()
 

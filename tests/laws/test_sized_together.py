@@ -7,28 +7,13 @@ import pytest
 import torch
 
 import writers
-from attached import shake
-from tenon.adapters.kind import settle
+from joined import joint_of, racked, taken, weights
 from tenon.core.errors import RunError
-from tenon.model.attach import attach
-from tenon.model.base import locate
 from tenon.model.fused import fuse
-from tenon.model.rack import Rack
 from tenon.model.recompute import recompute
-from tenon.model.settings import ModelSettings
-from tenon.model.trunk import load
-from tenon.model.writer import Writer
 from tenon.text.batch import batch
-from tenon.train.joint import Joint
 from tenon.train.joint_passes import JointPasses
-from tenon.train.loop import Course, Loop
 
-TABLES = {
-    "a": {"rank": 4},
-    "b": {"rank": 2, "alpha": 7, "sites": ["attention.query", "mlp.out"]},
-    "c": {"rank": 4, "rank_stabilized": True, "sites": ["attention", "mlp"]},
-}
-"""Adapters of several ranks, scales and places."""
 PARTS = (
     {"a": [0, 1, 2], "b": [3], "c": [4, 5]},
     {"b": [6, 7, 8], "c": [9]},
@@ -41,30 +26,6 @@ TARGETS = 17
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("bases")
-
-
-def racked(folder, tables=TABLES):
-    """Give a trunk with LoRA away from its first weights, and of each the model and parameters."""
-    rack = Rack(load(locate(str(folder)), ModelSettings(device="cpu"), writes=True))
-    models, trained = {}, {}
-    for number, (name, table) in enumerate(tables.items()):
-        held = attach(rack.trunk, settle(name, {"kind": "lora.v1", **table}), seed=number)
-        models[name] = Writer(rack.trunk, held.peft).train()
-        shake(models[name], seed=number, size=0.1)
-        trained[name] = models[name].trainable()
-        rack.keep(name, table.get("kind", "lora.v1"), held.peft)
-    return rack, models, trained
-
-
-def taken(trained) -> dict[str, torch.Tensor]:
-    """Give all gradients, and clear them."""
-    found = {
-        f"{name} {key}": p.grad.clone() for name, held in trained.items() for key, p in held.items()
-    }
-    for held in trained.values():
-        for parameter in held.values():
-            parameter.grad = None
-    return found
 
 
 def alone(rack, models, rows) -> dict[str, float]:
@@ -108,26 +69,6 @@ def test_in_a_size_each_adapter_is_what_it_is_alone(cache, arch, how):
     for name, gradient in expected.items():
         assert gradient.any()
         assert float((made[name] - gradient).norm()) <= 1e-5 * float(gradient.norm()), name
-
-
-def joint_of(folder, out, tables=TABLES, **how) -> Joint:
-    """Give runs of several adapters in step."""
-    rack, models, _ = racked(folder, tables)
-    loops = {}
-    for number, (name, model) in enumerate(models.items()):
-        given = writers.examples(writers.pairs(12 + 6 * number, seed=number))
-        course = Course(out / name, "p", number, writers.settings(learning_rate=1e-3, epochs=1))
-        with rack.only(name):
-            loops[name] = Loop(model, writers.tokens_of(folder, given), course)
-    return Joint(rack, loops, **how)
-
-
-def weights(joint) -> dict[str, torch.Tensor]:
-    return {
-        f"{name} {key}": p.detach().clone()
-        for name, loop in joint.loops.items()
-        for key, p in loop.parameters.items()
-    }
 
 
 def test_runs_in_sizes_learn_what_runs_without_them_do(cache, tmp_path):
