@@ -134,7 +134,7 @@ def estimated(space: Workspace, plan: Plan, device: Device) -> float:
     computed = Computed(entry.layers / max(1, entry.of))
     parts = [rows for step in steps_of(plan, train) for rows in step]
     pace = paces_of(device, plan, space.trunk, work, computed).training
-    return pace.of(work.batches(parts, train.lengths_R)).times(plan.train.epochs).seconds
+    return pace.of(work.batches(parts, train.lengths_R), plan.train.epochs).seconds
 
 
 def _compiled(space: Workspace, made: Decided) -> Decided:
