@@ -287,9 +287,11 @@ def _fused(trunk: Trunk, block: nn.Module, call: Any, asked: dict[Any, Any]) -> 
     error = max(_apart(*one, other) for one, (other, _) in zip(found, expected, strict=True))
     if not error <= CLOSE[trunk.model.dtype]:
         return f"they would differ by {error:.1e} of what they give"
-    fast = Fast(block, cast(Any, made))
+    fast, before = Fast(block, cast(Any, made)), vars(block).get(FAST)
     vars(block)[FAST] = fast
-    vars(block).setdefault("forward", fast)
+    # What computes its states again calls it itself.
+    if vars(block).get("forward") is before:
+        vars(block)["forward"] = fast
     return ""
 
 

@@ -9,6 +9,7 @@ Legend: B rows, T tokens with filling, U learned tokens with filling, D hidden.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -77,6 +78,11 @@ def rounded(count: int, steps: int) -> int:
     """Round a count up to one of so many sizes between a power of two and the next."""
     unit = max(FEWEST, (1 << (count - 1).bit_length()) // (2 * steps))
     return unit * -(-count // unit)
+
+
+def sorts_of(counts: Iterable[int]) -> int:
+    """Give in how many sizes of tokens micro-batches of so many tokens are laid out."""
+    return len({rounded(count + 1, STEPS) for count in counts})
 
 
 @dataclass(frozen=True, eq=False)

@@ -66,18 +66,20 @@ class Pace:
         slope: seconds of an operation.
         spread: by which share what was timed differs from this.
         cold: seconds that each of the first passes takes longer.
+        colds: how many those are.
     """
 
     fixed: float
     slope: float
     spread: float
     cold: float = 0.0
+    colds: int = COLD
 
-    def of(self, operations: np.ndarray) -> Span:
-        """Give the seconds of passes with so many operations each."""
-        total = self.fixed * len(operations) + self.slope * float(operations.sum())
-        total += self.cold * min(len(operations), COLD)
-        return about(total, self.spread)
+    def of(self, operations: np.ndarray, times: int = 1) -> Span:
+        """Give the seconds of passes with so many operations each, all of them so many times."""
+        once = self.fixed * len(operations) + self.slope * float(operations.sum())
+        first = self.cold * min(times * len(operations), self.colds)
+        return about(times * once + first, self.spread)
 
 
 def timed(

@@ -38,6 +38,10 @@ FOREIGN = 0.7
 EFFICIENCY = 0.35
 """Share of a device's peak that passes over a base reach. Source: 0.3 to 0.5 are common for large
 models (Chowdhery et al. 2022, arXiv:2204.02311, table 3); adapters and short rows take from it."""
+REPLAYED = 8
+"""How many times faster kernels are started that were recorded; and there are fewer of them, as blocks
+are fused. Source: docs/performance.md, "What each part brings" on a GPU: a step of 28 layers whose
+2,740 kernels take 3 microseconds each at the least, instead of 8,400 that the host asks for."""
 FEW_SHOT = 3.0
 """How many times longer prompts with examples are."""
 
@@ -157,7 +161,7 @@ def seconds_of(
     steps = steps_of(plan, train)
     parts = work.batches([rows for step in steps for rows in step], train.lengths_R)
     epochs = settings.epochs
-    training = paces.training.of(parts).times(epochs)
+    training = paces.training.of(parts, epochs)
     updates = about(paces.updating * len(steps) * epochs, paces.training.spread)
     training = training + updates
     read = {part: _reading(plan, rows, work, paces) for part, rows in tokens.items()}
@@ -238,7 +242,8 @@ def paces_of(
     layers = layers_of(trunk)
     started = layers * device.launches
     passes = passes_of(plan.train.recompute, layers, computed.below, computed.spared)
-    training = Pace(started * passes, slope * passes, FOREIGN)
+    first = started / REPLAYED if replays(plan, trunk, device) else started
+    training = Pace(first * passes, slope * passes, FOREIGN)
     item = 2 if halves else 4
     once = work.per_token / 2 * item / device.bandwidth
     writes = BY_TASK[plan.data.task].writes
@@ -247,6 +252,18 @@ def paces_of(
         training, Pace(started, slope, FOREIGN), started, written, STARTING_SECONDS, 30.0,
         timed=False, together=not trunk.seq2seq, device="cpu" if device is CPU else "cuda",
     )  # fmt: skip
+
+
+def replays(plan: Plan, trunk: Trunk, device: Device) -> bool:
+    """Whether training on a device replays passes that were recorded."""
+    return (
+        device is not CPU
+        and plan.model.kernels == "auto"
+        and plan.model.dtype != "float32"
+        and BY_TASK[plan.data.task].writes
+        and trunk.decoder
+        and trunk.packed
+    )
 
 
 def longest_batches(parts: list[Rows], lengths_R: Rows) -> list[Rows]:

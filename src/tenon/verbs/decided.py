@@ -18,6 +18,7 @@ from tenon.plan.devices import CPU, Device, device_like
 from tenon.plan.footprint import Footprint
 from tenon.plan.memory import Ground, Memory, ground_here, ground_of
 from tenon.plan.plan import Plan
+from tenon.plan.room import plainly_fits
 from tenon.plan.seconds import Computed, paces_of
 from tenon.plan.ways import (
     COMPILE,
@@ -35,7 +36,7 @@ from tenon.plan.ways import (
 )
 from tenon.plan.work import steps_of, work_of
 from tenon.verbs.folder import PLAN
-from tenon.verbs.planned import Foretold, foresee, foretell_together, form_of
+from tenon.verbs.planned import Foretold, foresee, foretell, foretell_together, form_of
 from tenon.verbs.workspace import Workspace
 
 OPEN = (MICRO, RECOMPUTE, COMPILE)
@@ -133,7 +134,7 @@ def estimated(space: Workspace, plan: Plan, device: Device) -> float:
     computed = Computed(entry.layers / max(1, entry.of))
     parts = [rows for step in steps_of(plan, train) for rows in step]
     pace = paces_of(device, plan, space.trunk, work, computed).training
-    return pace.of(work.batches(parts, train.lengths_R)).times(plan.train.epochs).seconds
+    return pace.of(work.batches(parts, train.lengths_R), plan.train.epochs).seconds
 
 
 def _compiled(space: Workspace, made: Decided) -> Decided:
@@ -174,15 +175,25 @@ def settled(space: Workspace, out: Path, *, anew: bool) -> tuple[Workspace, Fore
         anew: what an earlier run left there is to be removed.
 
     Returns:
-        The workspace, and what was foretold; None where an earlier run has decided.
+        The workspace, and what was foretold; None where an earlier run has decided. Where memory
+        plainly suffices, it is foretold when the report asks.
     """
     before = None if anew else recorded(space, out)
     if before is not None:
         return before, None
+    if _plainly(space):
+        return space, foretell(space)
     made = decide(space)
     changed = made.plan.digest != space.plan.digest
     notes = tuple(map(str, made.notes)) if changed else ()
     return replace(space, plan=made.plan), Foretold(lambda: made.memory, notes)
+
+
+def _plainly(space: Workspace) -> bool:
+    """Whether nothing is decided by memory, as there is far more of it than any step takes."""
+    if space.trunk.device.type != "cpu" or is_open(space.plan, COMPILE):
+        return False
+    return plainly_fits(space.plan, space.trunk, space.tokens, ground_here(space.trunk))
 
 
 def decide_together(

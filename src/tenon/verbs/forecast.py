@@ -15,10 +15,12 @@ from tenon.evaluate.generate import clipped, generate, room
 from tenon.evaluate.predict import by_length, inference
 from tenon.evaluate.together import together_fault
 from tenon.model.attach import attach, unchanged_random_state
+from tenon.model.fused import fuse
 from tenon.model.lower import Recalled, entry_of, named_entry
 from tenon.model.model import Model
 from tenon.model.models import model_for
 from tenon.model.recompute import recompute
+from tenon.model.sized import sorts_of
 from tenon.plan.devices import Device
 from tenon.plan.fits import Fit, fits
 from tenon.plan.footprint import Footprint
@@ -40,10 +42,12 @@ from tenon.text.batch import batch
 from tenon.text.order import Rows
 from tenon.text.tokens import Tokens
 from tenon.train import optim
+from tenon.train.passes import Passes
 from tenon.train.trunk_cache import Choice
 from tenon.verbs.bared import bared
 from tenon.verbs.decided import Decided, estimated
 from tenon.verbs.heads import new_head
+from tenon.verbs.kernels import fuses, unrecorded
 from tenon.verbs.planned import foresee, form_of
 from tenon.verbs.stored import choice_of
 from tenon.verbs.workspace import Workspace
@@ -169,11 +173,16 @@ def probe(
             cache = choice_of(space, entry_of(model.trunk))
         if cache.layers:
             train = replace(train, below=Recalled(model.trunk, train, cache.layers))
+        passes = Passes(model, model.trainable(), unrecorded(plan))
         training = timed(
             longest_batches(steps, train.lengths_R), train.lengths_R, work,
-            lambda rows: _learn(model, train, rows), device, TRAINING,
+            lambda rows: _learn(passes, train, rows), device, TRAINING,
         )  # fmt: skip
+        if passes.sizes:
+            tokens = (int(train.lengths_R[rows].sum()) for rows in steps)
+            training = replace(training, colds=sorts_of(tokens))
         updating = _updating(model, plan)
+        passes.make_room(1.0)
         with inference(model):
             judging = timed(
                 longest_batches(read, judged.lengths_R), judged.lengths_R, work,
@@ -203,6 +212,8 @@ def fresh(space: Workspace) -> Model:
     plan = space.plan
     peft = attach(space.trunk, plan.adapter, plan.seed).peft
     recompute(space.trunk, plan.train.recompute)
+    if fuses(plan):
+        fuse(space.trunk)
     model = model_for(
         plan.data.task, space.trunk, peft, new_head(space), plan.model.pooling,
         trunk_dropout=plan.model.trunk_dropout,
@@ -211,9 +222,9 @@ def fresh(space: Workspace) -> Model:
     return model
 
 
-def _learn(model: Model, tokens: Tokens, rows: Rows) -> None:
+def _learn(passes: Passes, tokens: Tokens, rows: Rows) -> None:
     part = batch(tokens, rows)
-    (model.nats(part) / max(1, model.targets(part))).backward()
+    passes.passed(part, max(1, passes.model.targets(part)), lambda loss: loss.backward())
 
 
 def _read(model: Model, tokens: Tokens, rows: Rows) -> None:

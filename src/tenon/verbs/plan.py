@@ -21,10 +21,10 @@ from tenon.train.preflight import Preflight
 from tenon.train.rate_test import RateTest
 from tenon.verbs.decided import OPEN, decide
 from tenon.verbs.forecast import Forecast, forecast
+from tenon.verbs.kernels import unrecorded
 from tenon.verbs.outcome import token_notes
 from tenon.verbs.precision import open_run
 from tenon.verbs.target import explained
-from tenon.verbs.train import unrecorded
 from tenon.verbs.tried import tried
 from tenon.verbs.workspace import Workspace, open_workspace
 

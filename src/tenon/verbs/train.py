@@ -42,6 +42,7 @@ from tenon.verbs.folder import LOCK
 from tenon.verbs.forgetting import forgotten, refuse_unfit
 from tenon.verbs.full import forget, refuse_untrainable, train_full
 from tenon.verbs.heads import from_probe, new_head, start
+from tenon.verbs.kernels import fuses, unrecorded
 from tenon.verbs.names import Names
 from tenon.verbs.outcome import cost_of, judge, write_adapter
 from tenon.verbs.planned import Foretold, foretell
@@ -216,7 +217,7 @@ def build(
     recompute(space.trunk, space.plan.train.recompute)
     if settings.compile is True:
         compile_blocks(space.trunk.model)
-    elif settings.kernels == "auto":
+    elif fuses(space.plan):
         fuse(space.trunk)
     model = model_for(
         space.plan.data.task,
@@ -341,11 +342,6 @@ def course_of(space: Workspace, out: Path, progress: Progress | None) -> Course:
         factors=KINDS.get(space.plan.adapter.kind).factors(space.plan.adapter.own),
         unrecorded=unrecorded(space.plan),
     )
-
-
-def unrecorded(plan: Plan) -> str:
-    """Say why a plan lets no passes be recorded as CUDA graphs; empty where it does."""
-    return 'model.kernels = "plain"' if plan.model.kernels == "plain" else ""
 
 
 def score_of(space: Workspace) -> Callable[[Model], dict[str, float]] | None:
