@@ -5,6 +5,7 @@ Legend: B rows, P tokens of the longest row, T real tokens, D hidden, L labels.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -15,9 +16,11 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from tenon.model.adapted import Adapted
 from tenon.model.goal import CLASS, Goal, loss_sum
 from tenon.model.goal import IGNORED as IGNORED
-from tenon.model.head import Head, pool, read
+from tenon.model.head import Head, means, pool, read
+from tenon.model.laid_rows import LaidRows
 from tenon.model.last import narrowed
 from tenon.model.settings import Pooling
+from tenon.model.sized import Size
 from tenon.model.trunk import Trunk
 from tenon.text.batch import Batch
 
@@ -63,17 +66,33 @@ class Classifier(Adapted):
     def nats(self, batch: Batch) -> Tensor:
         """Give the summed loss of the rows that have targets."""
         on_device = batch.to(self.trunk.device)
-        with self._reading(on_device):
+        device = on_device.ids_T.device
+        with self._reading(lambda: read(batch.lengths, self.pooling, device)):
             hidden_TD = self.trunk.hidden_TD(on_device)
         return self.nats_from(hidden_TD, batch)
 
-    def _reading(self, batch: Batch) -> AbstractContextManager[None]:
+    def _reading(self, read_B: Callable[[], Tensor]) -> AbstractContextManager[None]:
         """Let the last block compute but the tokens that pooling reads, where training may."""
         whole = not self.training or self.trunk_dropout or not self.trunk.packed
         if whole or self.pooling == "mean" or not self.trunk.alone:
             return nullcontext()
-        read_B = read(batch.lengths, self.pooling, batch.ids_T.device)
-        return narrowed(self.trunk.model, self.trunk.alone, read_B)
+        return narrowed(self.trunk.model, self.trunk.alone, read_B())
+
+    def room(self, size: Size, batch: Batch) -> LaidRows:
+        """Give memory for micro-batches of a size, with as many targets a row as a batch has."""
+        each = len(batch.targets_X) // len(batch)
+        return LaidRows(size, each * size.rows, self.goal.none, self.trunk)
+
+    def laid_nats(self, laid: LaidRows) -> Tensor:
+        """Give the summed loss of the rows with targets of what is laid out."""
+        places_B = laid.last_B if self.pooling == "last" else laid.first_B
+        with self._reading(lambda: places_B):
+            hidden_TD = laid.hidden_TD()
+        if self.pooling == "mean":
+            pooled_BD = means(hidden_TD, laid.rows_T, laid.starts.diff().clamp(min=1))
+        else:
+            pooled_BD = self._seen_BD(hidden_TD[places_B].float())
+        return self.goal.nats(self.head(pooled_BD), laid.targets_X, self.head)
 
     def nats_from(self, hidden_TD: Tensor, batch: Batch) -> Tensor:
         """Give the same loss from the trunk's hidden states."""
@@ -122,7 +141,10 @@ class Classifier(Adapted):
         return SequenceClassifierOutput(loss=nats / count, logits=logits_BL)
 
     def _pooled_BD(self, hidden_TD: Tensor, lengths: tuple[int, ...]) -> Tensor:
-        pooled_BD = pool(hidden_TD, lengths, self.pooling)
+        return self._seen_BD(pool(hidden_TD, lengths, self.pooling))
+
+    def _seen_BD(self, pooled_BD: Tensor) -> Tensor:
+        """Give pooled vectors as the base's own pooler sees them, where that is asked."""
         if self.pooling != "pooler":
             return pooled_BD
         pooler: Any = self.trunk.model.pooler

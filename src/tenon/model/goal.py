@@ -5,6 +5,7 @@ Legend: B rows, L scores of a row, X targets of all rows.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -24,16 +25,18 @@ class Goal:
     Args:
         nats: scores [B, L], targets [X] and head to the summed loss of the rows that have targets.
         rows: targets [X] and L to how many rows have them.
+        none: stands for no target.
     """
 
     nats: Callable[[Tensor, Tensor, Head], Tensor]
     rows: Callable[[Tensor, int], int]
+    none: float = IGNORED
 
 
 def class_nats(logits_BL: Tensor, targets_X: Tensor, head: Head) -> Tensor:
     """Give the summed cross-entropy of rows that have one class."""
     del head
-    return loss_sum(logits_BL, targets_X.long())[0]
+    return known_nats(logits_BL, targets_X.long())
 
 
 def class_rows(targets_X: Tensor, labels: int) -> int:
@@ -44,9 +47,13 @@ def class_rows(targets_X: Tensor, labels: int) -> int:
 
 def loss_sum(logits_BL: Tensor, labels_B: Tensor) -> tuple[Tensor, int]:
     """Give the summed cross-entropy in nats, and the rows that have a label."""
+    return known_nats(logits_BL, labels_B), int((labels_B != IGNORED).sum())
+
+
+def known_nats(logits_BL: Tensor, labels_B: Tensor) -> Tensor:
+    """Give the summed cross-entropy of the rows that have a label; no device is waited for."""
     labels_B = labels_B.to(logits_BL.device)
-    nats = functional.cross_entropy(logits_BL, labels_B, ignore_index=IGNORED, reduction="sum")
-    return nats, int((labels_B != IGNORED).sum())
+    return functional.cross_entropy(logits_BL, labels_B, ignore_index=IGNORED, reduction="sum")
 
 
 def label_nats(logits_BL: Tensor, targets_X: Tensor, head: Head) -> Tensor:
@@ -56,10 +63,10 @@ def label_nats(logits_BL: Tensor, targets_X: Tensor, head: Head) -> Tensor:
     """
     del head
     targets_BL = targets_X.to(logits_BL.device).view_as(logits_BL)
-    known_B = targets_BL[:, 0] != IGNORED
-    return functional.binary_cross_entropy_with_logits(
-        logits_BL[known_B], targets_BL[known_B], reduction="sum"
+    nats_BL = functional.binary_cross_entropy_with_logits(
+        logits_BL, targets_BL.clamp(min=0), reduction="none"
     )
+    return torch.where(targets_BL[:, :1] != IGNORED, nats_BL, 0.0).sum()
 
 
 def label_rows(targets_X: Tensor, labels: int) -> int:
@@ -74,8 +81,8 @@ def number_nats(logits_BL: Tensor, targets_X: Tensor, head: Head) -> Tensor:
     """
     (mean,), (spread,) = head.constants["mean"], head.constants["spread"]
     standard_B = ((targets_X.double() - mean) / spread).to(logits_BL)
-    known_B = torch.isfinite(standard_B)
-    return 0.5 * (logits_BL[:, 0] - standard_B)[known_B].square().sum()
+    apart_B = torch.where(torch.isfinite(standard_B), logits_BL[:, 0] - standard_B, 0.0)
+    return 0.5 * apart_B.square().sum()
 
 
 def number_rows(targets_X: Tensor, labels: int) -> int:
@@ -86,4 +93,4 @@ def number_rows(targets_X: Tensor, labels: int) -> int:
 
 CLASS = Goal(class_nats, class_rows)
 LABELS = Goal(label_nats, label_rows)
-NUMBER = Goal(number_nats, number_rows)
+NUMBER = Goal(number_nats, number_rows, none=math.nan)

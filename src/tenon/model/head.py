@@ -27,7 +27,18 @@ def pool(hidden_TD: Tensor, lengths: tuple[int, ...], pooling: Pooling) -> Tenso
         return hidden_TD[read(lengths, pooling, hidden_TD.device)].float()
     lengths_B = torch.tensor(lengths, device=hidden_TD.device)
     rows_T = torch.repeat_interleave(torch.arange(len(lengths), device=lengths_B.device), lengths_B)
-    sums_BD = hidden_TD.new_zeros(len(lengths), hidden_TD.shape[1], dtype=torch.float32)
+    return means(hidden_TD, rows_T, lengths_B)
+
+
+def means(hidden_TD: Tensor, rows_T: Tensor, lengths_B: Tensor) -> Tensor:
+    """Give the mean of each row's hidden states, in float32, of shape [B, D].
+
+    Args:
+        hidden_TD: hidden states, row after row.
+        rows_T: the row of each.
+        lengths_B: tokens of each row; at least 1.
+    """
+    sums_BD = hidden_TD.new_zeros(len(lengths_B), hidden_TD.shape[1], dtype=torch.float32)
     return sums_BD.index_add(0, rows_T, hidden_TD.float()) / lengths_B[:, None]
 
 

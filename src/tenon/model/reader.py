@@ -18,6 +18,8 @@ from torch.nn.utils.rnn import pad_sequence
 from tenon.model.adapted import Adapted
 from tenon.model.classifier import IGNORED
 from tenon.model.head import Head
+from tenon.model.laid_rows import LaidRows
+from tenon.model.sized import Size
 from tenon.model.trunk import Trunk
 from tenon.text.batch import Batch
 
@@ -67,6 +69,18 @@ class Reader(Adapted):
         scores_T2 = place_scores(logits_TL, batch.lengths)
         return place_nats(scores_T2, batch.lengths, places_B2(batch))
 
+    def room(self, size: Size, batch: Batch) -> LaidRows:
+        """Give memory for micro-batches of a size."""
+        del batch
+        return LaidRows(size, NUMBERS * size.rows, IGNORED, self.trunk)
+
+    def laid_nats(self, laid: LaidRows) -> Tensor:
+        """Give the summed cross-entropy of the rows with answers of what is laid out."""
+        logits_TL = self.head.linear(self.head.features(laid.hidden_TD().float()))
+        scores_T2 = first_scored(logits_TL, laid.first_B)
+        places_B2 = laid.targets_X.long().view(-1, NUMBERS)[:, :SIDES]
+        return padded_nats(laid.padded_BPX(scores_T2), places_B2)
+
     def targets(self, batch: Batch) -> int:
         """Give how many rows have a known answer, be it none."""
         return int((places_B2(batch)[:, 0] != IGNORED).sum())
@@ -87,10 +101,19 @@ def place_scores(logits_TL: Tensor, lengths: tuple[int, ...]) -> Tensor:
         logits_TL: the head's scores, rows laid end to end.
         lengths: tokens of each row.
     """
+    lengths_B = torch.tensor(lengths, device=logits_TL.device)
+    return first_scored(logits_TL, lengths_B.cumsum(0) - lengths_B)
+
+
+def first_scored(logits_TL: Tensor, first_B: Tensor) -> Tensor:
+    """Give start and end scores of tokens, [T, 2]; see `place_scores`.
+
+    Args:
+        logits_TL: the head's scores, rows laid end to end.
+        first_B: the place of each row's first token.
+    """
     if logits_TL.shape[1] == SIDES:
         return logits_TL
-    lengths_B = torch.tensor(lengths, device=logits_TL.device)
-    first_B = lengths_B.cumsum(0) - lengths_B
     scores_T2 = logits_TL[:, :SIDES].clone()
     scores_T2[first_B] = logits_TL[first_B, SIDES:].expand(-1, SIDES)
     return scores_T2
@@ -102,8 +125,19 @@ def place_nats(scores_T2: Tensor, lengths: tuple[int, ...], places_B2: Tensor) -
     Source: Devlin et al. 2019, section 4.2, with no answer at the first token as in 4.3.
     """
     rows = scores_T2.split(list(lengths))
-    scores_BP2 = pad_sequence(list(rows), batch_first=True, padding_value=-torch.inf)
-    places_X = places_B2.to(scores_T2.device).reshape(-1)
+    return padded_nats(
+        pad_sequence(list(rows), batch_first=True, padding_value=-torch.inf), places_B2
+    )
+
+
+def padded_nats(scores_BP2: Tensor, places_B2: Tensor) -> Tensor:
+    """Give the summed cross-entropy of places among the scores of their rows, mean of both ends.
+
+    Args:
+        scores_BP2: minus infinity behind a row's own.
+        places_B2: first and last; -1 where they are not known.
+    """
+    places_X = places_B2.to(scores_BP2.device).reshape(-1)
     scores_XP = scores_BP2.transpose(1, 2).reshape(len(places_X), -1)
     total = functional.cross_entropy(scores_XP, places_X, reduction="sum", ignore_index=IGNORED)
     return total / SIDES

@@ -74,6 +74,13 @@ def size_of(batch: Batch, eighths: int = 1) -> Size:
     return Size(tokens, share * -(-max(1, learned) // share), fours, longest)
 
 
+def filling_of(size: Size, real: int) -> list[int]:
+    """Give the lengths of the rows of filling behind so many real tokens."""
+    spare = size.tokens - real
+    rest = [spare % size.longest] if spare % size.longest else []
+    return [size.longest] * (spare // size.longest) + rest
+
+
 def rounded(count: int, steps: int) -> int:
     """Round a count up to one of so many sizes between a power of two and the next."""
     unit = max(FEWEST, (1 << (count - 1).bit_length()) // (2 * steps))
@@ -133,10 +140,7 @@ class Laid:
             divisor: of its loss.
         """
         size, (numbers, weights) = self.size, self._host()
-        spare = size.tokens - batch.tokens
-        filling = [size.longest] * (spare // size.longest)
-        filling += [spare % size.longest] if spare % size.longest else []
-        self.lengths = (*batch.lengths, *filling)
+        self.lengths = (*batch.lengths, *filling_of(size, batch.tokens))
         ids_T, positions_T, before_U, said_U, starts = np.split(numbers, self._borders)
         ids_T[: batch.tokens] = batch.ids_T.numpy()
         # A token that the batch has: one that no row has might be no number.

@@ -9,8 +9,10 @@ from peft import PeftModel
 from torch import Tensor
 
 from tenon.model.adapted import Adapted
-from tenon.model.classifier import IGNORED, loss_sum
+from tenon.model.goal import IGNORED, known_nats
 from tenon.model.head import Head
+from tenon.model.laid_rows import LaidRows
+from tenon.model.sized import Size
 from tenon.model.trunk import Trunk
 from tenon.text.batch import Batch
 
@@ -55,7 +57,17 @@ class Tagger(Adapted):
         """Give the same loss from the trunk's hidden states."""
         known_T = batch.classes_X != IGNORED
         features_UD = self.head.features(hidden_TD[known_T.to(hidden_TD.device)].float())
-        return loss_sum(self.head.linear(features_UD), batch.classes_X[known_T])[0]
+        return known_nats(self.head.linear(features_UD), batch.classes_X[known_T])
+
+    def room(self, size: Size, batch: Batch) -> LaidRows:
+        """Give memory for micro-batches of a size."""
+        del batch
+        return LaidRows(size, size.tokens, IGNORED, self.trunk)
+
+    def laid_nats(self, laid: LaidRows) -> Tensor:
+        """Give the summed cross-entropy of the tokens with a class of what is laid out."""
+        features_TD = self.head.features(laid.hidden_TD().float())
+        return known_nats(self.head.linear(features_TD), laid.targets_X.long())
 
     def targets(self, batch: Batch) -> int:
         """Give how many tokens have a class."""

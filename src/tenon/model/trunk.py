@@ -126,7 +126,7 @@ class Trunk:
         with attention(self.model, ATTENTION), spared(self.model, batch, packed=True):
             states = self.model(
                 input_ids=batch.ids_T[None],
-                position_ids=self._positions_T(batch)[None],
+                position_ids=self.positions_T(batch)[None],
                 borders=borders,
                 **compiled_named(self.model, borders),
                 **self.typed(batch.types_T),
@@ -186,7 +186,7 @@ class Trunk:
             return {}
         return {"token_type_ids": types if types.dim() == 2 else types[None]}  # noqa: PLR2004
 
-    def _positions_T(self, batch: Batch) -> Tensor:
+    def positions_T(self, batch: Batch) -> Tensor:
         """Give the position of each token as the base itself counts it in padded rows.
 
         Source: transformers, `RobertaEmbeddings.create_position_ids_from_input_ids`.

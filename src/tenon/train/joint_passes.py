@@ -60,10 +60,11 @@ class JointPasses:
         self._eighths = 1
 
     def _unfit(self) -> str:
-        writes = all(isinstance(model, Writer) for model in self.models.values())
+        if not all(isinstance(model, Writer) for model in self.models.values()):
+            return "those of several adapters are for decoders that write"
         if FAST in vars(self.rack.trunk.model):
             return "blocks are compiled"
-        return unrecordable(self.rack.trunk, writes=writes)
+        return unrecordable(self.rack.trunk, writes=True)
 
     def take(self, steps: Mapping[str, Sequence[Batch]]) -> bool:
         """Whether the micro-batches of a step are laid out in sizes.

@@ -1,8 +1,8 @@
 """Passes: forward and backward passes over micro-batches, replayed as CUDA graphs if possible.
 
 A step over a small base asks for thousands of kernels, which takes the host longer than the device
-takes to compute them. A decoder's micro-batch is therefore laid out in one of few sizes
-(`tenon.model.sized`), whose passes are recorded (`tenon.train.recorded`). Gradients are added in a
+takes to compute them. A micro-batch is therefore laid out in one of few sizes
+(`tenon.model.layout`), whose passes are recorded (`tenon.train.recorded`). Gradients are added in a
 place of their own. What cannot be recorded is computed as ever, and `why` says so.
 """
 
@@ -16,13 +16,12 @@ from torch import Tensor, nn
 
 from tenon.adapters.rounded import Rounded, rounded
 from tenon.model.compiled import FAST
+from tenon.model.layout import layout_of, unsized
 from tenon.model.model import Model
 from tenon.model.packing import VARLEN
 from tenon.model.recompute import recomputes
 from tenon.model.route import random_state
-from tenon.model.sized import Laid, size_of, sized_nats, unfit
 from tenon.model.trunk import Trunk
-from tenon.model.writer import Writer
 from tenon.text.batch import Batch
 from tenon.train.recorded import ROOM, Kept, Recorded
 
@@ -35,15 +34,13 @@ def unrecordable(trunk: Trunk, *, writes: bool) -> str:
     """Say why passes over a trunk cannot be recorded; empty where they may be.
 
     Args:
-        writes: whether what is trained is a decoder that writes.
+        writes: whether the base writes, or a head reads its rows.
     """
     if trunk.device.type != "cuda":
         return "they are for CUDA"
-    if not writes:
-        return "they are for decoders that write"
     if VARLEN is None or trunk.model.dtype not in HALVES:
         return "rows attend in groups of their lengths"
-    return unfit(trunk)
+    return unsized(trunk, writes=writes)
 
 
 class Passes:
@@ -70,13 +67,13 @@ class Passes:
         self._flat: Tensor | None = None
         self._slots: list[tuple[nn.Parameter, Tensor]] = []
         self._graded: set[int] = set()
-        self._eighths = 1
+        self._layout = layout_of(model)
         self._rounded: Rounded | None = None
 
     def _unfit(self) -> str:
         if any(each.dtype != torch.float32 for each in self.parameters):
             return "what is trained is not in float32"
-        return unrecordable(self.model.trunk, writes=isinstance(self.model, Writer))
+        return unrecordable(self.model.trunk, writes=self.model.head is None)
 
     @property
     def why(self) -> str:
@@ -129,13 +126,12 @@ class Passes:
             loss = self.model.nats(batch) / targets
             backward(loss)
             return loss.detach()
-        # Where more of a batch is learned than ever before, later ones have room for as much, so
-        # that there are few sizes.
-        size = size_of(batch, self._eighths)
-        self._eighths = size.eighths
+        size, layout = self._layout.size_of(batch), self._layout
         device, why = self.model.trunk.device, self.why
         kept = self._recorded.kept(
-            size, batch.tokens, lambda: Kept(Laid(size, device), torch.zeros((), device=device))
+            size,
+            batch.tokens,
+            lambda: Kept(layout.room(size, batch), torch.zeros((), device=device)),
         )
         kept.laid.fill(batch, targets)
         first = random_state(device) if not (self.computed or why) else None
@@ -149,7 +145,7 @@ class Passes:
         return loss
 
     def _compute(self, kept: Kept, backward: Backward) -> None:
-        loss = sized_nats(self.model.trunk, kept.laid)
+        loss = self._layout.loss(kept.laid)
         backward(loss)
         kept.loss.copy_(loss.detach())
         if self._flat is None:
