@@ -197,9 +197,10 @@ def joint(setting: Setting, found: dict[str, Any], results: Results) -> None:
         ways[name] = (Eight(setting, **own) if own else alone).together
         # Until the sizes that are met often have been recorded.
         warm = ways[name](25 if CUDA else 1)
-        log(f"{name}: warmed, {warm.recorded} sizes recorded", warm.why)
+        log(f"{name}: warmed, {warm.recorded} sizes in {warm.recording:.1f} s", warm.why)
     ways["apart"] = lambda count: alone.apart(8 * count)
-    ways["apart"](20 if CUDA else 1)
+    warm = ways["apart"](20 if CUDA else 1)
+    log(f"apart: warmed, {warm.recorded} sizes in {warm.recording:.1f} s", warm.why)
     rounds: list[dict[str, Any]] = []
     for _ in range(OPTIONS.rounds):
         if time.perf_counter() - BEGUN > OPTIONS.deadline:

@@ -55,18 +55,20 @@ class Size:
         return self.learned // -(-self.tokens // SHARES)
 
 
-def size_of(batch: Batch, eighths: int = 1) -> Size:
+def size_of(batch: Batch, eighths: int = 1, least: int = 1) -> Size:
     """Give the size for a batch: its tokens, its learned tokens and its rows, rounded up.
 
     Args:
         batch: what is laid out.
         eighths: of its tokens, for which there is room for learned ones at the least.
+        least: tokens for which there is room in any case.
     """
-    tokens = rounded(batch.tokens + 1, STEPS)
+    tokens = rounded(max(batch.tokens + 1, least), STEPS)
     share = -(-tokens // SHARES)
     learned = max(int((batch.targets_X != 0).sum()), share * (eighths - 1) + 1)
     longest = max(LONGEST, 1 << (max(batch.lengths) - 1).bit_length())
-    rows = len(batch) + -(-(tokens - batch.tokens) // longest)
+    # No row of filling is longer than those of the batch, as a base may count no further.
+    rows = len(batch) + -(-(tokens - batch.tokens) // max(batch.lengths))
     fours = FEWEST
     while fours < rows:
         fours *= 4
@@ -128,8 +130,9 @@ class Laid:
         """
         size, (numbers, weights) = self.size, self._host()
         spare = size.tokens - batch.tokens
-        filling = [size.longest] * (spare // size.longest)
-        filling += [spare % size.longest] if spare % size.longest else []
+        longest = max(batch.lengths)
+        filling = [longest] * (spare // longest)
+        filling += [spare % longest] if spare % longest else []
         self.lengths = (*batch.lengths, *filling)
         ids_T, positions_T, before_U, said_U, starts = np.split(numbers, self._borders)
         ids_T[: batch.tokens] = batch.ids_T.numpy()

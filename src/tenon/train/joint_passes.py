@@ -22,12 +22,14 @@ from tenon.model.compiled import FAST
 from tenon.model.model import Model
 from tenon.model.rack import Fitting, Rack
 from tenon.model.shared import Shared
-from tenon.model.sized import size_of, sized_nats_U
+from tenon.model.sized import Size, rounded, size_of, sized_nats_U
 from tenon.model.writer import Writer
 from tenon.text.batch import Batch, joined
 from tenon.train.passes import unrecordable
 from tenon.train.recorded import Kept, Recorded
 
+COARSE = 8
+"""Sizes between a number and its double, to one of which a size that exceeds all others grows."""
 Backward = Callable[[Tensor], None]
 
 
@@ -93,9 +95,8 @@ class JointPasses:
             backward: computes the gradients of a loss.
         """
         whole = joined(list(part.values()))
-        size, device = size_of(whole, self._eighths), self.rack.trunk.device
-        self._eighths = size.eighths
-        count, why = len(self.models), self.recorded.why
+        count, why, device = len(self.models), self.recorded.why, self.rack.trunk.device
+        size = self._size(whole)
         kept = self.recorded.kept(
             size,
             whole.tokens,
@@ -109,6 +110,18 @@ class JointPasses:
         if self.recorded.why != why:
             self.sizes = False
         return {name: losses_A[self.numbers[name]] for name in part}
+
+    def _size(self, whole: Batch) -> Size:
+        """Give the size for a batch.
+
+        One that is larger than all before has room for more, as what was recorded of smaller ones
+        is let go of: sums of many steps exceed each other often and by little.
+        """
+        size = size_of(whole, self._eighths)
+        if size.tokens > self.recorded.most:
+            size = size_of(whole, self._eighths, rounded(size.tokens + 1, COARSE))
+        self._eighths = size.eighths
+        return size
 
     def _compute(self, kept: Kept, backward: Backward) -> None:
         wides, shared = self._wides, kept.laid

@@ -48,6 +48,8 @@ class Recorded:
     Args:
         device: that computes them.
         why: why nothing is to be recorded; empty where it may be.
+
+    `most` are the tokens of the largest size so far.
     """
 
     def __init__(self, device: torch.device, why: str) -> None:
@@ -55,7 +57,7 @@ class Recorded:
         self.recorded = self.replayed = self.computed = self.filling = self.tokens = 0
         self._kept: OrderedDict[Size, Kept] = OrderedDict()
         self._memory: Any = None
-        self._most = 0
+        self.most = 0
 
     def kept(self, size: Size, real: int, make: Callable[[], Kept]) -> Kept:
         """Give what is kept of a size.
@@ -65,10 +67,10 @@ class Recorded:
             real: its tokens without filling.
             make: gives memory for it, where it has not been met.
         """
-        if size.tokens > self._most:
+        if size.tokens > self.most:
             # Smaller sizes find room in the memory of a larger one, but not the other way.
             self.forget()
-            self._most = size.tokens
+            self.most = size.tokens
         if size not in self._kept:
             self._kept[size] = make()
         self._kept.move_to_end(size)
