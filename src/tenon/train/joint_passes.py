@@ -20,7 +20,7 @@ from tenon.adapters.lean import Lean
 from tenon.adapters.wide import Part, Wides
 from tenon.model.compiled import FAST
 from tenon.model.model import Model
-from tenon.model.rack import Fitting, Rack
+from tenon.model.rack import Rack
 from tenon.model.shared import Shared
 from tenon.model.sized import Size, rounded, size_of, sized_nats_U
 from tenon.model.writer import Writer
@@ -155,24 +155,38 @@ def wides_of(rack: Rack, trained: Mapping[str, Sequence[nn.Parameter]]) -> Wides
     parts: dict[str, list[Part]] = {}
     for number, (name, parameters) in enumerate(trained.items()):
         fitting = rack.fittings[name]
-        held = _parts_of(number, fitting)
+        why = unshared(name, {} if fitting.apart else fitting.layers)
+        held = {p: _part(number, layer) for p, layer in ({} if why else fitting.layers).items()}
         known = {each for part in held.values() for each in (part.down, part.up)}
-        if len(held) < len(fitting.layers) or known != set(parameters):
-            return f"adapter {name} is more than plain LoRA layers"
+        if why or known != set(parameters):
+            return why or f"adapter {name} trains more than its LoRA layers"
         for path, part in held.items():
             parts.setdefault(path, []).append(part)
     order = [path for path, _ in rack.trunk.model.named_modules() if path in parts]
-    layers = {path: parts[path] for path in order}
-    return Wides(layers, rack.bases, rack.trunk.model.dtype)
+    return Wides({path: parts[path] for path in order}, rack.bases, rack.trunk.model.dtype)
 
 
-def _parts_of(number: int, fitting: Fitting) -> dict[str, Part]:
-    """Give those layers of an adapter that are computed as plain LoRA."""
-    found: dict[str, Part] = {}
-    layers = {} if fitting.apart else fitting.layers
-    for path, layer in layers.items():
-        if isinstance(layer, Lean) and layer.base_layer is fitting.bases[path]:
-            name = layer.plain(cast(Tensor, fitting.bases[path].weight).new_empty(0))
-            if name is not None and "forward" not in vars(layer):
-                found[path] = Part(number, layer, name)
-    return found
+def unshared(name: str, layers: Mapping[str, object]) -> str:
+    """Say why an adapter cannot be a part of wide layers; empty where it can.
+
+    Args:
+        name: the adapter's.
+        layers: name of a module to what the adapter has put around it.
+    """
+    odd = [path for path, layer in layers.items() if not _plain(layer)]
+    if odd:
+        return f"adapter {name} has other layers than LoRA without dropout ({odd[0]})"
+    return "" if layers else f"adapter {name} shares no pass with others"
+
+
+def _plain(layer: object) -> bool:
+    """Whether a layer is computed as plain LoRA, in training as well."""
+    if not isinstance(layer, Lean) or "forward" in vars(layer):
+        return False
+    name = layer.plain(cast(Tensor, layer.base_layer.weight).new_empty(0))
+    return name is not None and isinstance(layer.lora_dropout[name], nn.Identity)
+
+
+def _part(number: int, layer: nn.Module) -> Part:
+    lean = cast(Lean, layer)
+    return Part(number, lean, next(name for name in lean.active_adapters if name in lean.lora_A))
