@@ -22,14 +22,12 @@ from tenon.model.compiled import FAST
 from tenon.model.model import Model
 from tenon.model.rack import Rack
 from tenon.model.shared import Shared
-from tenon.model.sized import Size, rounded, size_of, sized_nats_U
+from tenon.model.sized import sized_nats_U
 from tenon.model.writer import Writer
 from tenon.text.batch import Batch, joined
 from tenon.train.passes import unrecordable
 from tenon.train.recorded import Kept, Recorded
 
-COARSE = 8
-"""Sizes between a number and its double, to one of which a size that exceeds all others grows."""
 Backward = Callable[[Tensor], None]
 
 
@@ -59,7 +57,6 @@ class JointPasses:
         self.recorded = Recorded(rack.trunk.device, why or self._unfit())
         self.sizes = sizes or not self.recorded.why
         self._wides: Wides | None = None
-        self._eighths = 1
 
     def _unfit(self) -> str:
         writes = all(isinstance(model, Writer) for model in self.models.values())
@@ -96,7 +93,7 @@ class JointPasses:
         """
         whole = joined(list(part.values()))
         count, why, device = len(self.models), self.recorded.why, self.rack.trunk.device
-        size = self._size(whole)
+        size = self.recorded.size(whole)
         kept = self.recorded.kept(
             size,
             whole.tokens,
@@ -110,18 +107,6 @@ class JointPasses:
         if self.recorded.why != why:
             self.sizes = False
         return {name: losses_A[self.numbers[name]] for name in part}
-
-    def _size(self, whole: Batch) -> Size:
-        """Give the size for a batch.
-
-        One that is larger than all before has room for more, as what was recorded of smaller ones
-        is let go of: sums of many steps exceed each other often and by little.
-        """
-        size = size_of(whole, self._eighths)
-        if size.tokens > self.recorded.most:
-            size = size_of(whole, self._eighths, rounded(size.tokens + 1, COARSE))
-        self._eighths = size.eighths
-        return size
 
     def _compute(self, kept: Kept, backward: Backward) -> None:
         wides, shared = self._wides, kept.laid

@@ -20,7 +20,7 @@ from tenon.model.model import Model
 from tenon.model.packing import VARLEN
 from tenon.model.recompute import recomputes
 from tenon.model.route import random_state
-from tenon.model.sized import Laid, size_of, sized_nats, unfit
+from tenon.model.sized import Laid, sized_nats, unfit
 from tenon.model.trunk import Trunk
 from tenon.model.writer import Writer
 from tenon.text.batch import Batch
@@ -70,7 +70,6 @@ class Passes:
         self._flat: Tensor | None = None
         self._slots: list[tuple[nn.Parameter, Tensor]] = []
         self._graded: set[int] = set()
-        self._eighths = 1
         self._rounded: Rounded | None = None
 
     def _unfit(self) -> str:
@@ -129,10 +128,7 @@ class Passes:
             loss = self.model.nats(batch) / targets
             backward(loss)
             return loss.detach()
-        # Where more of a batch is learned than ever before, later ones have room for as much, so
-        # that there are few sizes.
-        size = size_of(batch, self._eighths)
-        self._eighths = size.eighths
+        size = self._recorded.size(batch)
         device, why = self.model.trunk.device, self.why
         kept = self._recorded.kept(
             size, batch.tokens, lambda: Kept(Laid(size, device), torch.zeros((), device=device))

@@ -16,13 +16,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tenon.model.sized import Size
+from tenon.model.sized import Size, rounded, size_of
+from tenon.text.batch import Batch
 
 MOST = 64
 """Sizes whose passes are kept; of more, that goes which was met longest ago."""
 TOO_MANY = 4 * MOST
 """Recordings after which each must have been replayed a few times, or nothing more is recorded."""
 FEW = 4
+COARSE = 8
+"""Sizes between a number and its double, to one of which a size grows that exceeds all others."""
 ROOM = 0.25
 """Share of a device's memory that is free when the model is evaluated; else graphs let go of it."""
 
@@ -48,8 +51,6 @@ class Recorded:
     Args:
         device: that computes them.
         why: why nothing is to be recorded; empty where it may be.
-
-    `most` are the tokens of the largest size so far.
     """
 
     def __init__(self, device: torch.device, why: str) -> None:
@@ -57,7 +58,20 @@ class Recorded:
         self.recorded = self.replayed = self.computed = self.filling = self.tokens = 0
         self._kept: OrderedDict[Size, Kept] = OrderedDict()
         self._memory: Any = None
-        self.most = 0
+        self._most, self._eighths = 0, 1
+
+    def size(self, batch: Batch) -> Size:
+        """Give the size for a batch, with regard to those before, so that there are few.
+
+        Where more of a batch is learned than ever before, later ones have room for as much. A batch
+        of more tokens than all before has room for a few more, as what was recorded of smaller ones
+        is let go of: the largest of many steps is exceeded often, and by little.
+        """
+        size = size_of(batch, self._eighths)
+        if size.tokens > self._most:
+            size = size_of(batch, self._eighths, rounded(size.tokens + 1, COARSE))
+        self._eighths = size.eighths
+        return size
 
     def kept(self, size: Size, real: int, make: Callable[[], Kept]) -> Kept:
         """Give what is kept of a size.
@@ -67,10 +81,10 @@ class Recorded:
             real: its tokens without filling.
             make: gives memory for it, where it has not been met.
         """
-        if size.tokens > self.most:
+        if size.tokens > self._most:
             # Smaller sizes find room in the memory of a larger one, but not the other way.
             self.forget()
-            self.most = size.tokens
+            self._most = size.tokens
         if size not in self._kept:
             self._kept[size] = make()
         self._kept.move_to_end(size)
