@@ -57,6 +57,7 @@ class JointPasses:
         self.recorded = Recorded(rack.trunk.device, why or self._unfit())
         self.sizes = sizes or not self.recorded.why
         self._wides: Wides | None = None
+        self._slots: dict[str, list[tuple[nn.Parameter, Tensor]]] = {}
 
     def _unfit(self) -> str:
         writes = all(isinstance(model, Writer) for model in self.models.values())
@@ -64,13 +65,16 @@ class JointPasses:
             return "blocks are compiled"
         return unrecordable(self.rack.trunk, writes=writes)
 
-    def take(self, steps: Mapping[str, Sequence[Batch]]) -> bool:
-        """Whether the micro-batches of a step are laid out in sizes.
+    def begin(self, steps: Mapping[str, Sequence[Batch]]) -> bool:
+        """Begin a step: gradients are 0, in memory of their own. Or say that it is none of these.
 
         It is asked when the adapters are in training mode, and no layer is in the trunk.
 
         Args:
             steps: adapter to its micro-batches.
+
+        Returns:
+            Whether the step's micro-batches are to be laid out in sizes.
         """
         if self.sizes and self._wides is None:
             made = wides_of(self.rack, self.trained)
@@ -78,13 +82,25 @@ class JointPasses:
                 self.recorded.why, self.sizes = self.recorded.why or made, False
             else:
                 self._wides = made
-        stored = any(batch.below is not None for batches in steps.values() for batch in batches)
-        return self.sizes and not stored
+                self._slots = {
+                    name: [(each, made.slots[each]) for each in held]
+                    for name, held in self.trained.items()
+                }
+        if not self.sizes or any(b.below is not None for held in steps.values() for b in held):
+            self.release()
+            return False
+        assert self._wides is not None  # noqa: S101 - it has just been made
+        self._wides.gradients_M.zero_()
+        for name in steps:
+            for each, slot in self._slots[name]:
+                if each.grad is not slot:
+                    each.grad = slot
+        return True
 
     def passed(
         self, part: Mapping[str, Batch], targets: Mapping[str, int], backward: Backward
     ) -> dict[str, Tensor]:
-        """Add the gradients of a micro-batch of each; give the loss of each.
+        """Add the gradients of a micro-batch of each, in a step that has begun; give their losses.
 
         Args:
             part: adapter to its batch, on the host.
@@ -100,7 +116,6 @@ class JointPasses:
             lambda: Kept(Shared(size, count, device), torch.zeros(count, device=device)),
         )
         kept.laid.fill({self.numbers[n]: (batch, targets[n]) for n, batch in part.items()})
-        self._gather(part)
         losses_A = self.recorded.run(
             kept, lambda: self._compute(kept, backward), lambda: None, nullcontext
         )
@@ -110,21 +125,18 @@ class JointPasses:
 
     def _compute(self, kept: Kept, backward: Backward) -> None:
         wides, shared = self._wides, kept.laid
-        assert wides is not None  # noqa: S101 - a step was taken on
+        assert wides is not None  # noqa: S101 - a step has begun
         with self.rack.holding(wides.layers), wides.within(shared.owners_T):
             losses_A = shared.losses_A(sized_nats_U(self.rack.trunk, shared.laid))
             backward(losses_A.sum())
             kept.loss.copy_(losses_A.detach())
 
-    def _gather(self, part: Mapping[str, Batch]) -> None:
-        """Let gradients be added in their own memory; those of adapters without rows are 0."""
-        wides = self._wides
-        assert wides is not None  # noqa: S101 - a step was taken on
-        if all(each[0].grad is None for each in self.trained.values()):
-            wides.gradients_M.zero_()
-        for name in part:
-            for each in self.trained[name]:
-                each.grad = wides.slots[each]
+    def release(self) -> None:
+        """Let go of the memory of gradients, which other passes do not add to."""
+        for held in self._slots.values():
+            for each, slot in held:
+                if each.grad is slot:
+                    each.grad = None
 
     def make_room(self) -> None:
         """Let go of what is recorded where the device has little left for other work."""
