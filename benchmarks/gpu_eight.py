@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -33,6 +34,8 @@ from tenon.model.recompute import Recompute, recompute
 from tenon.model.writer import Writer
 from tenon.train.joint import Joint
 from tenon.train.loop import Course, Loop
+from tenon.train.recorded import Recorded
+from tenon.train.step import StepResult
 
 
 class Eight:
@@ -78,40 +81,44 @@ class Eight:
 
     def together(self, steps: int) -> Turn:
         """Take steps of all in one pass each."""
-        turn, passes = Turn(steps=steps), self.joint.passes.recorded
-        with remembered(turn):
-            wait()
-            begun = time.perf_counter()
-            for _ in range(steps):
-                given = {name: next(batches) for name, batches in self.batches.items()}
-                results = self.joint.step(given)
-                assert all(result.norm > 0 for result in results.values())
-                turn.tokens += sum(result.tokens for result in results.values())
-                turn.learned += sum(result.targets for result in results.values())
-            wait()
-            turn.seconds = time.perf_counter() - begun
-        turn.bytes += passes.bytes + self.owned(list(self.loops))
-        turn.recorded, turn.why = passes.recorded, passes.why
+
+        def step() -> list[StepResult]:
+            given = {name: next(batches) for name, batches in self.batches.items()}
+            return list(self.joint.step(given).values())
+
+        turn = Turn()
+        self._take(turn, steps, step, self.joint.passes.recorded)
+        turn.bytes += self.owned(list(self.loops))
         return turn
 
-    def apart(self, steps: int, runs: int = 1) -> Turn:
-        """Take steps of some of the runs one after another, each by itself."""
-        turn = Turn(steps=steps)
-        with remembered(turn):
-            for name in list(self.loops)[:runs]:
-                loop = self.loops[name]
-                with self.rack.only(name):
-                    loop.model.train()
-                    wait()
-                    begun = time.perf_counter()
-                    for _ in range(steps):
-                        result = loop.step(next(self.batches[name]))
-                        assert result.norm > 0
-                        turn.tokens += result.tokens
-                        turn.learned += result.targets
-                    wait()
-                    turn.seconds += time.perf_counter() - begun
-        first = self.loops["a0"].passes
-        turn.bytes += first.bytes + self.owned(["a0"])
-        turn.recorded, turn.why = first.recorded, first.why
+    def apart(self, steps: int) -> Turn:
+        """Take steps of one of the runs by itself, as of each where they run one after another."""
+        loop, turn = self.loops["a0"], Turn()
+        with self.rack.only("a0"):
+            loop.model.train()
+            recorded = loop.passes._recorded  # noqa: SLF001
+            self._take(turn, steps, lambda: [loop.step(next(self.batches["a0"]))], recorded)
+        turn.bytes += self.owned(["a0"])
         return turn
+
+    def _take(
+        self, turn: Turn, steps: int, step: Callable[[], list[StepResult]], recorded: Recorded
+    ) -> None:
+        """Take steps; those in which a size is recorded are counted apart."""
+        with remembered(turn):
+            for _ in range(steps):
+                before, begun = recorded.recorded + recorded.computed, time.perf_counter()
+                results = step()
+                wait()
+                seconds = time.perf_counter() - begun
+                assert all(result.norm > 0 for result in results)
+                if recorded.recorded + recorded.computed > before and CUDA:
+                    turn.recording += seconds
+                    torch.cuda.reset_peak_memory_stats()
+                    continue
+                turn.seconds += seconds
+                turn.steps += 1
+                turn.tokens += sum(result.tokens for result in results)
+                turn.learned += sum(result.targets for result in results)
+        turn.bytes += recorded.bytes
+        turn.recorded, turn.why = recorded.recorded, recorded.why

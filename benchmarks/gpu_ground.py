@@ -86,6 +86,7 @@ class Turn:
     seconds: float = 0.0
     bytes: int = 0
     steps: int = 0
+    recording: float = 0.0
     recorded: int = 0
     why: str = ""
 

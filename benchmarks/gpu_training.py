@@ -178,28 +178,33 @@ def measure(size: str, results: Results, cache: Path) -> None:
 
 EIGHT: dict[str, dict[str, Any]] = {
     "together": {},
-    "together_half_recomputed": {"again": 14},
     "together_recomputed": {"again": True},
+    "together_half_recomputed": {"again": 14},
     "together_halves": {"at_once": 500},
-    "together_halves_half_recomputed": {"at_once": 500, "again": 14},
 }
 """Ways to train eight adapters in one run; apart they are trained as by default."""
 
 
 def joint(setting: Setting, found: dict[str, Any], results: Results) -> None:
-    """Train eight adapters together, in several ways, and one after another; all are warm."""
-    steps = 10 if CUDA else 1
+    """Train eight adapters together, in several ways, and one after another.
+
+    The first steps, in which most sizes are recorded, are told apart from those of warm runs.
+    """
+    steps, first = (10, 100) if CUDA else (1, 1)
     names = [name for name in EIGHT if not OPTIONS.eight or name in OPTIONS.eight.split(",")]
     ways: dict[str, Callable[[int], Turn]] = {}
     alone = Eight(setting)
     for name in names:
         own = EIGHT[name]
         ways[name] = (Eight(setting, **own) if own else alone).together
-        # Until the sizes that are met often have been recorded.
-        warm = ways[name](25 if CUDA else 1)
-        log(f"{name}: warmed, {warm.recorded} sizes recorded", warm.why)
+    ways["apart"] = alone.apart
+    cold = found["eight_cold"] = {}
+    for name, way in ways.items():
+        turn = way(first)
+        cold[name] = asdict(turn)
+        log(f"{name}: first {first} steps of each run, {turn.recorded} sizes in "
+            f"{turn.recording:.1f} s, others {turn.seconds:.1f} s {turn.why}")  # fmt: skip
     ways["apart"] = lambda count: alone.apart(8 * count)
-    ways["apart"](20 if CUDA else 1)
     rounds: list[dict[str, Any]] = []
     for _ in range(OPTIONS.rounds):
         if time.perf_counter() - BEGUN > OPTIONS.deadline:

@@ -57,7 +57,7 @@ def together(cache, arch: str, *, recording: bool, again: bool, fused: bool):
     found = []
     for step in STEPS:
         batches = {name: batch(rows, np.array(places)) for name, places in step.items()}
-        assert passes.take({name: [each] for name, each in batches.items()})
+        assert passes.begin({name: [each] for name, each in batches.items()})
         targets = dict.fromkeys(batches, 17)
         losses = passes.passed(batches, targets, torch.Tensor.backward)
         there = {name: trained[name] for name in step}

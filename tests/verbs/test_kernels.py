@@ -15,7 +15,7 @@ from tenon.verbs.train import unrecorded
     [
         ({}, ""),
         ({"model": {"kernels": "plain"}}, 'model.kernels = "plain"'),
-        ({"train": {"recompute": True}}, "train.recompute computes states again"),
+        ({"train": {"recompute": True}}, ""),
     ],
 )
 def test_a_plan_says_why_nothing_is_recorded(tmp_path, own, why):

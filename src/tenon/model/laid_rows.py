@@ -58,7 +58,7 @@ class LaidRows:
         size, real = self.size, batch.tokens
         numbers = np.empty(self.numbers.shape, np.int64)
         ids_T, positions_T, types_T, rows_T, starts = np.split(numbers, self._borders)
-        self.lengths = (*batch.lengths, *filling_of(size, real))
+        self.lengths = (*batch.lengths, *filling_of(size, batch))
         ends = np.cumsum((0, *self.lengths))
         starts[: len(ends)], starts[len(ends) :] = ends, size.tokens
         rows_T[:] = np.repeat(np.arange(len(self.lengths)), self.lengths)

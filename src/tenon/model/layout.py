@@ -8,7 +8,7 @@ from torch import Tensor
 
 from tenon.model.laid_rows import LaidRows, unfit_rows
 from tenon.model.model import Model
-from tenon.model.sized import Laid, Size, size_of, sized_nats, unfit
+from tenon.model.sized import Laid, Size, sized_nats, unfit
 from tenon.model.trunk import Trunk
 from tenon.model.writer import Writer
 from tenon.text.batch import Batch
@@ -16,10 +16,6 @@ from tenon.text.batch import Batch
 
 class Layout(Protocol):
     """How micro-batches are laid out."""
-
-    def size_of(self, batch: Batch) -> Size:
-        """Give the size for a batch."""
-        ...
 
     def room(self, size: Size, batch: Batch) -> Any:
         """Give memory for batches of a size, whose `fill` takes one and its divisor.
@@ -38,22 +34,12 @@ class Layout(Protocol):
 class Written:
     """Layout of a decoder that writes: at the places that are learned.
 
-    Where more of a batch is learned than ever before, later ones have room for as much, so that
-    there are few sizes.
-
     Args:
         trunk: of the decoder.
     """
 
     def __init__(self, trunk: Trunk) -> None:
         self.trunk = trunk
-        self._eighths = 1
-
-    def size_of(self, batch: Batch) -> Size:
-        """Give the size for a batch."""
-        size = size_of(batch, self._eighths)
-        self._eighths = size.eighths
-        return size
 
     def room(self, size: Size, batch: Batch) -> Laid:
         """Give memory for batches of a size."""
@@ -86,10 +72,6 @@ class Read:
 
     def __init__(self, model: Headed) -> None:
         self.model = model
-
-    def size_of(self, batch: Batch) -> Size:
-        """Give the size for a batch; what is learned of it does not matter."""
-        return size_of(batch)
 
     def room(self, size: Size, batch: Batch) -> LaidRows:
         """Give memory for batches of a size."""

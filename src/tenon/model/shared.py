@@ -46,17 +46,15 @@ class Shared:
         """
         batches = [batch for batch, _ in parts.values()]
         self.laid.fill(joined(batches), 1.0)
-        learned = [int((batch.targets_X != 0).sum()) for batch in batches]
+        learned = [int(np.count_nonzero(batch.targets_X.numpy())) for batch in batches]
         owners = np.full(len(self._owners), NOBODY)
+        divisors_A = np.ones(len(self.divisors_A), np.float32)
+        divisors_A[list(parts)] = [divisor for _, divisor in parts.values()]
         owners_T, owners_U = np.split(owners, [len(self.owners_T)])
         for there, sizes in ((owners_T, [b.tokens for b in batches]), (owners_U, learned)):
             there[: sum(sizes)] = np.repeat(list(parts), sizes)
-        divisors_A = torch.ones(len(self.divisors_A))
-        for number, (_, divisor) in parts.items():
-            divisors_A[number] = divisor
-        device = self._owners.device
-        self._owners.copy_(sent(torch.from_numpy(owners), device))
-        self.divisors_A.copy_(sent(divisors_A, device))
+        for there, here in ((self._owners, owners), (self.divisors_A, divisors_A)):
+            there.copy_(sent(torch.from_numpy(here), there.device))
 
     def losses_A(self, nats_U: Tensor) -> Tensor:
         """Give the loss of each adapter: what its own tokens cost, summed and divided.

@@ -56,29 +56,31 @@ class Size:
         return self.learned // -(-self.tokens // SHARES)
 
 
-def size_of(batch: Batch, eighths: int = 1) -> Size:
+def size_of(batch: Batch, eighths: int = 1, least: int = 1) -> Size:
     """Give the size for a batch: its tokens, its learned tokens and its rows, rounded up.
 
     Args:
         batch: what is laid out.
         eighths: of its tokens, for which there is room for learned ones at the least.
+        least: tokens for which there is room in any case.
     """
-    tokens = rounded(batch.tokens + 1, STEPS)
+    tokens = rounded(max(batch.tokens + 1, least), STEPS)
     share = -(-tokens // SHARES)
     learned = max(int((batch.targets_X != 0).sum()), share * (eighths - 1) + 1)
     longest = max(LONGEST, 1 << (max(batch.lengths) - 1).bit_length())
-    rows = len(batch) + -(-(tokens - batch.tokens) // longest)
+    # No row of filling is longer than those of the batch, as a base may count no further.
+    rows = len(batch) + -(-(tokens - batch.tokens) // max(batch.lengths))
     fours = FEWEST
     while fours < rows:
         fours *= 4
     return Size(tokens, share * -(-max(1, learned) // share), fours, longest)
 
 
-def filling_of(size: Size, real: int) -> list[int]:
-    """Give the lengths of the rows of filling behind so many real tokens."""
-    spare = size.tokens - real
-    rest = [spare % size.longest] if spare % size.longest else []
-    return [size.longest] * (spare // size.longest) + rest
+def filling_of(size: Size, batch: Batch) -> list[int]:
+    """Give the lengths of the rows of filling behind a batch; none is longer than its own."""
+    spare, longest = size.tokens - batch.tokens, max(batch.lengths)
+    rest = [spare % longest] if spare % longest else []
+    return [longest] * (spare // longest) + rest
 
 
 def rounded(count: int, steps: int) -> int:
@@ -140,7 +142,7 @@ class Laid:
             divisor: of its loss.
         """
         size, (numbers, weights) = self.size, self._host()
-        self.lengths = (*batch.lengths, *filling_of(size, batch.tokens))
+        self.lengths = (*batch.lengths, *filling_of(size, batch))
         ids_T, positions_T, before_U, said_U, starts = np.split(numbers, self._borders)
         ids_T[: batch.tokens] = batch.ids_T.numpy()
         # A token that the batch has: one that no row has might be no number.

@@ -103,6 +103,7 @@ class Joint:
                     for each in self.going.values():
                         each.loop.save(each.log)
                     raise KeyboardInterrupt
+        self.passes.release()
         for each in ended.values():
             told = each.loop.passes.notes
             each.loop.notes += [note for note in self.passes.recorded.notes if note not in told]
@@ -118,12 +119,12 @@ class Joint:
             RunError: a step has nothing to learn from, or its loss or norm is not finite. No
                 weights have been updated, of no adapter.
         """
-        random = self._prepare(steps)
-        begun = dict(random)
         targets = {n: count_targets(self.loops[n].model, steps[n]) for n in steps}
         losses: dict[str, list[Tensor]] = {name: [] for name in steps}
         self._to_training(steps)
-        sized = self.passes.take(steps)
+        sized = self.passes.begin(steps)
+        random = self._prepare(steps, sized=sized)
+        begun = dict(random)
         with nullcontext() if sized else self._inside():
             for row in zip_longest(*steps.values()):
                 part = {n: b for n, b in zip(steps, row, strict=True) if b is not None}
@@ -136,7 +137,7 @@ class Joint:
                     losses[name].append(loss)
         self.silent |= {n for n, state in begun.items() if torch.equal(state, random[n])}
         results: dict[str, StepResult] = {}
-        for name, (loss, norm) in self._updated(losses).items():
+        for name, (loss, norm) in self._updated(losses, sized=sized).items():
             self.loops[name].position += 1
             tokens = sum(batch.tokens for batch in steps[name])
             results[name] = StepResult(loss, targets[name], tokens, norm)
@@ -152,10 +153,16 @@ class Joint:
     def _backward(self) -> Callable[[Tensor], None]:
         return next(iter(self.loops.values())).accelerator.backward
 
-    def _prepare(self, steps: Mapping[str, list[Batch]]) -> dict[str, Tensor]:
-        """Set the rates; give the state of each one's generator at the beginning of its step."""
+    def _prepare(self, steps: Mapping[str, list[Batch]], *, sized: bool) -> dict[str, Tensor]:
+        """Set the rates; give the state of each one's generator at the beginning of its step.
+
+        Where micro-batches are laid out in sizes, nothing is drawn.
+        """
         random: dict[str, Tensor] = {}
         for name in steps:
+            if sized:
+                self.loops[name].set_rate()
+                continue
             self.loops[name].prepare()
             if name not in self.silent:
                 random[name] = random_state(self.rack.trunk.device)
@@ -188,7 +195,9 @@ class Joint:
             self._backward(torch.stack(list(losses.values())).sum())
         return {name: loss.detach() for name, loss in losses.items()}
 
-    def _updated(self, losses: Mapping[str, list[Tensor]]) -> dict[str, tuple[float, float]]:
+    def _updated(
+        self, losses: Mapping[str, list[Tensor]], *, sized: bool
+    ) -> dict[str, tuple[float, float]]:
         """Clip each one's gradients and update; update none where one is not finite."""
         steps = {
             name: Due(
@@ -199,11 +208,14 @@ class Joint:
             )
             for name, parts in losses.items()
         }
+        kept = False
         try:
-            return taken(steps, self._meanwhile)
+            found = taken(steps, self._meanwhile)
+            kept = sized  # gradients stay in the memory that recorded passes add to
         finally:
-            for each in steps.values():
+            for each in () if kept else steps.values():
                 each.optimizer.zero_grad(set_to_none=True)
+        return found
 
     def _meanwhile(self) -> None:
         """Lay the next batches out while the device computes."""

@@ -20,9 +20,9 @@ from tenon.adapters.lean import Lean
 from tenon.adapters.wide import Part, Wides
 from tenon.model.compiled import FAST
 from tenon.model.model import Model
-from tenon.model.rack import Fitting, Rack
+from tenon.model.rack import Rack
 from tenon.model.shared import Shared
-from tenon.model.sized import size_of, sized_nats_U
+from tenon.model.sized import sized_nats_U
 from tenon.model.writer import Writer
 from tenon.text.batch import Batch, joined
 from tenon.train.passes import unrecordable
@@ -57,7 +57,7 @@ class JointPasses:
         self.recorded = Recorded(rack.trunk.device, why or self._unfit())
         self.sizes = sizes or not self.recorded.why
         self._wides: Wides | None = None
-        self._eighths = 1
+        self._slots: dict[str, list[tuple[nn.Parameter, Tensor]]] = {}
 
     def _unfit(self) -> str:
         if not all(isinstance(model, Writer) for model in self.models.values()):
@@ -66,13 +66,16 @@ class JointPasses:
             return "blocks are compiled"
         return unrecordable(self.rack.trunk, writes=True)
 
-    def take(self, steps: Mapping[str, Sequence[Batch]]) -> bool:
-        """Whether the micro-batches of a step are laid out in sizes.
+    def begin(self, steps: Mapping[str, Sequence[Batch]]) -> bool:
+        """Begin a step: gradients are 0, in memory of their own. Or say that it is none of these.
 
         It is asked when the adapters are in training mode, and no layer is in the trunk.
 
         Args:
             steps: adapter to its micro-batches.
+
+        Returns:
+            Whether the step's micro-batches are to be laid out in sizes.
         """
         if self.sizes and self._wides is None:
             made = wides_of(self.rack, self.trained)
@@ -80,13 +83,25 @@ class JointPasses:
                 self.recorded.why, self.sizes = self.recorded.why or made, False
             else:
                 self._wides = made
-        stored = any(batch.below is not None for batches in steps.values() for batch in batches)
-        return self.sizes and not stored
+                self._slots = {
+                    name: [(each, made.slots[each]) for each in held]
+                    for name, held in self.trained.items()
+                }
+        if not self.sizes or any(b.below is not None for held in steps.values() for b in held):
+            self.release()
+            return False
+        assert self._wides is not None  # noqa: S101 - it has just been made
+        self._wides.gradients_M.zero_()
+        for name in steps:
+            for each, slot in self._slots[name]:
+                if each.grad is not slot:
+                    each.grad = slot
+        return True
 
     def passed(
         self, part: Mapping[str, Batch], targets: Mapping[str, int], backward: Backward
     ) -> dict[str, Tensor]:
-        """Add the gradients of a micro-batch of each; give the loss of each.
+        """Add the gradients of a micro-batch of each, in a step that has begun; give their losses.
 
         Args:
             part: adapter to its batch, on the host.
@@ -94,16 +109,14 @@ class JointPasses:
             backward: computes the gradients of a loss.
         """
         whole = joined(list(part.values()))
-        size, device = size_of(whole, self._eighths), self.rack.trunk.device
-        self._eighths = size.eighths
-        count, why = len(self.models), self.recorded.why
+        count, why, device = len(self.models), self.recorded.why, self.rack.trunk.device
+        size = self.recorded.size(whole)
         kept = self.recorded.kept(
             size,
             whole.tokens,
             lambda: Kept(Shared(size, count, device), torch.zeros(count, device=device)),
         )
         kept.laid.fill({self.numbers[n]: (batch, targets[n]) for n, batch in part.items()})
-        self._gather(part)
         losses_A = self.recorded.run(
             kept, lambda: self._compute(kept, backward), lambda: None, nullcontext
         )
@@ -113,21 +126,18 @@ class JointPasses:
 
     def _compute(self, kept: Kept, backward: Backward) -> None:
         wides, shared = self._wides, kept.laid
-        assert wides is not None  # noqa: S101 - a step was taken on
+        assert wides is not None  # noqa: S101 - a step has begun
         with self.rack.holding(wides.layers), wides.within(shared.owners_T):
             losses_A = shared.losses_A(sized_nats_U(self.rack.trunk, shared.laid))
             backward(losses_A.sum())
             kept.loss.copy_(losses_A.detach())
 
-    def _gather(self, part: Mapping[str, Batch]) -> None:
-        """Let gradients be added in their own memory; those of adapters without rows are 0."""
-        wides = self._wides
-        assert wides is not None  # noqa: S101 - a step was taken on
-        if all(each[0].grad is None for each in self.trained.values()):
-            wides.gradients_M.zero_()
-        for name in part:
-            for each in self.trained[name]:
-                each.grad = wides.slots[each]
+    def release(self) -> None:
+        """Let go of the memory of gradients, which other passes do not add to."""
+        for held in self._slots.values():
+            for each, slot in held:
+                if each.grad is slot:
+                    each.grad = None
 
     def make_room(self) -> None:
         """Let go of what is recorded where the device has little left for other work."""
@@ -143,24 +153,38 @@ def wides_of(rack: Rack, trained: Mapping[str, Sequence[nn.Parameter]]) -> Wides
     parts: dict[str, list[Part]] = {}
     for number, (name, parameters) in enumerate(trained.items()):
         fitting = rack.fittings[name]
-        held = _parts_of(number, fitting)
+        why = unshared(name, {} if fitting.apart else fitting.layers)
+        held = {p: _part(number, layer) for p, layer in ({} if why else fitting.layers).items()}
         known = {each for part in held.values() for each in (part.down, part.up)}
-        if len(held) < len(fitting.layers) or known != set(parameters):
-            return f"adapter {name} is more than plain LoRA layers"
+        if why or known != set(parameters):
+            return why or f"adapter {name} trains more than its LoRA layers"
         for path, part in held.items():
             parts.setdefault(path, []).append(part)
     order = [path for path, _ in rack.trunk.model.named_modules() if path in parts]
-    layers = {path: parts[path] for path in order}
-    return Wides(layers, rack.bases, rack.trunk.model.dtype)
+    return Wides({path: parts[path] for path in order}, rack.bases, rack.trunk.model.dtype)
 
 
-def _parts_of(number: int, fitting: Fitting) -> dict[str, Part]:
-    """Give those layers of an adapter that are computed as plain LoRA."""
-    found: dict[str, Part] = {}
-    layers = {} if fitting.apart else fitting.layers
-    for path, layer in layers.items():
-        if isinstance(layer, Lean) and layer.base_layer is fitting.bases[path]:
-            name = layer.plain(cast(Tensor, fitting.bases[path].weight).new_empty(0))
-            if name is not None and "forward" not in vars(layer):
-                found[path] = Part(number, layer, name)
-    return found
+def unshared(name: str, layers: Mapping[str, object]) -> str:
+    """Say why an adapter cannot be a part of wide layers; empty where it can.
+
+    Args:
+        name: the adapter's.
+        layers: name of a module to what the adapter has put around it.
+    """
+    odd = [path for path, layer in layers.items() if not _plain(layer)]
+    if odd:
+        return f"adapter {name} has other layers than LoRA without dropout ({odd[0]})"
+    return "" if layers else f"adapter {name} shares no pass with others"
+
+
+def _plain(layer: object) -> bool:
+    """Whether a layer is computed as plain LoRA, in training as well."""
+    if not isinstance(layer, Lean) or "forward" in vars(layer):
+        return False
+    name = layer.plain(cast(Tensor, layer.base_layer.weight).new_empty(0))
+    return name is not None and isinstance(layer.lora_dropout[name], nn.Identity)
+
+
+def _part(number: int, layer: nn.Module) -> Part:
+    lean = cast(Lean, layer)
+    return Part(number, lean, next(name for name in lean.active_adapters if name in lean.lora_A))

@@ -210,6 +210,10 @@ class Loop:
     def prepare(self) -> None:
         """Set torch's generator and the learning rate for the step at the position."""
         torch.manual_seed(step_seed(self.course.seed, self.position))
+        self.set_rate()
+
+    def set_rate(self) -> None:
+        """Set the learning rate for the step at the position."""
         factor = optim.rate(self.position, self.steps, self.course.settings)
         optim.set_rate(self.optimizer, factor)
 

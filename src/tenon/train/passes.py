@@ -126,7 +126,7 @@ class Passes:
             loss = self.model.nats(batch) / targets
             backward(loss)
             return loss.detach()
-        size, layout = self._layout.size_of(batch), self._layout
+        size, layout = self._recorded.size(batch), self._layout
         device, why = self.model.trunk.device, self.why
         kept = self._recorded.kept(
             size,

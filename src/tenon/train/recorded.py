@@ -7,7 +7,7 @@ memory of its own. What cannot be recorded is computed as ever, and `why` says s
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -16,13 +16,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tenon.model.sized import Size
+from tenon.model.sized import Size, rounded, size_of
+from tenon.text.batch import Batch
 
 MOST = 64
 """Sizes whose passes are kept; of more, that goes which was met longest ago."""
 TOO_MANY = 4 * MOST
 """Recordings after which each must have been replayed a few times, or nothing more is recorded."""
 FEW = 4
+GROWING, COARSE = 8, 4
+"""Sizes between a number and its double: of those that exceed all others, and of those that are met
+seldom."""
+WORTH = 1 << 13
+"""Tokens of filling that take about as long as to record a size."""
 ROOM = 0.25
 """Share of a device's memory that is free when the model is evaluated; else graphs let go of it."""
 
@@ -55,7 +61,27 @@ class Recorded:
         self.recorded = self.replayed = self.computed = self.filling = self.tokens = 0
         self._kept: OrderedDict[Size, Kept] = OrderedDict()
         self._memory: Any = None
-        self._most = 0
+        self._most, self._eighths = 0, 1
+        self._wasted: Counter[Size] = Counter()
+
+    def size(self, batch: Batch) -> Size:
+        """Give the size for a batch, with regard to those before, so that few are recorded.
+
+        Where more of a batch is learned than ever before, later ones have room for as much. A batch
+        of more tokens than all before has room for a few more, as what was recorded of smaller ones
+        is let go of: the largest of many steps is exceeded often, and by little. Others are laid
+        out in coarse sizes, until filling has taken as long as to record a size of their own.
+        """
+        size = size_of(batch, self._eighths)
+        if size.tokens > self._most:
+            size = size_of(batch, self._eighths, rounded(size.tokens + 1, GROWING))
+        elif size not in self._kept:
+            least = min(self._most, rounded(size.tokens, COARSE))
+            coarse = size_of(batch, self._eighths, least)
+            self._wasted[size] += coarse.tokens - size.tokens
+            size = coarse if self._wasted[size] <= WORTH else size
+        self._eighths = size.eighths
+        return size
 
     def kept(self, size: Size, real: int, make: Callable[[], Kept]) -> Kept:
         """Give what is kept of a size.

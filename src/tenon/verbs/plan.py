@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from tenon.adapters.wrapped import adapted
 from tenon.core.progress import Progress
 from tenon.data.parts import Parts
 from tenon.model.fused import fusion_of
@@ -16,6 +17,7 @@ from tenon.plan.devices import device_named
 from tenon.plan.plan import Plan
 from tenon.text.order import Order
 from tenon.text.tokens import Tokens
+from tenon.train.joint_passes import unshared
 from tenon.train.passes import unrecordable
 from tenon.train.preflight import Preflight
 from tenon.train.rate_test import RateTest
@@ -27,8 +29,6 @@ from tenon.verbs.precision import open_run
 from tenon.verbs.target import explained
 from tenon.verbs.tried import tried
 from tenon.verbs.workspace import Workspace, open_workspace
-
-TOGETHER = "passes of several adapters are not"
 
 
 @dataclass(frozen=True)
@@ -132,16 +132,16 @@ def plan(
     """
     wanted, why = explained(target, arguments)
     how: dict[str, Any] = {"find_lr": find_lr, "device": device, "progress": progress}
-    beside = TOGETHER if len(wanted) > 1 else ""
-    first, *others = [_preview(each, why, beside, **how) for each in wanted]
+    several = len(wanted) > 1
+    first, *others = [_preview(each, why, several=several, **how) for each in wanted]
     return (first, *others) if others else first
 
 
 def _preview(
     wanted: Plan,
     why: Sequence[str],
-    otherwise: str,
     *,
+    several: bool,
     find_lr: bool,
     device: str,
     progress: Progress | None,
@@ -167,7 +167,7 @@ def _preview(
         budget=counted,
         steps=_steps(space.plan, space.tokens["train"]),
         forecast=replace(foretold, seconds=foretold.seconds.preceded(found.seconds)),
-        batches="; ".join((batches, *_kernels(space, otherwise))),
+        batches="; ".join((batches, *_kernels(space, several=several))),
         notes=(
             *(note for note in why if note not in space.parts.notes),
             *((str(holding),) if holding else ()),
@@ -206,19 +206,20 @@ def _last_again(space: Workspace) -> bool:
     return entry.layers + again >= entry.of
 
 
-def _kernels(space: Workspace, otherwise: str) -> Iterator[str]:
+def _kernels(space: Workspace, *, several: bool) -> Iterator[str]:
     """Say how passes over a base on CUDA are computed, once its adapter has been tried.
 
     Args:
-        otherwise: why nothing is recorded that the plan by itself does not say; empty for nothing.
+        several: whether they are of several adapters.
     """
     if space.trunk.device.type != "cuda":
         return
     fusion = fusion_of(space.trunk)
     if fusion is not None:
         yield str(fusion)
-    why = otherwise or unrecorded(space.plan)
-    why = why or unrecordable(space.trunk, writes=space.writes)
+    why = unrecorded(space.plan) or unrecordable(space.trunk, writes=space.writes)
+    if several and not why:
+        why = unshared(space.plan.adapter.name, adapted(space.trunk.model))
     yield f"no CUDA graphs: {why}" if why else "passes are replayed as CUDA graphs"
 
 
