@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -31,6 +32,7 @@ from tenon.model.entry import blocks
 from tenon.model.loading import quiet
 from tenon.model.packing import ATTENTION, Borders, packed_attention
 from tenon.model.trunk import Trunk, proof_row
+from tenon.model.wide import Margins, Wide, keep, wide_at, wide_of
 from tenon.text.batch import of_ids
 
 NOTED = "tenon_noted"
@@ -45,6 +47,8 @@ HEADS = {"q_proj", "k_proj", "v_proj", "o_proj"}
 NORMS = {"q_norm", "k_norm"}
 GATE = {"gate_proj", "up_proj", "down_proj", "act_fn"}
 FORM = "its blocks are not of Llama's form"
+Found = list[tuple[Tensor | None, Tensor | None]]
+"""What a block gives, each with what it was taken from."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +59,13 @@ class Fusion:
         fused: blocks.
         of: blocks in all.
         why: why not all of them, one clause; empty where all are.
+        wide: blocks whose adapters stand in the margins of their weights within recorded passes.
     """
 
     fused: int
     of: int
     why: str = ""
+    wide: int = 0
 
     def __str__(self) -> str:
         """Say it in one clause."""
@@ -67,6 +73,10 @@ class Fusion:
             return f"blocks as in transformers: {self.why}"
         some = f"{self.fused} of {self.of} blocks" if self.why else "blocks"
         rest = f" (others: {self.why})" if self.why else ""
+        if self.wide and self.wide < self.of:
+            rest += f", {self.wide} of {self.of} with adapters in the margins of weights"
+        elif self.wide:
+            rest += ", adapters in the margins of weights"
         return f"{some} in few kernels, proved equal on this base{rest}"
 
 
@@ -118,6 +128,7 @@ class Fused:
         heads: the norms of queries and of keys; none where the base has none.
         how: what its layer attends with.
         held: the modules inside of it, by name, as they were when it was proved.
+        wide: with what it is computed within a pass whose gradients have a place.
     """
 
     block: nn.Module
@@ -126,6 +137,7 @@ class Fused:
     heads: tuple[Norm, Norm] | tuple[()]
     how: dict[str, Any]
     held: tuple[tuple[str, nn.Module], ...]
+    wide: Wide | None = None
 
     def __call__(self, block: nn.Module, *given: Any, **named: Any) -> Any:
         """Compute the block; `given` and `named` are as transformers calls it."""
@@ -163,6 +175,9 @@ class Fused:
         attn, mlp = cast(Any, self.block).self_attn, cast(Any, self.block).mlp
         # Squeezed, as the gradient of a part would be copied into a tensor of full size.
         rows_TD = hidden_1TD.squeeze(0).contiguous()
+        if self.wide is not None and self.wide.ready:
+            attend = partial(self._attend, attn, named)
+            return self.wide.computed(rows_TD, _dense(named), attend)[None]
         read_TD: Any = Normed.apply(rows_TD, self.first.weight_D, self.first.eps)
         said = self._attended(attn, read_TD[None], named).squeeze(0).contiguous()
         both: Any = SumNormed.apply(rows_TD, said, self.second.weight_D, self.second.eps)
@@ -174,7 +189,7 @@ class Fused:
     def _attended(self, attn: Any, read_1TD: Tensor, named: dict[str, Any]) -> Tensor:
         """Give what attention makes of the normed states."""
         query, key, value = fanned((attn.q_proj, attn.k_proj, attn.v_proj), read_1TD)
-        angles = tuple(each[0].contiguous() for each in named["position_embeddings"])
+        angles = _dense(named)
         turned: list[Any] = []
         for number, states in enumerate((query, key)):
             heads_THD = states.view(states.shape[1], -1, attn.head_dim).contiguous()
@@ -182,21 +197,32 @@ class Fused:
             weight, eps = (None, 0.0) if norm is None else (norm.weight_D, norm.eps)
             turned.append(Turned.apply(heads_THD, angles, weight, eps))
         value_THD = value.view(value.shape[1], -1, attn.head_dim)
-        laid = [each.transpose(0, 1)[None] for each in (*turned, value_THD)]
-        borders = named["borders"]
+        return attn.o_proj(self._attend(attn, named, *turned, value_THD)[None])
+
+    def _attend(self, attn: Any, named: dict[str, Any], *states_THD: Tensor) -> Tensor:
+        """Give what attention makes of queries, keys and values, heads side by side."""
+        laid = [each.transpose(0, 1)[None] for each in states_THD]
         attend: Any = packed_attention
-        made = attend(attn, *laid, None, borders=borders, **self.how)[0]
-        return attn.o_proj(made.reshape(1, made.shape[1], -1))
+        made = attend(attn, *laid, None, borders=named["borders"], **self.how)[0]
+        return made.reshape(made.shape[1], -1).contiguous()
 
 
-def fuse(trunk: Trunk, *, anywhere: bool = False) -> Fusion:
+def _dense(named: dict[str, Any]) -> tuple[Tensor, Tensor]:
+    """Give the angles of tokens, [T, D] each."""
+    cos_TD, sin_TD = (each[0].contiguous() for each in named["position_embeddings"])
+    return cos_TD, sin_TD
+
+
+def fuse(trunk: Trunk, *, anywhere: bool = False, margins: bool = True) -> Fusion:
     """Let blocks of a trunk be computed in few kernels where that is proved to give the same.
 
     Args:
         trunk: with its adapters.
         anywhere: also where there are no kernels, by the same functions in plain torch.
+        margins: move frozen weights to where adapters have room beside them, for passes that are
+            recorded. Nothing that reads them where they lie may have been recorded before.
     """
-    made = _fusion(trunk, anywhere=anywhere)
+    made = _fusion(trunk, anywhere=anywhere, margins=margins)
     vars(trunk.model)[FUSION] = made
     return made
 
@@ -219,7 +245,7 @@ def fusion_of(trunk: Trunk) -> Fusion | None:
     return vars(trunk.model).get(FUSION)
 
 
-def _fusion(trunk: Trunk, *, anywhere: bool) -> Fusion:
+def _fusion(trunk: Trunk, *, anywhere: bool, margins: bool) -> Fusion:
     found = blocks(trunk.model)
     why = _unfit(trunk, anywhere=anywhere) or ("" if found else FORM)
     if why:
@@ -228,13 +254,16 @@ def _fusion(trunk: Trunk, *, anywhere: bool) -> Fusion:
     trunk.model.eval()
     try:
         calls, asked = _calls(trunk, found)
-        whys = [_fused(trunk, block, calls.get(block), asked) for block in found]
+        whys = [
+            _fused(trunk, block, calls.get(block), asked, margins=margins) for block in found
+        ]
     finally:
         for module, mode in modes:
             module.training = mode
     faults = Counter(why for why in whys if why)
     most = faults.most_common(1)[0][0] if faults else ""
-    return Fusion(len(found) - faults.total(), len(found), most)
+    wide = sum(wide_at(block) is not None for block in found)
+    return Fusion(len(found) - faults.total(), len(found), most, wide)
 
 
 def _unfit(trunk: Trunk, *, anywhere: bool) -> str:
@@ -272,30 +301,56 @@ def _calls(trunk: Trunk, found: list[nn.Module]) -> tuple[dict[nn.Module, Any], 
     return calls, noting.asked
 
 
-def _fused(trunk: Trunk, block: nn.Module, call: Any, asked: dict[Any, Any]) -> str:
+def _fused(
+    trunk: Trunk, block: nn.Module, call: Any, asked: dict[Any, Any], *, margins: bool
+) -> str:
     """Let one block be computed in few kernels; say why it is not, empty where it is."""
+    keep(block, None)
     made = _recognised(block, asked)
     if made is None or call is None:
         return FORM
     with attention(trunk.model, ATTENTION):
-        expected = _passed(lambda *g, **n: cast(Any, type(block)).forward(block, *g, **n), *call,
-                           block=block)  # fmt: skip
+        expected = _passed(cast(Any, type(block)).forward, *call, block=block)
         try:
-            found = _passed(lambda *g, **n: made(block, *g, **n), *call, block=block)
+            found = _passed(made, *call, block=block)
         except (RuntimeError, TypeError, ValueError, AttributeError) as error:
             return f"they cannot be computed so ({type(error).__name__})"
-    error = max(_apart(*one, other) for one, (other, _) in zip(found, expected, strict=True))
-    if not error <= CLOSE[trunk.model.dtype]:
-        return f"they would differ by {error:.1e} of what they give"
+        error = _differ(found, expected)
+        if not error <= CLOSE[trunk.model.dtype]:
+            return f"they would differ by {error:.1e} of what they give"
+        if margins:
+            made = _widened(made, call, expected)
+    keep(block, made.wide)
     fast = Fast(block, cast(Any, made))
     vars(block)[FAST] = fast
     vars(block).setdefault("forward", fast)
     return ""
 
 
+def _widened(made: Fused, call: Any, expected: Found) -> Fused:
+    """Let the layers of a block be few products within a pass, where that gives the same."""
+    norms = [(norm.weight_D, norm.eps) for norm in (made.first, made.second, *made.heads)]
+    wide = wide_of(made.block, *norms[:2], cast(Any, tuple(norms[2:])))
+    if wide is None:
+        return made
+    held, tried = Margins([wide]), replace(made, wide=wide)
+    back_M = torch.zeros(sum(each.numel() for each in held.trained), device=made.first.weight_D.device)
+    try:
+        with held.within(back_M):
+            found = _passed(tried, *call, block=made.block)
+    except RuntimeError:
+        return made
+    # The gradients of thin matrices are added in a place of their own.
+    parts = back_M.split([each.numel() for each in held.trained])
+    there = {id(each): part.view_as(each) for each, part in zip(held.trained, parts, strict=True)}
+    trained = [each for each in made.block.parameters() if each.requires_grad]
+    own = [(there.get(id(p), one), None) for p, (one, _) in zip(trained, found[2:], strict=True)]
+    return tried if _differ([*found[:2], *own], expected) <= CLOSE[made.first.weight_D.dtype] else made
+
+
 def _passed(
     compute: Any, given: tuple[Any, ...], named: dict[str, Any], *, block: nn.Module
-) -> list[tuple[Tensor | None, Tensor | None]]:
+) -> Found:
     """Give what a block adds, on the way back too, and the gradients of what is trained in it.
 
     Beside each is what it was taken from: it is known to the rounding of that alone.
@@ -303,7 +358,7 @@ def _passed(
     states = given[0].detach().clone().requires_grad_()
     trained = [p for p in block.parameters() if p.requires_grad]
     with torch.enable_grad():
-        output = compute(states, *given[1:], **named)
+        output = compute(block, states, *given[1:], **named)
         # Any gradient that differs from place to place; nothing is drawn at random.
         along = torch.arange(output.numel(), device=output.device).view_as(output)
         back = torch.sin(along * 0.7).to(output.dtype)
@@ -312,6 +367,11 @@ def _passed(
     own = (output - states).detach(), grads[0] - back
     wholes = output.detach(), grads[0]
     return [*zip(own, wholes, strict=True), *((each, None) for each in grads[1:])]
+
+
+def _differ(found: Found, expected: Found) -> float:
+    """Give the largest difference of what a block gives, by its size."""
+    return max(_apart(*one, other) for one, (other, _) in zip(found, expected, strict=True))
 
 
 def _apart(one: Tensor | None, whole: Tensor | None, other: Tensor | None) -> float:

@@ -1,0 +1,330 @@
+"""Wide: blocks of Llama's form whose layers that read one input are one product, adapters in it.
+
+A block is two functions with gradients of their own, with attention between them: the norm and
+what attention reads; and what follows attention. What a kernel gives to a product it writes into
+memory with a margin (`tenon.model.margin`), so that thin matrices take a read of what is read
+anyway, and no pass over what a layer gives.
+
+It is used within a pass whose gradients have a place (`Margins.within`), and only where it was
+proved on the loaded base.
+
+Legend: T tokens, H heads of queries, K of keys, D channels (of states, or of a head), I of a gate,
+W with a margin, M numbers of all matrices.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate, pairwise
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from tenon.adapters.lean import Lean
+from tenon.model.block_math import functions
+from tenon.model.margin import Margin, member, thin
+
+Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
+Scaled = tuple[Tensor, float]
+"""Weight and epsilon of a norm over the mean square."""
+WIDE = "_tenon_wide"
+
+
+@dataclass(eq=False)
+class Wide:
+    """What a block is computed with.
+
+    Args:
+        first, second: its norms.
+        heads: the norms of queries and of keys; none where the base has none.
+        channels: of a head.
+        reading: queries, keys and values.
+        closing: the layer behind attention.
+        gating: gate and what it lets through.
+        ending: the layer behind the gate.
+        on: whether it is used; it is within a pass.
+        handed: memory with a margin in which the last gradient was given; all blocks share it.
+    """
+
+    first: Scaled
+    second: Scaled
+    heads: tuple[Scaled, Scaled] | tuple[()]
+    channels: int
+    reading: Margin
+    closing: Margin
+    gating: Margin
+    ending: Margin
+    on: bool = False
+    handed: list[Tensor] = field(default_factory=list[Tensor])
+
+    @property
+    def ready(self) -> bool:
+        """Whether it is used, and its layers still are what they were."""
+        return self.on and all(margin.same for margin in self.margins)
+
+    @property
+    def margins(self) -> tuple[Margin, ...]:
+        """Those of its layers."""
+        return self.reading, self.closing, self.gating, self.ending
+
+    @property
+    def widths(self) -> list[tuple[int, int]]:
+        """Where queries, keys and values lie among what attention reads."""
+        return list(pairwise(accumulate(self.reading.sizes, initial=0)))
+
+    def computed(self, hidden_TD: Tensor, angles: tuple[Tensor, Tensor], attend: Attend) -> Tensor:
+        """Compute the block.
+
+        Args:
+            hidden_TD: dense.
+            angles: cosine and sine of each token and channel, [T, D], dense.
+            attend: gives what attention makes of queries, keys and values, [T, heads, D] each.
+        """
+        read, ended = self.reading.trained, [*self.closing.trained, *self.gating.trained]
+        found: Any = Reading.apply(hidden_TD, self, angles, *read)
+        hidden_TD, *states = found
+        said_TD = attend(*states)
+        made: Any = Following.apply(hidden_TD, said_TD, self, *ended, *self.ending.trained)
+        return made
+
+
+class Reading(torch.autograd.Function):
+    """The first norm, and queries, keys and values, turned."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden_TD: Tensor, wide: Wide, angles: tuple[Tensor, Tensor], *trained: Tensor
+    ) -> tuple[Tensor, ...]:
+        """Give the states as they are, and what attention reads.
+
+        Args:
+            ctx: keeps what the gradients need.
+            hidden_TD: dense.
+            wide: of the block.
+            angles: of each token.
+            trained: the thin matrices, so that torch knows of them.
+        """
+        on, margin = functions(hidden_TD), wide.reading
+        read_TW = margin.reading(hidden_TD, len(hidden_TD))
+        read_TD = read_TW[:, : margin.inputs]
+        scales_T = on.normed(hidden_TD, *wide.first, to_ND=read_TD)[2]
+        made_TO = margin.forward(read_TW)
+        parts = _heads(made_TO, wide)
+        turned: list[Tensor] = []
+        for number, part in enumerate(parts[:2]):
+            turned.append(on.turned(part, *angles, *_norm(wide, number)))
+        ctx.save_for_backward(hidden_TD, scales_T, read_TW, made_TO, *angles)
+        ctx.wide = wide
+        return hidden_TD, *turned, parts[2]
+
+    @staticmethod
+    def backward(ctx: Any, *given: Tensor) -> tuple[Tensor | None, ...]:
+        """Give the gradient of the states; those of matrices are added where they belong."""
+        hidden_TD, scales_T, read_TW, made_TO, *angles = cast("tuple[Tensor, ...]", ctx.saved_tensors)
+        wide, on = cast(Wide, ctx.wide), functions(hidden_TD)
+        margin, wanted = wide.reading, ctx.needs_input_grad[0]
+        given_TW = margin.returning(hidden_TD, len(hidden_TD))
+        places = _heads(given_TW[:, : margin.outputs], wide)
+        there = _heads(made_TO, wide)
+        for number in (0, 1):
+            norm = _norm(wide, number)
+            was = None if norm[0] is None else there[number]
+            on.turned_back(given[1 + number].contiguous(), was, *angles, *norm, to_THD=places[number])
+        places[2].copy_(given[3])
+        back_TD = margin.backward(given_TW, *_parts(margin, read_TW), wanted=wanted)
+        nothing = [None] * len(margin.trained)
+        if back_TD is None:
+            return None, None, None, *nothing
+        # The block before has its last layer's margin beside it.
+        found_TW = wide.ending.returning(hidden_TD, len(hidden_TD))
+        found_TD = found_TW[:, : hidden_TD.shape[1]]
+        on.normed_back(back_TD, hidden_TD, wide.first[0], scales_T, given[0], to_ND=found_TD)
+        wide.handed[:] = [found_TW]
+        return found_TD, None, None, *nothing
+
+
+class Following(torch.autograd.Function):
+    """What follows attention: the layer behind it, the second norm, and the gated MLP."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden_TD: Tensor, said_TO: Tensor, wide: Wide, *trained: Tensor
+    ) -> Tensor:
+        """Give what the block gives.
+
+        Args:
+            ctx: keeps what the gradients need.
+            hidden_TD: what went into the block, dense.
+            said_TO: what attention gives, dense.
+            wide: of the block.
+            trained: the thin matrices, so that torch knows of them.
+        """
+        on, tokens = functions(hidden_TD), len(hidden_TD)
+        more_TD, narrow_TS = wide.closing.beside(said_TO)
+        read_TW = wide.gating.reading(hidden_TD, tokens)
+        out_TD = torch.empty_like(hidden_TD)
+        total_TD, _, scales_T = on.normed(
+            hidden_TD, *wide.second, more_TD, to_ND=read_TW[:, : wide.gating.inputs], again_ND=out_TD
+        )
+        made_TO = wide.gating.forward(read_TW)
+        inner_TW = wide.ending.reading(hidden_TD, tokens)
+        on.gated(*made_TO.chunk(2, 1), to_NI=inner_TW[:, : wide.ending.inputs])
+        wide.ending.forward(inner_TW, out_TD)
+        ctx.save_for_backward(said_TO, narrow_TS, total_TD, scales_T, read_TW, made_TO, inner_TW)
+        ctx.wide = wide
+        return out_TD
+
+    @staticmethod
+    def backward(ctx: Any, *given: Tensor) -> tuple[Tensor | None, ...]:
+        """Give the gradients of both states; those of matrices are added where they belong."""
+        said_TO, narrow_TS, total_TD, scales_T, read_TW, made_TO, inner_TW = ctx.saved_tensors
+        wide, on, tokens = cast(Wide, ctx.wide), functions(total_TD), len(total_TD)
+        ending, gating, closing = wide.ending, wide.gating, wide.closing
+        given_TW = _with_margin(given[0], wide)
+        back_TI: Any = ending.backward(given_TW, *_parts(ending, inner_TW))
+        gates_TW = gating.returning(total_TD, tokens)
+        to = gates_TW[:, : gating.outputs].chunk(2, 1)
+        on.gated_back(back_TI, *made_TO.chunk(2, 1), to=to)
+        back_TD = gating.backward(gates_TW, *_parts(gating, read_TW))
+        sum_TW = closing.returning(total_TD, tokens)
+        sum_TD = sum_TW[:, : closing.outputs]
+        more_TD = given_TW[:, : ending.outputs]
+        on.normed_back(back_TD, total_TD, wide.second[0], scales_T, more_TD, to_ND=sum_TD)
+        said = closing.backward(sum_TW, said_TO, narrow_TS, wanted=ctx.needs_input_grad[1])
+        count = sum(len(each.trained) for each in (closing, gating, ending))
+        return sum_TD, said, None, *[None] * count
+
+
+def _heads(states_TO: Tensor, wide: Wide) -> list[Tensor]:
+    """Give queries, keys and values as heads, without copying them."""
+    return [
+        states_TO[:, first:last].unflatten(1, (-1, wide.channels)) for first, last in wide.widths
+    ]
+
+
+def _norm(wide: Wide, number: int) -> tuple[Tensor | None, float]:
+    return wide.heads[number] if wide.heads else (None, 0.0)
+
+
+def _parts(margin: Margin, read_TW: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Give an input, and its margin."""
+    own = read_TW[:, margin.inputs : margin.inputs + margin.rank]
+    return read_TW[:, : margin.inputs], own if margin.rank else None
+
+
+def _with_margin(given_TD: Tensor, wide: Wide) -> Tensor:
+    """Give the gradient of a block with a margin beside it: where it lies, if there is one."""
+    width = wide.ending.outputs + wide.ending.room
+    for held_TW in wide.handed:
+        same = given_TD.data_ptr() == held_TW.data_ptr() and given_TD.dtype == held_TW.dtype
+        if same and held_TW.shape == (len(given_TD), width) and given_TD.stride() == (width, 1):
+            return held_TW
+    found_TW = wide.ending.returning(given_TD, len(given_TD))
+    found_TW[:, : wide.ending.outputs].copy_(given_TD)
+    return found_TW
+
+
+class Margins:
+    """The thin matrices of blocks, in the margins of their layers' weights.
+
+    Args:
+        wides: of the blocks.
+    """
+
+    def __init__(self, wides: Sequence[Wide]) -> None:
+        self.wides = list(wides)
+        self.margins = [each for wide in wides for each in wide.margins if each.rank]
+        sizes = [n for m in self.margins for n in (m.rank * m.inputs, m.outputs * m.rank)]
+        self._back = self.margins[0].whole.new_zeros(sum(sizes))
+        parts = iter(self._back.split(sizes))
+        for margin in self.margins:
+            margin.to_down_SI = next(parts).view(margin.rank, margin.inputs)
+            margin.to_up_OS = next(parts).view(margin.outputs, margin.rank)
+        on = thin(self._back)
+        self._lay, self._take = on.laying(self.margins), on.taking(self.margins, self._back)
+
+    @property
+    def trained(self) -> list[nn.Parameter]:
+        """The matrices, in the order in which their gradients are given back."""
+        return [each for margin in self.margins for each in margin.trained]
+
+    @contextlib.contextmanager
+    def within(self, gradients_M: Tensor) -> Iterator[None]:
+        """Write the matrices into the margins for one pass with its way back.
+
+        Args:
+            gradients_M: of all matrices, end to end, float32; to which those of the pass are added.
+        """
+        with torch.no_grad():
+            self._lay()
+            self._back.zero_()
+        handed: list[Tensor] = []
+        for wide in self.wides:
+            wide.on, wide.handed = True, handed
+        try:
+            yield
+        finally:
+            handed.clear()
+            for wide in self.wides:
+                wide.on = False
+        with torch.no_grad():
+            self._take(gradients_M)
+
+
+def wide_of(
+    block: Any, first: Scaled, second: Scaled, heads: tuple[Scaled, Scaled] | tuple[()]
+) -> Wide | None:
+    """Give a block of Llama's form with its layers' weights in margins; None where they cannot be.
+
+    Args:
+        block: its weights are moved.
+        first, second, heads: its norms.
+    """
+    attn, mlp = block.self_attn, block.mlp
+    layers = [
+        [attn.q_proj, attn.k_proj, attn.v_proj], [attn.o_proj], [mlp.gate_proj, mlp.up_proj],
+        [mlp.down_proj],
+    ]  # fmt: skip
+    members = [[each for layer in group if (each := member(layer))] for group in layers]
+    if [len(group) for group in members] != [len(group) for group in layers]:
+        return None
+    weights = [each.frozen.weight for group in members for each in group]
+    if any(weight.dtype != first[0].dtype or weight.device != first[0].device for weight in weights):
+        return None
+    try:
+        return Wide(first, second, heads, attn.head_dim, *map(Margin, members))
+    except ValueError:
+        return None
+
+
+def keep(block: nn.Module, wide: Wide | None) -> None:
+    """Note with what a block is computed within a pass."""
+    vars(block)[WIDE] = wide
+
+
+def wide_at(block: nn.Module) -> Wide | None:
+    """Give with what a block is computed within a pass; None where it is not."""
+    return cast("Wide | None", vars(block).get(WIDE))
+
+
+def margins_of(
+    model: nn.Module, found: Sequence[nn.Module], trained: Sequence[nn.Parameter]
+) -> Margins | None:
+    """Give the thin matrices of all lean layers, where all of them are in margins; else None.
+
+    Args:
+        model: with its adapter.
+        found: its blocks.
+        trained: what has gradients.
+    """
+    wides = [wide for block in found if (wide := wide_at(block))]
+    members = [each for wide in wides for margin in wide.margins for each in margin.members]
+    there = {id(each.layer) for each in members if each.rank}
+    lean = {id(module) for module in model.modules() if isinstance(module, Lean)}
+    if not there or there != lean or not all(m.same for wide in wides for m in wide.margins):
+        return None
+    made, known = Margins(wides), {id(each) for each in trained}
+    return made if all(id(each) in known for each in made.trained) else None
