@@ -18,6 +18,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from tenon.model.part_kernel import parted, parted_back
+
+__all__ = ["gated", "gated_back", "normed", "normed_back", "parted", "parted_back", "turned",
+           "turned_back"]  # fmt: skip
 GATES = 1024
 """Numbers of a row of a gate that one program computes."""
 HEADS = 16
@@ -25,8 +29,8 @@ HEADS = 16
 
 
 @triton.jit
-def _norm(x, more, weight, total, again, out, scales, eps, D, out_step, MORE: tl.constexpr,
-          AGAIN: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
+def _norm(x, more, weight, total, again, out, scales, eps, D, more_step, out_step,
+          MORE: tl.constexpr, AGAIN: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
     """Add what is added, if anything; scale to a mean square of 1, and by the weight."""
     row = tl.program_id(0).to(tl.int64)
     at = tl.arange(0, BLOCK)
@@ -34,7 +38,7 @@ def _norm(x, more, weight, total, again, out, scales, eps, D, out_step, MORE: tl
     kind = x.dtype.element_ty
     h = tl.load(x + row * D + at, mask=inside, other=0.0).to(tl.float32)
     if MORE:
-        h += tl.load(more + row * D + at, mask=inside, other=0.0).to(tl.float32)
+        h += tl.load(more + row * more_step + at, mask=inside, other=0.0).to(tl.float32)
         h = h.to(kind).to(tl.float32)
         tl.store(total + row * D + at, h.to(kind), mask=inside)
     if AGAIN:
@@ -47,7 +51,7 @@ def _norm(x, more, weight, total, again, out, scales, eps, D, out_step, MORE: tl
 
 
 @triton.jit
-def _norm_back(g, x, weight, scales, more, out, D, more_step, out_step, MORE: tl.constexpr,
+def _norm_back(g, x, weight, scales, more, out, D, g_step, more_step, out_step, MORE: tl.constexpr,
                BLOCK: tl.constexpr):  # fmt: skip
     """Give the gradient of what was scaled, with that which comes from elsewhere."""
     row = tl.program_id(0).to(tl.int64)
@@ -57,7 +61,7 @@ def _norm_back(g, x, weight, scales, more, out, D, more_step, out_step, MORE: tl
     scale = tl.load(scales + row)
     h = tl.load(x + row * D + at, mask=inside, other=0.0).to(tl.float32) * scale
     w = tl.load(weight + at, mask=inside, other=0.0).to(tl.float32)
-    d = tl.load(g + row * D + at, mask=inside, other=0.0).to(tl.float32) * w
+    d = tl.load(g + row * g_step + at, mask=inside, other=0.0).to(tl.float32) * w
     d = scale * (d - h * (tl.sum(d * h) / D))
     if MORE:
         d += tl.load(more + row * more_step + at, mask=inside, other=0.0).to(tl.float32)
@@ -182,12 +186,12 @@ def normed(
     total_ND = hidden_ND if more_ND is None else torch.empty_like(hidden_ND)
     scales_N = torch.empty(rows, dtype=torch.float32, device=hidden_ND.device)
     block = triton.next_power_of_2(channels)
+    more_ND, more = (hidden_ND, False) if more_ND is None else (more_ND, True)
     kernel: Any = _norm
     kernel[(rows,)](
-        hidden_ND, hidden_ND if more_ND is None else more_ND, weight_D, total_ND,
-        total_ND if again_ND is None else again_ND, out_ND, scales_N, eps, channels,
-        out_ND.stride(0), MORE=more_ND is not None, AGAIN=again_ND is not None, BLOCK=block,
-        num_warps=_warps(block),
+        hidden_ND, more_ND, weight_D, total_ND, total_ND if again_ND is None else again_ND, out_ND,
+        scales_N, eps, channels, more_ND.stride(0), out_ND.stride(0), MORE=more,
+        AGAIN=again_ND is not None, BLOCK=block, num_warps=_warps(block),
     )  # fmt: skip
     return total_ND, out_ND, scales_N
 
@@ -208,8 +212,8 @@ def normed_back(
     block = triton.next_power_of_2(channels)
     kernel: Any = _norm_back
     kernel[(rows,)](
-        given_ND, hidden_ND, weight_D, scales_N, more_ND, out_ND, channels, more_ND.stride(0),
-        out_ND.stride(0), MORE=more, BLOCK=block, num_warps=_warps(block),
+        given_ND, hidden_ND, weight_D, scales_N, more_ND, out_ND, channels, given_ND.stride(0),
+        more_ND.stride(0), out_ND.stride(0), MORE=more, BLOCK=block, num_warps=_warps(block),
     )  # fmt: skip
     return out_ND
 

@@ -12,12 +12,16 @@ Source: Zhang and Sennrich 2019, RMSNorm (arXiv:1910.07467); Su et al. 2021, RoF
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+Angles = tuple[Tensor, Tensor]
+Norms = tuple[tuple[Tensor, float], tuple[Tensor, float]] | None
 
 
 class Normed(torch.autograd.Function):
@@ -205,6 +209,46 @@ class Plain:
         scales_N = torch.rsqrt(flat_ND.float().square().mean(1) + eps)
         found = Plain.normed_back(back_THD.view_as(flat_ND), flat_ND, weight_D, scales_N)
         return _written(found.view(states_THD.shape), to_THD)
+
+    @staticmethod
+    def parted(
+        made_TO: Tensor, angles: Angles, norms: Norms, counts: tuple[int, int]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Give queries and keys, scaled and turned, and values; [T, heads, D], dense.
+
+        Args:
+            made_TO: all of them, side by side.
+            angles: cosine and sine of each token and channel, [T, D].
+            norms: of the channels of queries and of keys, weight and epsilon; None for none.
+            counts: heads of queries, and of keys.
+        """
+        query, key, value = made_TO.unflatten(1, (-1, angles[0].shape[1])).split(
+            (*counts, counts[1]), 1
+        )
+        first, second = norms or ((None, 0.0), (None, 0.0))
+        turn = Plain.turned
+        return turn(query, *angles, *first), turn(key, *angles, *second), value.contiguous()
+
+    @staticmethod
+    def parted_back(
+        given: Sequence[Tensor], made_TO: Tensor, angles: Angles, norms: Norms, *, to_TO: Tensor
+    ) -> None:
+        """Write the gradient of what was parted.
+
+        Args:
+            given: that of queries, keys and values, dense.
+            made_TO, angles, norms: as they were parted.
+            to_TO: where it is written.
+        """
+        sizes, channels = [each.shape[1] for each in given], given[0].shape[2]
+        were, places = (
+            states.unflatten(1, (-1, channels)).split(sizes, 1) for states in (made_TO, to_TO)
+        )
+        first, second = norms or ((None, 0.0), (None, 0.0))
+        for number, norm in enumerate((first, second)):
+            was = None if norm[0] is None else were[number]
+            Plain.turned_back(given[number], was, *angles, *norm, to_THD=places[number])
+        places[2].copy_(given[2])
 
     @staticmethod
     def gated(gate_NI: Tensor, up_NI: Tensor, *, to_NI: Tensor | None = None) -> Tensor:

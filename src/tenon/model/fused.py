@@ -30,9 +30,9 @@ from tenon.model.block_math import Gated, Normed, SumNormed, Turned, kernels
 from tenon.model.compiled import FAST, Fast
 from tenon.model.entry import blocks
 from tenon.model.loading import quiet
+from tenon.model.margined import Margined, Margins, keep, margined_at, margined_of
 from tenon.model.packing import ATTENTION, Borders, packed_attention
 from tenon.model.trunk import Trunk, proof_row
-from tenon.model.wide import Margins, Wide, keep, wide_at, wide_of
 from tenon.text.batch import of_ids
 
 NOTED = "tenon_noted"
@@ -59,13 +59,13 @@ class Fusion:
         fused: blocks.
         of: blocks in all.
         why: why not all of them, one clause; empty where all are.
-        wide: blocks whose adapters stand in the margins of their weights within recorded passes.
+        margins: blocks whose adapters stand in the margins of their weights within recorded passes.
     """
 
     fused: int
     of: int
     why: str = ""
-    wide: int = 0
+    margins: int = 0
 
     def __str__(self) -> str:
         """Say it in one clause."""
@@ -73,9 +73,9 @@ class Fusion:
             return f"blocks as in transformers: {self.why}"
         some = f"{self.fused} of {self.of} blocks" if self.why else "blocks"
         rest = f" (others: {self.why})" if self.why else ""
-        if self.wide and self.wide < self.of:
-            rest += f", {self.wide} of {self.of} with adapters in the margins of weights"
-        elif self.wide:
+        if self.margins and self.margins < self.of:
+            rest += f", {self.margins} of {self.of} with adapters in the margins of weights"
+        elif self.margins:
             rest += ", adapters in the margins of weights"
         return f"{some} in few kernels, proved equal on this base{rest}"
 
@@ -128,7 +128,7 @@ class Fused:
         heads: the norms of queries and of keys; none where the base has none.
         how: what its layer attends with.
         held: the modules inside of it, by name, as they were when it was proved.
-        wide: with what it is computed within a pass whose gradients have a place.
+        margined: with what it is computed within a pass whose gradients have a place.
     """
 
     block: nn.Module
@@ -137,7 +137,7 @@ class Fused:
     heads: tuple[Norm, Norm] | tuple[()]
     how: dict[str, Any]
     held: tuple[tuple[str, nn.Module], ...]
-    wide: Wide | None = None
+    margined: Margined | None = None
 
     def __call__(self, block: nn.Module, *given: Any, **named: Any) -> Any:
         """Compute the block; `given` and `named` are as transformers calls it."""
@@ -175,9 +175,9 @@ class Fused:
         attn, mlp = cast(Any, self.block).self_attn, cast(Any, self.block).mlp
         # Squeezed, as the gradient of a part would be copied into a tensor of full size.
         rows_TD = hidden_1TD.squeeze(0).contiguous()
-        if self.wide is not None and self.wide.ready:
+        if self.margined is not None and self.margined.ready:
             attend = partial(self._attend, attn, named)
-            return self.wide.computed(rows_TD, _dense(named), attend)[None]
+            return self.margined.computed(rows_TD, _dense(named), attend)[None]
         read_TD: Any = Normed.apply(rows_TD, self.first.weight_D, self.first.eps)
         said = self._attended(attn, read_TD[None], named).squeeze(0).contiguous()
         both: Any = SumNormed.apply(rows_TD, said, self.second.weight_D, self.second.eps)
@@ -254,16 +254,14 @@ def _fusion(trunk: Trunk, *, anywhere: bool, margins: bool) -> Fusion:
     trunk.model.eval()
     try:
         calls, asked = _calls(trunk, found)
-        whys = [
-            _fused(trunk, block, calls.get(block), asked, margins=margins) for block in found
-        ]
+        whys = [_fused(trunk, block, calls.get(block), asked, margins=margins) for block in found]
     finally:
         for module, mode in modes:
             module.training = mode
     faults = Counter(why for why in whys if why)
     most = faults.most_common(1)[0][0] if faults else ""
-    wide = sum(wide_at(block) is not None for block in found)
-    return Fusion(len(found) - faults.total(), len(found), most, wide)
+    with_margins = sum(margined_at(block) is not None for block in found)
+    return Fusion(len(found) - faults.total(), len(found), most, with_margins)
 
 
 def _unfit(trunk: Trunk, *, anywhere: bool) -> str:
@@ -319,33 +317,35 @@ def _fused(
         if not error <= CLOSE[trunk.model.dtype]:
             return f"they would differ by {error:.1e} of what they give"
         if margins:
-            made = _widened(made, call, expected)
-    keep(block, made.wide)
+            made = _with_margins(made, call, expected)
+    keep(block, made.margined)
     fast = Fast(block, cast(Any, made))
     vars(block)[FAST] = fast
     vars(block).setdefault("forward", fast)
     return ""
 
 
-def _widened(made: Fused, call: Any, expected: Found) -> Fused:
+def _with_margins(made: Fused, call: Any, expected: Found) -> Fused:
     """Let the layers of a block be few products within a pass, where that gives the same."""
     norms = [(norm.weight_D, norm.eps) for norm in (made.first, made.second, *made.heads)]
-    wide = wide_of(made.block, *norms[:2], cast(Any, tuple(norms[2:])))
-    if wide is None:
+    heads = (norms[2], norms[3]) if made.heads else None
+    margined = margined_of(made.block, norms[0], norms[1], heads)
+    if margined is None:
         return made
-    held, tried = Margins([wide]), replace(made, wide=wide)
-    back_M = torch.zeros(sum(each.numel() for each in held.trained), device=made.first.weight_D.device)
+    held, tried = Margins([margined]), replace(made, margined=margined)
+    back_M = torch.zeros(sum(map(Tensor.numel, held.trained)), device=held.device)
     try:
         with held.within(back_M):
             found = _passed(tried, *call, block=made.block)
     except RuntimeError:
         return made
     # The gradients of thin matrices are added in a place of their own.
-    parts = back_M.split([each.numel() for each in held.trained])
+    parts = back_M.split(list(map(Tensor.numel, held.trained)))
     there = {id(each): part.view_as(each) for each, part in zip(held.trained, parts, strict=True)}
     trained = [each for each in made.block.parameters() if each.requires_grad]
     own = [(there.get(id(p), one), None) for p, (one, _) in zip(trained, found[2:], strict=True)]
-    return tried if _differ([*found[:2], *own], expected) <= CLOSE[made.first.weight_D.dtype] else made
+    error = _differ([*found[:2], *own], expected)
+    return tried if error <= CLOSE[made.first.weight_D.dtype] else made
 
 
 def _passed(

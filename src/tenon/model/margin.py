@@ -52,15 +52,15 @@ class Member:
     @property
     def frozen(self) -> nn.Linear:
         """The frozen layer."""
-        return cast(nn.Linear, self.layer if self.name is None else cast(Any, self.layer).base_layer)
+        return cast(nn.Linear, self.layer if self.name is None else self._lean.base_layer)
 
     @property
     def matrices(self) -> tuple[nn.Parameter, nn.Parameter] | None:
         """Its thin matrices, [R, I] and [O, R]; None where it has none."""
         if self.name is None:
             return None
-        layer = cast(Lean, self.layer)
-        return layer.lora_A[self.name].weight, layer.lora_B[self.name].weight
+        down, up = (side[self.name].weight for side in (self._lean.lora_A, self._lean.lora_B))
+        return cast(nn.Parameter, down), cast(nn.Parameter, up)
 
     @property
     def rank(self) -> int:
@@ -70,27 +70,31 @@ class Member:
     @property
     def scale(self) -> float:
         """Of their product."""
-        return 1.0 if self.name is None else float(cast(Lean, self.layer).scaling[self.name])
+        return 1.0 if self.name is None else float(self._lean.scaling[self.name])
 
     @property
     def same(self) -> bool:
         """Whether it still is what it was, and nothing looks at it."""
         if self.name is None:
             return not watched(self.layer)
-        layer = cast(Lean, self.layer)
-        return "forward" not in vars(layer) and layer.plain(layer.base_layer.weight[:1]) == self.name
+        own = "forward" not in vars(self.layer)
+        return own and self._lean.plain(self.frozen.weight[:1]) == self.name
+
+    @property
+    def _lean(self) -> Lean:
+        return cast(Lean, self.layer)
 
 
 def member(layer: nn.Module) -> Member | None:
     """Give a layer as one of those that may have a margin; None where it may not."""
     if isinstance(layer, Lean) and "forward" not in vars(layer):
-        name = layer.plain(cast(Tensor, layer.base_layer.weight)[:1])
+        name = layer.plain(cast(Any, layer.base_layer).weight[:1])
         found = None if name is None else Member(layer, name)
     else:
         found = Member(layer, None) if type(layer) is nn.Linear and not watched(layer) else None
     if found is None or type(found.frozen) is not nn.Linear:
         return None
-    weight, bias = found.frozen.weight, found.frozen.bias
+    weight, bias = found.frozen.weight, cast("Tensor | None", found.frozen.bias)
     free = weight.requires_grad or weight.dtype not in FORMATS or weight.is_inference()
     return None if free or (bias is not None and bias.requires_grad) else found
 
@@ -115,69 +119,17 @@ class Margin:
         self.rank = -(-sum(self.ranks) // EIGHT) * EIGHT
         self.whole = _home([each.frozen for each in members], -(-self.rank // ROOM) * ROOM)
         self.room = self.whole.shape[1] - self.inputs if self.rank else 0
-        biases = [each.frozen.bias for each in members]
+        self.returned = bool(self.rank) and self.outputs > 2 * self.inputs
+        """Whether the gradient of the input is made with a margin, as it is far narrower than that
+        of the outputs, which is then read once less."""
+        biases = cast("list[Tensor | None]", [each.frozen.bias for each in members])
         self.bias_O = None if all(each is None for each in biases) else _bias(weights, biases)
         self.matrices = [each.matrices for each in members if each.matrices is not None]
         self.scales = [each.scale for each in members if each.rank]
         downs = [down for down, _ in self.matrices]
         self.trained = [*downs, *(up for _, up in self.matrices)]
         self.size = sum(each.numel() for each in self.trained)
-        self.to_down_SI: Tensor | None = None
-        self.to_up_OS: Tensor | None = None
-        """Where the gradients of its matrices are added; that of the second ones among others."""
-
-    @property
-    def same(self) -> bool:
-        """Whether it still is what it was, and nothing looks at it."""
-        if self.name is None:
-            return not watched(self.layer)
-        layer = cast(Lean, self.layer)
-        return "forward" not in vars(layer) and layer.plain(layer.base_layer.weight[:1]) == self.name
-
-
-def member(layer: nn.Module) -> Member | None:
-    """Give a layer as one of those that may have a margin; None where it may not."""
-    if isinstance(layer, Lean) and "forward" not in vars(layer):
-        name = layer.plain(cast(Tensor, layer.base_layer.weight)[:1])
-        found = None if name is None else Member(layer, name)
-    else:
-        found = Member(layer, None) if type(layer) is nn.Linear and not watched(layer) else None
-    if found is None or type(found.frozen) is not nn.Linear:
-        return None
-    weight, bias = found.frozen.weight, found.frozen.bias
-    free = weight.requires_grad or weight.dtype not in FORMATS or weight.is_inference()
-    return None if free or (bias is not None and bias.requires_grad) else found
-
-
-class Margin:
-    """Layers that read one input, in one tensor with a margin.
-
-    Args:
-        members: the layers; their weights become views of that tensor.
-
-    Raises:
-        ValueError: they lie in a tensor already whose margin is too narrow for their ranks.
-    """
-
-    def __init__(self, members: Sequence[Member]) -> None:
-        self.members = tuple(members)
-        weights = [each.frozen.weight for each in members]
-        self.inputs = weights[0].shape[1]
-        self.sizes = [len(weight) for weight in weights]
-        self.outputs = sum(self.sizes)
-        self.ranks = [each.rank for each in members]
-        self.rank = -(-sum(self.ranks) // EIGHT) * EIGHT
-        self.whole = _home([each.frozen for each in members], -(-self.rank // ROOM) * ROOM)
-        self.room = self.whole.shape[1] - self.inputs if self.rank else 0
-        biases = [each.frozen.bias for each in members]
-        self.bias_O = None if all(each is None for each in biases) else _bias(weights, biases)
-        self.matrices = [each.matrices for each in members if each.matrices is not None]
-        self.scales = [each.scale for each in members if each.rank]
-        downs = [down for down, _ in self.matrices]
-        self.trained = [*downs, *(up for _, up in self.matrices)]
-        self.size = sum(each.numel() for each in self.trained)
-        self.to_down_SI: Tensor | None = None
-        self.to_up_OS: Tensor | None = None
+        self.to_down_SI = self.to_up_OS = self.whole.new_empty(0)
         """Where gradients are added: that of the first matrices, and of the second ones, which lie
         in columns of their own."""
 
@@ -218,8 +170,8 @@ class Margin:
         return like.new_empty(rows, self.inputs + self.room)
 
     def returning(self, like: Tensor, rows: int) -> Tensor:
-        """Give memory for the gradient of the outputs with its margin, [N, W]."""
-        return like.new_empty(rows, self.outputs + self.room)
+        """Give memory for the gradient of the outputs with its margin, if it is to have one."""
+        return like.new_empty(rows, self.outputs + (0 if self.returned else self.room))
 
     def narrow(self, input_NI: Tensor, to_NS: Tensor | None = None) -> Tensor:
         """Give what the first matrices make of an input."""
@@ -244,13 +196,14 @@ class Margin:
         return read_NW @ weight_WO
 
     def beside(self, input_NI: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Give the outputs for an input without a margin, and what the first matrices make of it."""
-        weight_OI = self.whole[: self.outputs, : self.inputs]
-        output_NO = nn.functional.linear(input_NI, weight_OI, self.bias_O)
-        if not self.rank:
-            return output_NO, None
-        narrow_NS = self.narrow(input_NI)
-        return output_NO.addmm_(narrow_NS, self.up_OS.mT), narrow_NS
+        """Give the outputs for an input without a margin, and what first matrices make of it."""
+        # Both are made by one product.
+        output_NO, narrow_NS = self._product(
+            input_NI, self.outputs, self.whole[:, : self.inputs].mT
+        )
+        if narrow_NS is not None:
+            output_NO.addmm_(narrow_NS, self.up_OS.mT)
+        return output_NO if self.bias_O is None else output_NO.add_(self.bias_O), narrow_NS
 
     def backward(
         self, given_NW: Tensor, input_NI: Tensor, narrow_NS: Tensor | None, *, wanted: bool = True
@@ -258,19 +211,35 @@ class Margin:
         """Give the gradient of the input, and add those of the matrices where they belong.
 
         Args:
-            given_NW: gradient of the outputs, whose margin is yet to be written.
+            given_NW: gradient of the outputs, as `returning` gives it; its margin is written here.
             input_NI: what was read.
             narrow_NS: what the first matrices made of it.
             wanted: whether the gradient of the input is; None is given instead.
         """
-        end = self.outputs + self.rank
-        if narrow_NS is not None and self.rank:
-            given_NO, middle_NS = given_NW[:, : self.outputs], given_NW[:, self.outputs : end]
-            torch.mm(given_NO, self.up_OS, out=middle_NS)
-            if self.to_down_SI is not None and self.to_up_OS is not None:
-                self.to_down_SI.addmm_(middle_NS.mT, input_NI)
-                self.to_up_OS.addmm_(given_NO.mT, narrow_NS)
-        return given_NW[:, :end] @ self.whole[:end, : self.inputs] if wanted else None
+        given_NO, end = given_NW[:, : self.outputs], self.outputs + self.rank
+        if narrow_NS is None:
+            return given_NO @ self.whole[: self.outputs, : self.inputs] if wanted else None
+        if self.returned and wanted:
+            input_NW = self._product(given_NO, self.inputs, self.whole[: self.outputs])
+            back_NI, middle_NS = cast("tuple[Tensor, Tensor]", input_NW)
+            back_NI.addmm_(middle_NS, self.down_SI)
+        elif self.returned:
+            back_NI, middle_NS = None, given_NO @ self.up_OS
+        else:
+            middle_NS = torch.mm(given_NO, self.up_OS, out=given_NW[:, self.outputs : end])
+            back_NI = given_NW[:, :end] @ self.whole[:end, : self.inputs] if wanted else None
+        self.to_down_SI.addmm_(middle_NS.mT, input_NI)
+        self.to_up_OS.addmm_(given_NO.mT, narrow_NS)
+        return back_NI
+
+    def _product(
+        self, states_NX: Tensor, columns: int, weight: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        """Multiply by a weight and its margin; give both parts of what is found."""
+        found = states_NX.new_empty(len(states_NX), columns + self.room)
+        end = columns + self.rank
+        torch.mm(states_NX, weight[:, :end], out=found[:, :end])
+        return found[:, :columns], found[:, columns:end] if self.rank else None
 
 
 def _bias(weights: Sequence[Tensor], biases: Sequence[Tensor | None]) -> Tensor:
@@ -320,6 +289,7 @@ class Plain:
     def laying(margins: Sequence[Margin]) -> Callable[[], None]:
         """Give what writes the matrices into the margins; what else is there becomes 0."""
 
+        @torch.no_grad()
         def lay() -> None:
             for margin in margins:
                 margin.down_SI.zero_()
@@ -342,6 +312,7 @@ class Plain:
         """
         del back
 
+        @torch.no_grad()
         def take(flat_M: Tensor) -> None:
             first = 0
             for margin in margins:
@@ -358,8 +329,8 @@ def _own(margin: Margin) -> list[Tensor]:
     downs: list[Tensor] = []
     ups: list[Tensor] = []
     for (outputs, ranks), scale in zip(margin.spans, margin.scales, strict=True):
-        downs.append(cast(Tensor, margin.to_down_SI)[ranks])
-        ups.append(cast(Tensor, margin.to_up_OS)[outputs, ranks] * scale)
+        downs.append(margin.to_down_SI[ranks])
+        ups.append(margin.to_up_OS[outputs, ranks] * scale)
     return [*downs, *ups]
 
 

@@ -102,9 +102,9 @@ def taking(margins: Sequence[Margin], back: Tensor) -> Callable[[Tensor], None]:
         for n, ((down, up), (outputs, ranks)) in enumerate(
             zip(margin.matrices, margin.spans, strict=True)
         ):
-            read = margin.to_down_SI[ranks].storage_offset()
+            read = int(margin.to_down_SI[ranks].storage_offset())
             pieces.append([read, places[n], *down.shape, down.shape[1]])
-            read = margin.to_up_OS[outputs, ranks].storage_offset()
+            read = int(margin.to_up_OS[outputs, ranks].storage_offset())
             pieces.append([read, places[count + n], *up.shape, margin.rank])
             scales += [1.0, margin.scales[n]]
         place = places[-1]
@@ -112,7 +112,7 @@ def taking(margins: Sequence[Margin], back: Tensor) -> Callable[[Tensor], None]:
 
 
 def _launch(kernel: Any, pieces: list[list[int]], scales: list[float], wide: Tensor) -> Any:
-    """Give what launches a kernel over pieces, whose table is in the device's memory from now on."""
+    """Give what launches a kernel over pieces, whose table lies in the device's memory."""
     table = torch.tensor(pieces, dtype=torch.int64, device=wide.device)
     scales_P = torch.tensor(scales, device=wide.device)
     most = max(piece[2] * piece[3] for piece in pieces)

@@ -22,11 +22,11 @@ from torch import Tensor, nn
 from tenon.adapters.rounded import Rounded, rounded
 from tenon.model.compiled import FAST
 from tenon.model.entry import blocks
+from tenon.model.margined import Margins, margins_of
 from tenon.model.model import Model
 from tenon.model.packing import VARLEN
 from tenon.model.sized import Laid, Size, size_of, sized_nats, unfit
 from tenon.model.trunk import Trunk
-from tenon.model.wide import Margins, margins_of
 from tenon.model.writer import Writer
 from tenon.text.batch import Batch
 

@@ -1,4 +1,4 @@
-"""Wide: blocks of Llama's form whose layers that read one input are one product, adapters in it.
+"""Margined: blocks of Llama's form, in which layers of one input are one product with adapters.
 
 A block is two functions with gradients of their own, with attention between them: the norm and
 what attention reads; and what follows attention. What a kernel gives to a product it writes into
@@ -17,7 +17,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate, pairwise
 from typing import Any, cast
 
 import torch
@@ -30,16 +29,16 @@ from tenon.model.margin import Margin, member, thin
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 Scaled = tuple[Tensor, float]
 """Weight and epsilon of a norm over the mean square."""
-WIDE = "_tenon_wide"
+MARGINED = "_tenon_margined"
 
 
 @dataclass(eq=False)
-class Wide:
+class Margined:
     """What a block is computed with.
 
     Args:
         first, second: its norms.
-        heads: the norms of queries and of keys; none where the base has none.
+        heads: the norms of queries and of keys; None where the base has none.
         channels: of a head.
         reading: queries, keys and values.
         closing: the layer behind attention.
@@ -51,7 +50,7 @@ class Wide:
 
     first: Scaled
     second: Scaled
-    heads: tuple[Scaled, Scaled] | tuple[()]
+    heads: tuple[Scaled, Scaled] | None
     channels: int
     reading: Margin
     closing: Margin
@@ -71,9 +70,10 @@ class Wide:
         return self.reading, self.closing, self.gating, self.ending
 
     @property
-    def widths(self) -> list[tuple[int, int]]:
-        """Where queries, keys and values lie among what attention reads."""
-        return list(pairwise(accumulate(self.reading.sizes, initial=0)))
+    def counts(self) -> tuple[int, int]:
+        """How many heads of queries there are, and how many of keys."""
+        query, key, _ = self.reading.sizes
+        return query // self.channels, key // self.channels
 
     def computed(self, hidden_TD: Tensor, angles: tuple[Tensor, Tensor], attend: Attend) -> Tensor:
         """Compute the block.
@@ -96,53 +96,53 @@ class Reading(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden_TD: Tensor, wide: Wide, angles: tuple[Tensor, Tensor], *trained: Tensor
+        ctx: Any,
+        hidden_TD: Tensor,
+        block: Margined,
+        angles: tuple[Tensor, Tensor],
+        *trained: Tensor,
     ) -> tuple[Tensor, ...]:
         """Give the states as they are, and what attention reads.
 
         Args:
             ctx: keeps what the gradients need.
             hidden_TD: dense.
-            wide: of the block.
+            block: with what it is computed.
             angles: of each token.
-            trained: the thin matrices, so that torch knows of them.
+            _: the thin matrices, so that torch knows of them.
         """
-        on, margin = functions(hidden_TD), wide.reading
+        on, margin = functions(hidden_TD), block.reading
         read_TW = margin.reading(hidden_TD, len(hidden_TD))
         read_TD = read_TW[:, : margin.inputs]
-        scales_T = on.normed(hidden_TD, *wide.first, to_ND=read_TD)[2]
+        scales_T = on.normed(hidden_TD, *block.first, to_ND=read_TD)[2]
         made_TO = margin.forward(read_TW)
-        parts = _heads(made_TO, wide)
-        turned: list[Tensor] = []
-        for number, part in enumerate(parts[:2]):
-            turned.append(on.turned(part, *angles, *_norm(wide, number)))
+        states = on.parted(made_TO, angles, block.heads, block.counts)
         ctx.save_for_backward(hidden_TD, scales_T, read_TW, made_TO, *angles)
-        ctx.wide = wide
-        return hidden_TD, *turned, parts[2]
+        ctx.block = block
+        return hidden_TD, *states
 
     @staticmethod
     def backward(ctx: Any, *given: Tensor) -> tuple[Tensor | None, ...]:
         """Give the gradient of the states; those of matrices are added where they belong."""
-        hidden_TD, scales_T, read_TW, made_TO, *angles = cast("tuple[Tensor, ...]", ctx.saved_tensors)
-        wide, on = cast(Wide, ctx.wide), functions(hidden_TD)
-        margin, wanted = wide.reading, ctx.needs_input_grad[0]
+        hidden_TD, scales_T, read_TW, made_TO, *angles = cast(
+            "tuple[Tensor, ...]", ctx.saved_tensors
+        )
+        block, on = cast(Margined, ctx.block), functions(hidden_TD)
+        margin, wanted = block.reading, ctx.needs_input_grad[0]
         given_TW = margin.returning(hidden_TD, len(hidden_TD))
-        places = _heads(given_TW[:, : margin.outputs], wide)
-        there = _heads(made_TO, wide)
-        for number in (0, 1):
-            norm = _norm(wide, number)
-            was = None if norm[0] is None else there[number]
-            on.turned_back(given[1 + number].contiguous(), was, *angles, *norm, to_THD=places[number])
-        places[2].copy_(given[3])
+        on.parted_back(
+            [each.contiguous() for each in given[1:]], made_TO, angles, block.heads,
+            to_TO=given_TW[:, : margin.outputs],
+        )  # fmt: skip
         back_TD = margin.backward(given_TW, *_parts(margin, read_TW), wanted=wanted)
         nothing = [None] * len(margin.trained)
         if back_TD is None:
             return None, None, None, *nothing
         # The block before has its last layer's margin beside it.
-        found_TW = wide.ending.returning(hidden_TD, len(hidden_TD))
+        found_TW = block.ending.returning(hidden_TD, len(hidden_TD))
         found_TD = found_TW[:, : hidden_TD.shape[1]]
-        on.normed_back(back_TD, hidden_TD, wide.first[0], scales_T, given[0], to_ND=found_TD)
-        wide.handed[:] = [found_TW]
+        on.normed_back(back_TD, hidden_TD, block.first[0], scales_T, given[0], to_ND=found_TD)
+        block.handed[:] = [found_TW]
         return found_TD, None, None, *nothing
 
 
@@ -151,7 +151,7 @@ class Following(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden_TD: Tensor, said_TO: Tensor, wide: Wide, *trained: Tensor
+        ctx: Any, hidden_TD: Tensor, said_TO: Tensor, block: Margined, *_: Tensor
     ) -> Tensor:
         """Give what the block gives.
 
@@ -159,31 +159,35 @@ class Following(torch.autograd.Function):
             ctx: keeps what the gradients need.
             hidden_TD: what went into the block, dense.
             said_TO: what attention gives, dense.
-            wide: of the block.
-            trained: the thin matrices, so that torch knows of them.
+            block: with what it is computed.
+            _: the thin matrices, so that torch knows of them.
         """
         on, tokens = functions(hidden_TD), len(hidden_TD)
-        more_TD, narrow_TS = wide.closing.beside(said_TO)
-        read_TW = wide.gating.reading(hidden_TD, tokens)
+        more_TD, narrow_TS = block.closing.beside(said_TO)
+        read_TW = block.gating.reading(hidden_TD, tokens)
         out_TD = torch.empty_like(hidden_TD)
         total_TD, _, scales_T = on.normed(
-            hidden_TD, *wide.second, more_TD, to_ND=read_TW[:, : wide.gating.inputs], again_ND=out_TD
+            hidden_TD,
+            *block.second,
+            more_TD,
+            to_ND=read_TW[:, : block.gating.inputs],
+            again_ND=out_TD,
         )
-        made_TO = wide.gating.forward(read_TW)
-        inner_TW = wide.ending.reading(hidden_TD, tokens)
-        on.gated(*made_TO.chunk(2, 1), to_NI=inner_TW[:, : wide.ending.inputs])
-        wide.ending.forward(inner_TW, out_TD)
+        made_TO = block.gating.forward(read_TW)
+        inner_TW = block.ending.reading(hidden_TD, tokens)
+        on.gated(*made_TO.chunk(2, 1), to_NI=inner_TW[:, : block.ending.inputs])
+        block.ending.forward(inner_TW, out_TD)
         ctx.save_for_backward(said_TO, narrow_TS, total_TD, scales_T, read_TW, made_TO, inner_TW)
-        ctx.wide = wide
+        ctx.block = block
         return out_TD
 
     @staticmethod
     def backward(ctx: Any, *given: Tensor) -> tuple[Tensor | None, ...]:
         """Give the gradients of both states; those of matrices are added where they belong."""
         said_TO, narrow_TS, total_TD, scales_T, read_TW, made_TO, inner_TW = ctx.saved_tensors
-        wide, on, tokens = cast(Wide, ctx.wide), functions(total_TD), len(total_TD)
-        ending, gating, closing = wide.ending, wide.gating, wide.closing
-        given_TW = _with_margin(given[0], wide)
+        block, on, tokens = cast(Margined, ctx.block), functions(total_TD), len(total_TD)
+        ending, gating, closing = block.ending, block.gating, block.closing
+        given_TW = _with_margin(given[0], block)
         back_TI: Any = ending.backward(given_TW, *_parts(ending, inner_TW))
         gates_TW = gating.returning(total_TD, tokens)
         to = gates_TW[:, : gating.outputs].chunk(2, 1)
@@ -192,21 +196,10 @@ class Following(torch.autograd.Function):
         sum_TW = closing.returning(total_TD, tokens)
         sum_TD = sum_TW[:, : closing.outputs]
         more_TD = given_TW[:, : ending.outputs]
-        on.normed_back(back_TD, total_TD, wide.second[0], scales_T, more_TD, to_ND=sum_TD)
+        on.normed_back(back_TD, total_TD, block.second[0], scales_T, more_TD, to_ND=sum_TD)
         said = closing.backward(sum_TW, said_TO, narrow_TS, wanted=ctx.needs_input_grad[1])
         count = sum(len(each.trained) for each in (closing, gating, ending))
         return sum_TD, said, None, *[None] * count
-
-
-def _heads(states_TO: Tensor, wide: Wide) -> list[Tensor]:
-    """Give queries, keys and values as heads, without copying them."""
-    return [
-        states_TO[:, first:last].unflatten(1, (-1, wide.channels)) for first, last in wide.widths
-    ]
-
-
-def _norm(wide: Wide, number: int) -> tuple[Tensor | None, float]:
-    return wide.heads[number] if wide.heads else (None, 0.0)
 
 
 def _parts(margin: Margin, read_TW: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -215,15 +208,15 @@ def _parts(margin: Margin, read_TW: Tensor) -> tuple[Tensor, Tensor | None]:
     return read_TW[:, : margin.inputs], own if margin.rank else None
 
 
-def _with_margin(given_TD: Tensor, wide: Wide) -> Tensor:
+def _with_margin(given_TD: Tensor, block: Margined) -> Tensor:
     """Give the gradient of a block with a margin beside it: where it lies, if there is one."""
-    width = wide.ending.outputs + wide.ending.room
-    for held_TW in wide.handed:
+    width = block.ending.outputs + block.ending.room
+    for held_TW in block.handed:
         same = given_TD.data_ptr() == held_TW.data_ptr() and given_TD.dtype == held_TW.dtype
         if same and held_TW.shape == (len(given_TD), width) and given_TD.stride() == (width, 1):
             return held_TW
-    found_TW = wide.ending.returning(given_TD, len(given_TD))
-    found_TW[:, : wide.ending.outputs].copy_(given_TD)
+    found_TW = block.ending.returning(given_TD, len(given_TD))
+    found_TW[:, : block.ending.outputs].copy_(given_TD)
     return found_TW
 
 
@@ -231,13 +224,14 @@ class Margins:
     """The thin matrices of blocks, in the margins of their layers' weights.
 
     Args:
-        wides: of the blocks.
+        blocks: whose.
     """
 
-    def __init__(self, wides: Sequence[Wide]) -> None:
-        self.wides = list(wides)
-        self.margins = [each for wide in wides for each in wide.margins if each.rank]
+    def __init__(self, blocks: Sequence[Margined]) -> None:
+        self.blocks = list(blocks)
+        self.margins = [each for block in blocks for each in block.margins if each.rank]
         sizes = [n for m in self.margins for n in (m.rank * m.inputs, m.outputs * m.rank)]
+        self.device = self.margins[0].whole.device
         self._back = self.margins[0].whole.new_zeros(sum(sizes))
         parts = iter(self._back.split(sizes))
         for margin in self.margins:
@@ -258,25 +252,23 @@ class Margins:
         Args:
             gradients_M: of all matrices, end to end, float32; to which those of the pass are added.
         """
-        with torch.no_grad():
-            self._lay()
-            self._back.zero_()
+        self._lay()
+        self._back.zero_()
         handed: list[Tensor] = []
-        for wide in self.wides:
-            wide.on, wide.handed = True, handed
+        for block in self.blocks:
+            block.on, block.handed = True, handed
         try:
             yield
         finally:
             handed.clear()
-            for wide in self.wides:
-                wide.on = False
-        with torch.no_grad():
-            self._take(gradients_M)
+            for block in self.blocks:
+                block.on = False
+        self._take(gradients_M)
 
 
-def wide_of(
-    block: Any, first: Scaled, second: Scaled, heads: tuple[Scaled, Scaled] | tuple[()]
-) -> Wide | None:
+def margined_of(
+    block: Any, first: Scaled, second: Scaled, heads: tuple[Scaled, Scaled] | None
+) -> Margined | None:
     """Give a block of Llama's form with its layers' weights in margins; None where they cannot be.
 
     Args:
@@ -292,22 +284,27 @@ def wide_of(
     if [len(group) for group in members] != [len(group) for group in layers]:
         return None
     weights = [each.frozen.weight for group in members for each in group]
-    if any(weight.dtype != first[0].dtype or weight.device != first[0].device for weight in weights):
+    like = first[0]
+    if any(each.dtype != like.dtype or each.device != like.device for each in weights):
         return None
     try:
-        return Wide(first, second, heads, attn.head_dim, *map(Margin, members))
+        made = [Margin(group) for group in members]
     except ValueError:
         return None
+    return Margined(
+        first, second, heads, attn.head_dim, reading=made[0], closing=made[1], gating=made[2],
+        ending=made[3],
+    )  # fmt: skip
 
 
-def keep(block: nn.Module, wide: Wide | None) -> None:
+def keep(block: nn.Module, made: Margined | None) -> None:
     """Note with what a block is computed within a pass."""
-    vars(block)[WIDE] = wide
+    vars(block)[MARGINED] = made
 
 
-def wide_at(block: nn.Module) -> Wide | None:
+def margined_at(block: nn.Module) -> Margined | None:
     """Give with what a block is computed within a pass; None where it is not."""
-    return cast("Wide | None", vars(block).get(WIDE))
+    return cast("Margined | None", vars(block).get(MARGINED))
 
 
 def margins_of(
@@ -320,11 +317,11 @@ def margins_of(
         found: its blocks.
         trained: what has gradients.
     """
-    wides = [wide for block in found if (wide := wide_at(block))]
-    members = [each for wide in wides for margin in wide.margins for each in margin.members]
+    blocks = [made for block in found if (made := margined_at(block))]
+    members = [each for block in blocks for margin in block.margins for each in margin.members]
     there = {id(each.layer) for each in members if each.rank}
     lean = {id(module) for module in model.modules() if isinstance(module, Lean)}
-    if not there or there != lean or not all(m.same for wide in wides for m in wide.margins):
+    if not there or there != lean or not all(m.same for block in blocks for m in block.margins):
         return None
-    made, known = Margins(wides), {id(each) for each in trained}
+    made, known = Margins(blocks), {id(each) for each in trained}
     return made if all(id(each) in known for each in made.trained) else None
