@@ -13,7 +13,6 @@ Legend: T tokens, N positions, H heads, D channels.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -32,6 +31,7 @@ from tenon.model.entry import blocks
 from tenon.model.loading import quiet
 from tenon.model.margined import Margined, Margins, keep, margined_at, margined_of
 from tenon.model.packing import ATTENTION, Borders, packed_attention
+from tenon.model.proving import CLOSE, Found, differ, passed
 from tenon.model.trunk import Trunk, proof_row
 from tenon.text.batch import of_ids
 
@@ -39,16 +39,11 @@ NOTED = "tenon_noted"
 FUSION = "_tenon_fusion"
 LENGTHS = (3, 7, 5, 33)
 """Rows that are computed for the proof."""
-CLOSE = {torch.float32: 1e-4, torch.bfloat16: 5e-2}
-"""How far a block's output and its gradients may be from transformers', by their size. Of rounding
-alone it is 1e-6, and 5e-3 to 3e-2 where a gradient is small."""
 BLOCK = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}
 HEADS = {"q_proj", "k_proj", "v_proj", "o_proj"}
 NORMS = {"q_norm", "k_norm"}
 GATE = {"gate_proj", "up_proj", "down_proj", "act_fn"}
 FORM = "its blocks are not of Llama's form"
-Found = list[tuple[Tensor | None, Tensor | None]]
-"""What a block gives, each with what it was taken from."""
 
 
 @dataclass(frozen=True)
@@ -308,20 +303,21 @@ def _fused(
     if made is None or call is None:
         return FORM
     with attention(trunk.model, ATTENTION):
-        expected = _passed(cast(Any, type(block)).forward, *call, block=block)
+        expected = passed(cast(Any, type(block)).forward, *call, block=block)
         try:
-            found = _passed(made, *call, block=block)
+            found = passed(made, *call, block=block)
         except (RuntimeError, TypeError, ValueError, AttributeError) as error:
             return f"they cannot be computed so ({type(error).__name__})"
-        error = _differ(found, expected)
+        error = differ(found, expected)
         if not error <= CLOSE[trunk.model.dtype]:
             return f"they would differ by {error:.1e} of what they give"
         if margins:
             made = _with_margins(made, call, expected)
     keep(block, made.margined)
-    fast = Fast(block, cast(Any, made))
+    before, fast = vars(block).get(FAST), Fast(block, cast(Any, made))
     vars(block)[FAST] = fast
-    vars(block).setdefault("forward", fast)
+    if vars(block).get("forward", before) is before:
+        vars(block)["forward"] = fast
     return ""
 
 
@@ -336,7 +332,7 @@ def _with_margins(made: Fused, call: Any, expected: Found) -> Fused:
     back_M = torch.zeros(sum(map(Tensor.numel, held.trained)), device=held.device)
     try:
         with held.within(back_M):
-            found = _passed(tried, *call, block=made.block)
+            found = passed(tried, *call, block=made.block)
     except RuntimeError:
         return made
     # The gradients of thin matrices are added in a place of their own.
@@ -344,45 +340,8 @@ def _with_margins(made: Fused, call: Any, expected: Found) -> Fused:
     there = {id(each): part.view_as(each) for each, part in zip(held.trained, parts, strict=True)}
     trained = [each for each in made.block.parameters() if each.requires_grad]
     own = [(there.get(id(p), one), None) for p, (one, _) in zip(trained, found[2:], strict=True)]
-    error = _differ([*found[:2], *own], expected)
+    error = differ([*found[:2], *own], expected)
     return tried if error <= CLOSE[made.first.weight_D.dtype] else made
-
-
-def _passed(
-    compute: Any, given: tuple[Any, ...], named: dict[str, Any], *, block: nn.Module
-) -> Found:
-    """Give what a block adds, on the way back too, and the gradients of what is trained in it.
-
-    Beside each is what it was taken from: it is known to the rounding of that alone.
-    """
-    states = given[0].detach().clone().requires_grad_()
-    trained = [p for p in block.parameters() if p.requires_grad]
-    with torch.enable_grad():
-        output = compute(block, states, *given[1:], **named)
-        # Any gradient that differs from place to place; nothing is drawn at random.
-        along = torch.arange(output.numel(), device=output.device).view_as(output)
-        back = torch.sin(along * 0.7).to(output.dtype)
-        grads = torch.autograd.grad(output, [states, *trained], back, allow_unused=True)
-    # What a block adds is compared, as what it hands on may be far larger; and so on the way back.
-    own = (output - states).detach(), grads[0] - back
-    wholes = output.detach(), grads[0]
-    return [*zip(own, wholes, strict=True), *((each, None) for each in grads[1:])]
-
-
-def _differ(found: Found, expected: Found) -> float:
-    """Give the largest difference of what a block gives, by its size."""
-    return max(_apart(*one, other) for one, (other, _) in zip(found, expected, strict=True))
-
-
-def _apart(one: Tensor | None, whole: Tensor | None, other: Tensor | None) -> float:
-    """Give the difference of two tensors beyond what rounding explains, by the second's size."""
-    if one is None or other is None:
-        return 0.0 if one is other else math.inf
-    size = float(other.float().norm())
-    apart = float((one.float() - other.float()).norm())
-    if whole is not None:
-        apart -= torch.finfo(whole.dtype).eps * float(whole.float().norm())
-    return apart / size if size else apart
 
 
 def _recognised(block: nn.Module, asked: dict[Any, Any]) -> Fused | None:

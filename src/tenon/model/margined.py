@@ -100,7 +100,7 @@ class Reading(torch.autograd.Function):
         hidden_TD: Tensor,
         block: Margined,
         angles: tuple[Tensor, Tensor],
-        *trained: Tensor,
+        *_: Tensor,
     ) -> tuple[Tensor, ...]:
         """Give the states as they are, and what attention reads.
 
