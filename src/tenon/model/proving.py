@@ -1,4 +1,4 @@
-"""Proving: what a block gives, its gradients with it, and how far that is from what it should give."""
+"""Proving: what a block gives, with its gradients, and how far that is from what it should be."""
 
 from __future__ import annotations
 
