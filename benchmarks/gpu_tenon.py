@@ -78,9 +78,11 @@ class WithTenon:
 
     def gradients(self) -> dict[str, torch.Tensor]:
         """Give the gradients of the first step, before anything is learned."""
-        with keeping_scores() if self.scores else contextlib.nullcontext():
-            for batch in next(self.loop.batches()):
-                self.loop.passes.passed(batch, 1000, torch.Tensor.backward)
+        for _ in range(2):  # the second time by a recorded pass, where there are any
+            self.loop.optimizer.zero_grad(set_to_none=True)
+            with keeping_scores() if self.scores else contextlib.nullcontext():
+                for batch in next(self.loop.batches()):
+                    self.loop.passes.passed(batch, 1000, torch.Tensor.backward)
         found = {name: p.grad.clone() for name, p in self.loop.parameters.items()}
         self.loop.optimizer.zero_grad(set_to_none=True)
         return found
