@@ -231,22 +231,25 @@ class Plain:
 
     @staticmethod
     def parted_back(
-        given: Sequence[Tensor], made_TO: Tensor, angles: Angles, norms: Norms, *, to_TO: Tensor
-    ) -> None:
+        given: Sequence[Tensor], made_TO: Tensor | None, angles: Angles, norms: Norms, *,
+        to_TO: Tensor,
+    ) -> None:  # fmt: skip
         """Write the gradient of what was parted.
 
         Args:
             given: that of queries, keys and values, dense.
-            made_TO, angles, norms: as they were parted.
+            made_TO: what was parted; None where there are no norms.
+            angles, norms: as it was parted.
             to_TO: where it is written.
         """
         sizes, channels = [each.shape[1] for each in given], given[0].shape[2]
         were, places = (
-            states.unflatten(1, (-1, channels)).split(sizes, 1) for states in (made_TO, to_TO)
+            None if states is None else states.unflatten(1, (-1, channels)).split(sizes, 1)
+            for states in (made_TO, to_TO)
         )
-        first, second = norms or ((None, 0.0), (None, 0.0))
-        for number, norm in enumerate((first, second)):
-            was = None if norm[0] is None else were[number]
+        places = cast("tuple[Tensor, ...]", places)
+        for number, norm in enumerate(norms or ((None, 0.0), (None, 0.0))):
+            was = None if were is None else were[number]
             Plain.turned_back(given[number], was, *angles, *norm, to_THD=places[number])
         places[2].copy_(given[2])
 

@@ -117,21 +117,20 @@ class Reading(torch.autograd.Function):
         scales_T = on.normed(hidden_TD, *block.first, to_ND=read_TD)[2]
         made_TO = margin.forward(read_TW)
         states = on.parted(made_TO, angles, block.heads, block.counts)
-        ctx.save_for_backward(hidden_TD, scales_T, read_TW, made_TO, *angles)
+        were_TO = None if block.heads is None else made_TO  # only norms have to be computed again
+        ctx.save_for_backward(hidden_TD, scales_T, read_TW, were_TO, *angles)
         ctx.block = block
         return hidden_TD, *states
 
     @staticmethod
     def backward(ctx: Any, *given: Tensor) -> tuple[Tensor | None, ...]:
         """Give the gradient of the states; those of matrices are added where they belong."""
-        hidden_TD, scales_T, read_TW, made_TO, *angles = cast(
-            "tuple[Tensor, ...]", ctx.saved_tensors
-        )
+        hidden_TD, scales_T, read_TW, were_TO, *angles = ctx.saved_tensors
         block, on = cast(Margined, ctx.block), functions(hidden_TD)
         margin, wanted = block.reading, ctx.needs_input_grad[0]
         given_TW = margin.returning(hidden_TD, len(hidden_TD))
         on.parted_back(
-            [each.contiguous() for each in given[1:]], made_TO, angles, block.heads,
+            [each.contiguous() for each in given[1:]], were_TO, angles, block.heads,
             to_TO=given_TW[:, : margin.outputs],
         )  # fmt: skip
         back_TD = margin.backward(given_TW, *_parts(margin, read_TW), wanted=wanted)

@@ -146,12 +146,13 @@ def parted(
 
 
 def parted_back(
-    given: Sequence[Tensor], made_TO: Tensor, angles: tuple[Tensor, Tensor], norms: Any, *,
-    to_TO: Tensor,
+    given: Sequence[Tensor], made_TO: Tensor | None, angles: tuple[Tensor, Tensor], norms: Any,
+    *, to_TO: Tensor,
 ) -> None:  # fmt: skip
     """As `tenon.model.block_math.Plain.parted_back`."""
     tokens, heads, channels = given[0].shape
     keys = given[1].shape[1]
+    made_TO = to_TO if made_TO is None else made_TO
     (first, eps), (second, eps2) = norms or ((made_TO, 0.0), (made_TO, 0.0))
     grid, sizes = _programs(tokens, heads + 2 * keys, channels)
     kernel: Any = _part_back
