@@ -32,6 +32,7 @@ from tenon.model.loading import quiet
 from tenon.model.margined import Margined, Margins, keep, margined_at, margined_of
 from tenon.model.packing import ATTENTION, Borders, packed_attention
 from tenon.model.proving import CLOSE, Found, differ, passed
+from tenon.model.sized import unfit
 from tenon.model.trunk import Trunk, proof_row
 from tenon.text.batch import of_ids
 
@@ -214,12 +215,19 @@ def fuse(trunk: Trunk, *, anywhere: bool = False, margins: bool = True) -> Fusio
     Args:
         trunk: with its adapters.
         anywhere: also where there are no kernels, by the same functions in plain torch.
-        margins: move frozen weights to where adapters have room beside them, for passes that are
-            recorded. Nothing that reads them where they lie may have been recorded before.
+        margins: move frozen weights to where adapters have room beside them, if passes over them
+            may be recorded. Nothing that reads them where they lie may have been recorded before.
     """
+    margins = margins and (anywhere or _recordable(trunk))
     made = _fusion(trunk, anywhere=anywhere, margins=margins)
     vars(trunk.model)[FUSION] = made
     return made
+
+
+def _recordable(trunk: Trunk) -> bool:
+    """Whether passes over a trunk may be recorded, as far as it decides that."""
+    halves = trunk.model.dtype in (torch.bfloat16, torch.float16)
+    return trunk.whole is not None and halves and not unfit(trunk)
 
 
 def of_form(model: nn.Module) -> bool:
@@ -314,9 +322,10 @@ def _fused(
         if margins:
             made = _with_margins(made, call, expected)
     keep(block, made.margined)
-    before, fast = vars(block).get(FAST), Fast(block, cast(Any, made))
+    fast, before = Fast(block, cast(Any, made)), vars(block).get(FAST)
     vars(block)[FAST] = fast
-    if vars(block).get("forward", before) is before:
+    # What computes its states again calls it itself.
+    if vars(block).get("forward") is before:
         vars(block)["forward"] = fast
     return ""
 

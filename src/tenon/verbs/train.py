@@ -35,7 +35,6 @@ from tenon.plan.plan import Plan
 from tenon.train import start as first_weights
 from tenon.train import steplog
 from tenon.train.loop import Course, Loop, Trained
-from tenon.train.passes import unrecordable
 from tenon.verbs.cells import cells_of_part
 from tenon.verbs.claim import claim, ended, refuse_foreign, refuse_several_processes
 from tenon.verbs.decided import settled
@@ -218,7 +217,7 @@ def build(
     if settings.compile is True:
         compile_blocks(space.trunk.model)
     elif settings.kernels == "auto":
-        fuse(space.trunk, margins=_recorded(space))
+        fuse(space.trunk)
     model = model_for(
         space.plan.data.task,
         space.trunk,
@@ -350,11 +349,6 @@ def unrecorded(plan: Plan) -> str:
         return 'model.kernels = "plain"'
     again = plan.train.recompute not in (False, "auto")
     return "train.recompute computes states again" if again else ""
-
-
-def _recorded(space: Workspace) -> bool:
-    """Whether a plan's passes may be recorded, so that its adapter stands in margins of weights."""
-    return not (unrecorded(space.plan) or unrecordable(space.trunk, writes=space.writes))
 
 
 def score_of(space: Workspace) -> Callable[[Model], dict[str, float]] | None:
