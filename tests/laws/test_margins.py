@@ -93,6 +93,15 @@ def test_adapters_in_margins_have_the_gradients_of_transformers(cache, arch, sit
     assert apart(expected_of(model, batches), expected) < 1e-5
 
 
+def test_blocks_without_an_adapter_have_no_margins(cache):
+    model, batches = made(cache, "qwen3", layers="last:1")
+    expected = expected_of(model, batches)
+    fusion = fuse(model.trunk, anywhere=True)
+    assert (fusion.fused, fusion.margins) == (2, 1)
+    assert str(fusion).endswith("1 of 2 with adapters in the margins of weights")
+    assert apart(gradients(model, batches, held_of(model)), expected) < 1e-5
+
+
 def test_states_may_be_computed_again(cache):
     model, batches = made(cache, "qwen3")
     expected = expected_of(model, batches)

@@ -29,9 +29,9 @@ from tenon.model.block_math import Gated, Normed, SumNormed, Turned, kernels
 from tenon.model.compiled import FAST, Fast
 from tenon.model.entry import blocks
 from tenon.model.loading import quiet
-from tenon.model.margined import Margined, Margins, keep, margined_at, margined_of
+from tenon.model.margined import Margined, keep, margined_at, proved
 from tenon.model.packing import ATTENTION, Borders, packed_attention
-from tenon.model.proving import CLOSE, Found, differ, passed
+from tenon.model.proving import CLOSE, differ, passed
 from tenon.model.sized import unfit
 from tenon.model.trunk import Trunk, proof_row
 from tenon.text.batch import of_ids
@@ -320,7 +320,9 @@ def _fused(
         if not error <= CLOSE[trunk.model.dtype]:
             return f"they would differ by {error:.1e} of what they give"
         if margins:
-            made = _with_margins(made, call, expected)
+            norms = [(each.weight_D, each.eps) for each in (made.first, made.second, *made.heads)]
+            trying = partial(replace, made)
+            made = trying(margined=proved(block, norms, trying, call, expected))
     keep(block, made.margined)
     fast, before = Fast(block, cast(Any, made)), vars(block).get(FAST)
     vars(block)[FAST] = fast
@@ -328,29 +330,6 @@ def _fused(
     if vars(block).get("forward") is before:
         vars(block)["forward"] = fast
     return ""
-
-
-def _with_margins(made: Fused, call: Any, expected: Found) -> Fused:
-    """Let the layers of a block be few products within a pass, where that gives the same."""
-    norms = [(norm.weight_D, norm.eps) for norm in (made.first, made.second, *made.heads)]
-    heads = (norms[2], norms[3]) if made.heads else None
-    margined = margined_of(made.block, norms[0], norms[1], heads)
-    if margined is None:
-        return made
-    held, tried = Margins([margined]), replace(made, margined=margined)
-    back_M = torch.zeros(sum(map(Tensor.numel, held.trained)), device=held.device)
-    try:
-        with held.within(back_M):
-            found = passed(tried, *call, block=made.block)
-    except RuntimeError:
-        return made
-    # The gradients of thin matrices are added in a place of their own.
-    parts = back_M.split(list(map(Tensor.numel, held.trained)))
-    there = {id(each): part.view_as(each) for each, part in zip(held.trained, parts, strict=True)}
-    trained = [each for each in made.block.parameters() if each.requires_grad]
-    own = [(there.get(id(p), one), None) for p, (one, _) in zip(trained, found[2:], strict=True)]
-    error = differ([*found[:2], *own], expected)
-    return tried if error <= CLOSE[made.first.weight_D.dtype] else made
 
 
 def _recognised(block: nn.Module, asked: dict[Any, Any]) -> Fused | None:

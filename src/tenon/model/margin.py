@@ -96,7 +96,8 @@ def member(layer: nn.Module) -> Member | None:
         return None
     weight, bias = found.frozen.weight, cast("Tensor | None", found.frozen.bias)
     free = weight.requires_grad or weight.dtype not in FORMATS or weight.is_inference()
-    return None if free or (bias is not None and bias.requires_grad) else found
+    odd = any(t.dtype != torch.float32 or not t.is_contiguous() for t in found.matrices or ())
+    return None if free or odd or (bias is not None and bias.requires_grad) else found
 
 
 class Margin:

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from tenon.adapters.lean import Lean
 from tenon.model.block_math import functions
 from tenon.model.margin import Margin, member, thin
+from tenon.model.proving import CLOSE, Found, differ, passed
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 Scaled = tuple[Tensor, float]
@@ -230,7 +231,6 @@ class Margins:
         self.blocks = list(blocks)
         self.margins = [each for block in blocks for each in block.margins if each.rank]
         sizes = [n for m in self.margins for n in (m.rank * m.inputs, m.outputs * m.rank)]
-        self.device = self.margins[0].whole.device
         self._back = self.margins[0].whole.new_zeros(sum(sizes))
         parts = iter(self._back.split(sizes))
         for margin in self.margins:
@@ -270,6 +270,8 @@ def margined_of(
 ) -> Margined | None:
     """Give a block of Llama's form with its layers' weights in margins; None where they cannot be.
 
+    Nor are they where none of its layers has an adapter.
+
     Args:
         block: its weights are moved.
         first, second, heads: its norms.
@@ -281,6 +283,8 @@ def margined_of(
     ]  # fmt: skip
     members = [[each for layer in group if (each := member(layer))] for group in layers]
     if [len(group) for group in members] != [len(group) for group in layers]:
+        return None
+    if not any(each.rank for group in members for each in group):
         return None
     weights = [each.frozen.weight for group in members for each in group]
     like = first[0]
@@ -294,6 +298,43 @@ def margined_of(
         first, second, heads, attn.head_dim, reading=made[0], closing=made[1], gating=made[2],
         ending=made[3],
     )  # fmt: skip
+
+
+def proved(
+    block: nn.Module,
+    norms: Sequence[Scaled],
+    trying: Callable[..., Callable[..., Tensor]],
+    call: tuple[tuple[Any, ...], dict[str, Any]],
+    expected: Found,
+) -> Margined | None:
+    """Give a block with its layers' weights in margins, where it is proved to give the same.
+
+    Args:
+        block: its weights are moved.
+        norms: its two, and those of queries and keys where it has them.
+        trying: gives the forward pass with `margined` in it.
+        call: with which the block is called.
+        expected: what it is to give.
+    """
+    heads = (norms[2], norms[3]) if norms[2:] else None
+    margined = margined_of(block, norms[0], norms[1], heads)
+    if margined is None:
+        return None
+    held = Margins([margined])
+    sizes = [each.numel() for each in held.trained]
+    back_M = torch.zeros(sum(sizes), device=norms[0][0].device)
+    try:
+        with held.within(back_M):
+            found = passed(trying(margined=margined), *call, block=block)
+    except RuntimeError:
+        return None
+    # The gradients of thin matrices are added in a place of their own.
+    parts = zip(held.trained, back_M.split(sizes), strict=True)
+    there = {id(each): part.view_as(each) for each, part in parts}
+    trained = [each for each in block.parameters() if each.requires_grad]
+    own = [(there.get(id(p), one), None) for p, (one, _) in zip(trained, found[2:], strict=True)]
+    close = CLOSE[norms[0][0].dtype]
+    return margined if differ([*found[:2], *own], expected) <= close else None
 
 
 def keep(block: nn.Module, made: Margined | None) -> None:
