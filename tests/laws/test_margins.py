@@ -89,6 +89,9 @@ def test_adapters_in_margins_have_the_gradients_of_transformers(cache, arch, sit
     held = held_of(model)
     assert held is not None
     assert apart(gradients(model, batches, held), expected) < 1e-5
+    # Another's passes over the same layers leave its own as they are.
+    held_of(model)
+    assert apart(gradients(model, batches, held), expected) < 1e-5
     # Outside of a pass all is as it was.
     assert apart(expected_of(model, batches), expected) < 1e-5
 

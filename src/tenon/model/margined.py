@@ -233,11 +233,18 @@ class Margins:
         sizes = [n for m in self.margins for n in (m.rank * m.inputs, m.outputs * m.rank)]
         self._back = self.margins[0].whole.new_zeros(sum(sizes))
         parts = iter(self._back.split(sizes))
-        for margin in self.margins:
-            margin.to_down_SI = next(parts).view(margin.rank, margin.inputs)
-            margin.to_up_OS = next(parts).view(margin.outputs, margin.rank)
+        self._places = [
+            (next(parts).view(m.rank, m.inputs), next(parts).view(m.outputs, m.rank))
+            for m in self.margins
+        ]
+        self._place()
         on = thin(self._back)
         self._lay, self._take = on.laying(self.margins), on.taking(self.margins, self._back)
+
+    def _place(self) -> None:
+        """Let gradients be added here, and not where another's are that has the same layers."""
+        for margin, (down_SI, up_OS) in zip(self.margins, self._places, strict=True):
+            margin.to_down_SI, margin.to_up_OS = down_SI, up_OS
 
     @property
     def trained(self) -> list[nn.Parameter]:
@@ -251,6 +258,7 @@ class Margins:
         Args:
             gradients_M: of all matrices, end to end, float32; to which those of the pass are added.
         """
+        self._place()
         self._lay()
         self._back.zero_()
         handed: list[Tensor] = []
