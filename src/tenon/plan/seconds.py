@@ -39,9 +39,9 @@ EFFICIENCY = 0.35
 """Share of a device's peak that passes over a base reach. Source: 0.3 to 0.5 are common for large
 models (Chowdhery et al. 2022, arXiv:2204.02311, table 3); adapters and short rows take from it."""
 REPLAYED = 8
-"""How many times faster kernels are started that were recorded; and there are fewer of them, as blocks
-are fused. Source: docs/performance.md, "What each part brings" on a GPU: a step of 28 layers whose
-2,740 kernels take 3 microseconds each at the least, instead of 8,400 that the host asks for."""
+"""How many times faster kernels are started that were recorded; and there are fewer of them where
+blocks are fused. Source: docs/performance.md, "What each part brings" on a GPU: a step of 28 layers
+whose 2,740 kernels take 3 microseconds each at least, instead of 8,400 that the host asks for."""
 FEW_SHOT = 3.0
 """How many times longer prompts with examples are."""
 
