@@ -17,6 +17,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
+from torch.utils.hooks import RemovableHandle
 
 from tenon.core.errors import RunError
 from tenon.model.attending import attention
@@ -27,7 +28,7 @@ PROOF = ((3, 9), (17, 4), (16, 3), (5, 11))
 """Tokens of the sources and answers with which a base is proved."""
 SORTS = {"within", "causal", "across"}
 """Of attention, all of which a base that is packed has."""
-BIAS = "compute_bias"
+BIAS, BIASED = "compute_bias", "has_relative_attention_bias"
 PLACES = "embed_positions"
 
 
@@ -49,10 +50,10 @@ def coded_TD(
     borders = Sided(tuple(source), tuple(said), source_S.device, decoding=False, met=met)
     with attention(model, SIDED):
         encoder, decoder = model.get_encoder(), model.get_decoder()
-        with counted(encoder, source, source_S.device):
+        with placed(encoder, source, source_S.device):
             read = encoder(input_ids=source_S[None], borders=borders).last_hidden_state
         borders = Sided(borders.source, borders.said, borders.device, decoding=True, met=met)
-        with counted(decoder, said, source_S.device):
+        with placed(decoder, said, source_S.device):
             states = decoder(
                 input_ids=said_T[None],
                 encoder_hidden_states=read,
@@ -89,7 +90,7 @@ def fault(model: Any, rows: Sequence[Sequence[list[int]]], pad: int, tolerance: 
     """Say why an encoder-decoder cannot be packed; empty where packed equals padded.
 
     Args:
-        model: it, without gradients.
+        model: it, without gradients; where it can be packed, its layers are ready for that.
         rows: ids of source and answer of each row.
         pad: id behind them.
         tolerance: of the largest hidden state.
@@ -103,6 +104,21 @@ def fault(model: Any, rows: Sequence[Sequence[list[int]]], pad: int, tolerance: 
     expected_BPD = coded_BPD(model, padded[0], real[0], padded[1], real[1])
     expected_TD = expected_BPD[real[1].bool()].float()
     lengths = [[len(ids_T) for ids_T in side] for side in sides]
+    handles = near(model)
+    why = _difference(model, sides, lengths, expected_TD, tolerance)
+    for handle in handles if why else ():
+        handle.remove()
+    return why
+
+
+def _difference(
+    model: Any,
+    sides: list[list[Tensor]],
+    lengths: list[list[int]],
+    expected_TD: Tensor,
+    tolerance: float,
+) -> str:
+    """Say in what packed rows differ from padded ones; empty where they are equal."""
     try:
         found_TD, met = coded_TD(model, torch.cat(sides[0]), torch.cat(sides[1]), *lengths)
     except RunError as error:
@@ -118,46 +134,70 @@ def fault(model: Any, rows: Sequence[Sequence[list[int]]], pad: int, tolerance: 
 
 
 @contextlib.contextmanager
-def counted(stack: nn.Module, lengths: Sequence[int], device: torch.device) -> Iterator[None]:
-    """Let positions be counted within rows, by the modules with which a base counts its own."""
-    longest = max(lengths)
+def placed(stack: nn.Module, lengths: Sequence[int], device: torch.device) -> Iterator[None]:
+    """Let positions be counted within rows, by the module with which a base embeds its own."""
     place_T = sent(torch.cat([torch.arange(length) for length in lengths]), device)
-    put: list[tuple[nn.Module, str, Any]] = []
-    for name, module in stack.named_modules():
-        if name.rpartition(".")[2] == PLACES:
-            put.append((module, "forward", _Placed(module, place_T, longest)))
-        elif callable(getattr(type(module), BIAS, None)):
-            put.append((module, BIAS, _Biased(module, longest)))
-            put.append((module, "has_relative_attention_bias", True))
-    before = [(module, name, vars(module).get(name)) for module, name, _ in put]
-    for module, name, value in put:
-        vars(module)[name] = value
+    found = [module for name, module in stack.named_modules() if name.rpartition(".")[2] == PLACES]
+    for module in found:
+        vars(module)["forward"] = _Placed(module, place_T, max(lengths))
     try:
         yield
     finally:
-        for module, name, value in before:
-            if value is None:
-                del vars(module)[name]
-            else:
-                vars(module)[name] = value
+        for module in found:
+            del vars(module)["forward"]
+
+
+def near(model: nn.Module) -> list[RemovableHandle]:
+    """Let layers that add numbers to scores, by how far places are apart, do so for a row alone.
+
+    They make them for all pairs of tokens that they see, which packed rows are too many for; what
+    is added depends on the distance alone, so that those of the longest row are all there are.
+    While such a layer runs, in a pass that computes its states again as well, it makes these, and
+    none where it would make zeros.
+
+    Returns:
+        What takes it back.
+    """
+    handles: list[RemovableHandle] = []
+    for module in model.modules():
+        if callable(getattr(type(module), BIAS, None)):
+            handles.append(module.register_forward_pre_hook(_nearer, with_kwargs=True))
+            handles.append(module.register_forward_hook(_farther, always_call=True))
+    return handles
+
+
+def _nearer(module: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
+    del given
+    borders = named.get("borders")
+    if isinstance(borders, Sided):
+        vars(module)[BIAS] = _Biased(module, max(borders.lengths))
+        vars(module)[BIASED] = True
+
+
+def _farther(module: nn.Module, *_: Any) -> None:
+    biased = vars(module).pop(BIAS, None)
+    if biased is not None:
+        vars(module)[BIASED] = biased.adds
 
 
 class _Biased:
     """What a layer adds to scores, by how far places are apart, for the longest row alone.
 
-    A layer without such numbers adds nothing, and makes no zeros for all pairs of tokens.
+    Args:
+        module: the layer.
+        longest: tokens of that row.
     """
 
     def __init__(self, module: Any, longest: int) -> None:
         self.module, self.longest = module, longest
-        self.adds = bool(module.has_relative_attention_bias)
+        self.adds = bool(getattr(module, BIASED))
 
     def __call__(self, *_: Any, **named: Any) -> Tensor | None:
-        """Give it, [1, H, P, P]."""
+        """Give it, [1, H, P, P]; None of a layer that adds nothing."""
         if not self.adds:
             return None
         device = {"device": named["device"]} if named.get("device") is not None else {}
-        compute = cast("Callable[..., Tensor]", type(self.module).compute_bias)
+        compute = cast("Callable[..., Tensor]", getattr(type(self.module), BIAS))
         return compute(self.module, self.longest, self.longest, **device)
 
 
