@@ -44,7 +44,7 @@ class WithTenon:
     def __init__(
         self, setting: Setting, *, at_once: int = 1 << 14, peft: bool = False,
         scores: bool = False, compiled: bool = False, steps: int = 1, fused: bool = True,
-        graphs: bool = True,
+        graphs: bool = True, margins: bool = True,
     ) -> None:  # fmt: skip
         trunk = setting.fresh()
         table = {"kind": "lora.v1", "rank": RANK, "alpha": ALPHA}
@@ -56,7 +56,7 @@ class WithTenon:
         if compiled:
             compile_blocks(trunk.model)
         elif fused:
-            log(fuse(trunk))
+            log(fuse(trunk, margins=margins and graphs))
         # Until all sizes that are met often have been recorded.
         self.warm = 60 if graphs and CUDA else 2
         self.scores = scores
@@ -78,9 +78,11 @@ class WithTenon:
 
     def gradients(self) -> dict[str, torch.Tensor]:
         """Give the gradients of the first step, before anything is learned."""
-        with keeping_scores() if self.scores else contextlib.nullcontext():
-            for batch in next(self.loop.batches()):
-                self.loop.passes.passed(batch, 1000, torch.Tensor.backward)
+        for _ in range(2):  # the second time by a recorded pass, where there are any
+            self.loop.optimizer.zero_grad(set_to_none=True)
+            with keeping_scores() if self.scores else contextlib.nullcontext():
+                for batch in next(self.loop.batches()):
+                    self.loop.passes.passed(batch, 1000, torch.Tensor.backward)
         found = {name: p.grad.clone() for name, p in self.loop.parameters.items()}
         self.loop.optimizer.zero_grad(set_to_none=True)
         return found

@@ -50,10 +50,15 @@ WAYS: dict[str, Callable[[Setting], Any]] = {
     "tenon_plain": lambda s: plain(s),
     "tenon_graphs": lambda s: WithTenon(s, fused=False),
     "tenon_fused": lambda s: WithTenon(s, graphs=False),
+    "tenon_no_margins": lambda s: WithTenon(s, margins=False),
     "tenon": WithTenon,
     "tenon_compiled": lambda s: plain(s, compiled=True),
     "tenon_graphs_compiled": lambda s: WithTenon(s, compiled=True),
     "tenon_4_steps": lambda s: WithTenon(s, steps=4),
+    "tenon_64_rows": lambda s: WithTenon(s, steps=2),
+    "tenon_128_rows": lambda s: WithTenon(s, steps=4, at_once=1 << 15),
+    "tenon_64_rows_no_margins": lambda s: WithTenon(s, steps=2, margins=False),
+    "tenon_128_rows_no_margins": lambda s: WithTenon(s, steps=4, at_once=1 << 15, margins=False),
     "tenon_8_rows": lambda s: WithTenon(s, at_once=AT_ONCE * OPTIONS.mean),
     "liger": lambda s: WithTrainer(s, liger=True),
 }
@@ -144,7 +149,7 @@ def measure(size: str, results: Results, cache: Path) -> None:
                 if name not in ways:
                     begun = time.perf_counter()
                     way = ways[name] = WAYS[name](setting)
-                    if isinstance(way, WithTenon) and "4_steps" not in name:
+                    if isinstance(way, WithTenon) and not ("4_steps" in name or "_rows" in name):
                         mine = way.gradients()
                         first = first or mine
                         apart = found.setdefault("gradient_difference", {})

@@ -115,11 +115,12 @@ def seq2seq(
     *,
     shaken: bool = False,
     adapter: bool = True,
+    batches: str = "auto",
     **own: Any,
 ) -> Seq2Seq:
     """Give a model with an adapter of `attached.TABLES`, or with none."""
     first = lead(load_tokenizer(folder))
-    settings = ModelSettings(device="cpu")
+    settings = ModelSettings(device="cpu", batches=batches)
     trunk = trunks.load(locate(str(folder)), settings, writes=True, lead=first)
     if not adapter:
         return Seq2Seq(trunk, None).eval()

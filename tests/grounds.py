@@ -19,9 +19,10 @@ from models import rows_of
 from tenon.model import trunk as trunks
 from tenon.model.base import locate
 from tenon.model.classifier import Classifier
+from tenon.model.coded import coded_BPD, coded_TD
 from tenon.model.head import Head
 from tenon.model.models import model_for
-from tenon.model.seq2seq import Seq2Seq
+from tenon.model.seq2seq import Seq2Seq, parted
 from tenon.model.settings import ModelSettings
 from tenon.model.trunk import Trunk
 from tenon.model.writer import Writer
@@ -121,9 +122,13 @@ def by_row(model: Model, batch: Batch, *, packed: bool | None = None) -> list[to
     """Give the same row by row."""
     trunk = model.trunk if packed is None else replace(model.trunk, packed=packed)
     if isinstance(model, Seq2Seq):
+        if trunk.packed:
+            rows = parted(batch, trunk.start)
+            hidden_TD, _ = coded_TD(trunk.model, rows.source_S, rows.said_T, rows.source, rows.said)
+            return list(trunk.logits_UV(hidden_TD).split(list(rows.said)))
         sides = model.sides(batch)
         given = (sides.source_BS, sides.real_BS, sides.said_BP, sides.real_BP)
-        logits_BPV = trunk.logits_UV(trunk.coded_BPD(*given))
+        logits_BPV = trunk.logits_UV(coded_BPD(trunk.model, *given))
         return [row[real.bool()] for row, real in zip(logits_BPV, sides.real_BP, strict=True)]
     hidden_TD = trunk.hidden_TD(batch)
     found = trunk.logits_UV(hidden_TD) if isinstance(model, Writer) else hidden_TD

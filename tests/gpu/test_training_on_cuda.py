@@ -15,13 +15,15 @@ import writers
 from tenon.adapters.kind import settle
 from tenon.adapters.lean import Lean
 from tenon.core.errors import RunError
-from tenon.model import block_math
+from tenon.model import block_math, margin, margin_kernel
 from tenon.model import trunk as trunks
 from tenon.model.attach import attach
 from tenon.model.base import locate
 from tenon.model.compiled import compile_blocks
 from tenon.model.entropy import FrozenEntropy
+from tenon.model.entry import blocks
 from tenon.model.fused import fuse
+from tenon.model.margined import Margins, margins_of
 from tenon.model.rack import Rack
 from tenon.model.settings import ModelSettings
 from tenon.model.writer import Writer
@@ -40,11 +42,11 @@ def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("bases")
 
 
-def writer(cache, arch: str = "llama", dtype: str = "bfloat16") -> Writer:
+def writer(cache, arch: str = "llama", dtype: str = "bfloat16", **own) -> Writer:
     folder = writers.causal_folder(cache, arch)
     settings = ModelSettings(device="cuda", dtype=dtype)
     trunk = trunks.load(locate(str(folder)), settings, writes=True)
-    held = attach(trunk, settle("mood", {"kind": "lora.v1"}), seed=3)
+    held = attach(trunk, settle("mood", {"kind": "lora.v1", **own}), seed=3)
     model = Writer(trunk, held.peft)
     with torch.no_grad():
         for parameter in model.trainable().values():
@@ -174,6 +176,38 @@ def test_fused_blocks_are_those_that_are_not(cache, arch, dtype):
     assert apart(gradients(model, cache), expected) < (1e-4 if dtype == "float32" else 5e-2)
 
 
+@pytest.mark.parametrize("arch", ["llama", "qwen3", "qwen2"])
+def test_adapters_in_margins_have_the_gradients_that_they_have_without(cache, arch):
+    model = writer(cache, arch)
+    expected, _ = sized(model, cache, recording=False)
+    fusion = fuse(model.trunk)
+    assert fusion.margins == fusion.of, str(fusion)
+    found, passes = sized(model, cache, recording=True)
+    assert passes.replayed > 0
+    assert isinstance(passes._rounded, Margins)  # noqa: SLF001
+    assert max(apart(*pair) for pair in zip(found, expected, strict=True)) < 5e-2
+
+
+@pytest.mark.parametrize("own", [{}, {"rank": 3, "sites": ["attention.query", "mlp.in"]}])
+def test_matrices_are_laid_into_margins_and_taken_out_by_kernels_as_in_torch(cache, own):
+    model = writer(cache, "qwen3", **own)
+    assert fuse(model.trunk).margins
+    trained = list(model.trainable().values())
+    held = margins_of(model.trunk.model, blocks(model.trunk.model), trained)
+    back = held._back.normal_()  # noqa: SLF001
+    found = []
+    for way in (margin_kernel, margin.Plain):
+        for each in held.margins:
+            each.down_SI.fill_(7.0)
+            each.up_OS.fill_(7.0)
+        way.laying(held.margins)()
+        flat_M = torch.ones(sum(each.numel() for each in trained), device="cuda")
+        way.taking(held.margins, back)(flat_M)
+        found.append([flat_M, *(each.whole.clone() for each in held.margins)])
+    for mine, torchs in zip(*found, strict=True):
+        assert float((mine - torchs).detach().float().norm()) < 1e-2 * float(torchs.float().norm())
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("channels", [64, 80, 128])
 def test_the_kernels_of_a_block_are_their_twins(channels, dtype):
@@ -184,7 +218,13 @@ def test_the_kernels_of_a_block_are_their_twins(channels, dtype):
     def drawn(*shape: int) -> torch.Tensor:
         return torch.randn(shape, device="cuda", dtype=dtype)
 
+    def beside(*shape: int) -> torch.Tensor:
+        """Rows with something beside them."""
+        return drawn(*shape[:-1], shape[-1] + 8)[..., : shape[-1]]
+
     states, more, given, weight = drawn(50, 96), drawn(50, 96), drawn(50, 96), drawn(96)
+    apart_ = beside(50, 96), beside(50, 96)
+    turning = beside(50, 6 * channels).unflatten(1, (6, channels))
     heads, back = drawn(50, 6, channels), drawn(50, 6, channels)
     cos, sin, head = drawn(50, channels), drawn(50, channels), drawn(channels)
     scales = block_math.Plain.normed(states, weight, 1e-6)[2]
@@ -199,6 +239,11 @@ def test_the_kernels_of_a_block_are_their_twins(channels, dtype):
         ("turned_back", (back, heads, cos, sin, head, 1e-6)),
         ("gated", (states, more)),
         ("gated_back", (given, states, more)),
+        ("normed_back", (given, states, weight, scales, apart_[0])),
+        ("turned", (turning, cos, sin, head, 1e-6)),
+        ("turned_back", (back, turning, cos, sin, head, 1e-6)),
+        ("gated", apart_),
+        ("gated_back", (given, *apart_)),
     ]
     for name, arguments in calls:
         both = [getattr(each, name)(*arguments) for each in (kernels, block_math.Plain)]

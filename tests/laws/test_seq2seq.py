@@ -16,6 +16,7 @@ from transformers import AutoModelForSeq2SeqLM, Trainer, TrainerCallback, Traini
 
 from attached import TABLES
 from encoder_decoders import ENCODER_DECODERS, folder_of, save, seq2seq, tokens_of
+from models import laid
 from runs import Keeping, base_digests, equal, log, weights
 from tenon.adapters import pack
 from tenon.adapters.kind import settle
@@ -109,14 +110,15 @@ def test_l4_a_resumed_run_is_the_run_that_was_never_stopped(arch, which, base_of
 
 @pytest.mark.cells
 @pytest.mark.parametrize(("arch", "which"), EVERY)
-def test_l5_padding_and_micro_batches_change_nothing(arch, which, base_of):
+def test_l5_packing_padding_and_micro_batches_change_nothing(arch, which, base_of):
     model = seq2seq(base_of(arch), which, shaken=True, dropout=0.0)
+    assert model.trunk.packed, model.trunk.why
     tokens = tokens_of(base_of(arch))
     rows = np.arange(len(tokens))
-    expected = gradients(model, [whole(tokens)])
-    for size in (1, 60):
+    expected = gradients(laid(model, packed=False), [whole(tokens)])
+    for size, packed in ((1, False), (60, False), (1, True), (60, True), (10**6, True)):
         parts = [whole(tokens, part) for part in micro_batches(rows, tokens.lengths_R, size)]
-        found = gradients(model, parts)
+        found = gradients(laid(model, packed=packed), parts)
         for name, tensor in expected.items():
             scale = max(float(tensor.abs().max()), 1e-3)
             assert float((found[name] - tensor).abs().max()) <= 2e-5 * scale, name
@@ -225,7 +227,7 @@ def test_l12_weights_are_those_of_trainer_bitwise(arch, which, base_of, tmp_path
     tokens = tokens_of(base_of(arch), examples(pairs(60)))
     rules = settings(epochs=1, clip=0.5, tokens_per_step=120, micro_batch_tokens=999)
     course = Course(tmp_path / "ours", "plan", SEED, rules)
-    ours, theirs = (seq2seq(base_of(arch), which, dropout=0.1) for _ in range(2))
+    ours, theirs = (seq2seq(base_of(arch), which, batches="padded", dropout=0.1) for _ in range(2))
     loop = Loop(ours, tokens, course)
     steps = list(loop.order.epoch(0))
     parts = [p for rows in steps for p in micro_batches(rows, tokens.lengths_R, 999)]

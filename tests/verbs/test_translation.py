@@ -58,7 +58,7 @@ def test_the_report_leads_with_bleu_and_its_signature(trained):
     assert report["verdict"].startswith("BLEU on test is ")
     notes = " ".join(report["notes"])
     assert "nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp" in notes
-    assert "an encoder-decoder is padded" in notes
+    assert "rows are packed: proved equal to padded on this base" in notes
     page = (trained / "report" / "report.html").read_text()
     assert "Text copied" in page and "Base alone" in page
 
@@ -133,7 +133,6 @@ def test_a_decoder_is_asked_to_translate(corpus, capsys, tmp_path):
         (['evaluate.against=["few_shot"]'], "few_shot has no effect, as an encoder-decoder"),
         (["text.template=chat"], "an encoder-decoder reads texts as they are"),
         (["text.target_language=de_DE"], "has no codes of languages"),
-        (["model.batches=packed"], "an encoder-decoder is padded"),
         (['evaluate.scorers=["accuracy"]'], "which is no scorer of translation"),
         (['evaluate.scorers=["chrf"]', "evaluate.bleu_tokenizer=zh"], "bleu is not among"),
         (["text.instruction={}"], "has no effect: it is the prompt alone"),

@@ -13,8 +13,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-BLOCK = 8192
-WARPS = 16
+BLOCK = 32_768
+WARPS = 32
+"""So many that a multiprocessor has one token at a time: what was read of it once is still in the
+cache of the device when it is read again."""
 
 
 @triton.jit
@@ -28,8 +30,10 @@ def _entropy(scores, ids, nats, stride, vocabulary, BLOCK: tl.constexpr):  # noq
     total = 0.0
     for start in range(0, vocabulary, BLOCK):
         places = start + tl.arange(0, BLOCK)
-        block = tl.load(scores + places, mask=places < vocabulary, other=float("-inf"))
-        block = block.to(tl.float32)
+        block = tl.load(
+            scores + places, mask=places < vocabulary, other=float("-inf"),
+            eviction_policy="evict_last",
+        ).to(tl.float32)  # fmt: skip
         higher = tl.maximum(most, tl.max(block))
         total = total * tl.exp(most - higher) + tl.sum(tl.exp(block - higher))
         most = higher
@@ -38,7 +42,9 @@ def _entropy(scores, ids, nats, stride, vocabulary, BLOCK: tl.constexpr):  # noq
     for start in range(0, vocabulary, BLOCK):
         places = start + tl.arange(0, BLOCK)
         inside = places < vocabulary
-        block = tl.load(scores + places, mask=inside, other=float("-inf")).to(tl.float32)
+        block = tl.load(
+            scores + places, mask=inside, other=float("-inf"), eviction_policy="evict_first"
+        ).to(tl.float32)
         block = tl.exp(block - whole) - tl.where(places == target, 1.0, 0.0)
         tl.store(scores + places, block.to(scores.dtype.element_ty), mask=inside)
 

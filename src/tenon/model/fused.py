@@ -13,9 +13,9 @@ Legend: T tokens, N positions, H heads, D channels.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -29,7 +29,10 @@ from tenon.model.block_math import Gated, Normed, SumNormed, Turned, kernels
 from tenon.model.compiled import FAST, Fast
 from tenon.model.entry import blocks
 from tenon.model.loading import quiet
+from tenon.model.margined import Margined, keep, margined_at, proved
 from tenon.model.packing import ATTENTION, Borders, packed_attention
+from tenon.model.proving import CLOSE, differ, passed
+from tenon.model.sized import unfit
 from tenon.model.trunk import Trunk, proof_row
 from tenon.text.batch import of_ids
 
@@ -37,9 +40,6 @@ NOTED = "tenon_noted"
 FUSION = "_tenon_fusion"
 LENGTHS = (3, 7, 5, 33)
 """Rows that are computed for the proof."""
-CLOSE = {torch.float32: 1e-4, torch.bfloat16: 5e-2}
-"""How far a block's output and its gradients may be from transformers', by their size. Of rounding
-alone it is 1e-6, and 5e-3 to 3e-2 where a gradient is small."""
 BLOCK = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}
 HEADS = {"q_proj", "k_proj", "v_proj", "o_proj"}
 NORMS = {"q_norm", "k_norm"}
@@ -55,11 +55,13 @@ class Fusion:
         fused: blocks.
         of: blocks in all.
         why: why not all of them, one clause; empty where all are.
+        margins: blocks whose adapters stand in the margins of their weights within recorded passes.
     """
 
     fused: int
     of: int
     why: str = ""
+    margins: int = 0
 
     def __str__(self) -> str:
         """Say it in one clause."""
@@ -67,6 +69,10 @@ class Fusion:
             return f"blocks as in transformers: {self.why}"
         some = f"{self.fused} of {self.of} blocks" if self.why else "blocks"
         rest = f" (others: {self.why})" if self.why else ""
+        if self.margins and self.margins < self.of:
+            rest += f", {self.margins} of {self.of} with adapters in the margins of weights"
+        elif self.margins:
+            rest += ", adapters in the margins of weights"
         return f"{some} in few kernels, proved equal on this base{rest}"
 
 
@@ -118,6 +124,7 @@ class Fused:
         heads: the norms of queries and of keys; none where the base has none.
         how: what its layer attends with.
         held: the modules inside of it, by name, as they were when it was proved.
+        margined: with what it is computed within a pass whose gradients have a place.
     """
 
     block: nn.Module
@@ -126,6 +133,7 @@ class Fused:
     heads: tuple[Norm, Norm] | tuple[()]
     how: dict[str, Any]
     held: tuple[tuple[str, nn.Module], ...]
+    margined: Margined | None = None
 
     def __call__(self, block: nn.Module, *given: Any, **named: Any) -> Any:
         """Compute the block; `given` and `named` are as transformers calls it."""
@@ -163,6 +171,9 @@ class Fused:
         attn, mlp = cast(Any, self.block).self_attn, cast(Any, self.block).mlp
         # Squeezed, as the gradient of a part would be copied into a tensor of full size.
         rows_TD = hidden_1TD.squeeze(0).contiguous()
+        if self.margined is not None and self.margined.ready:
+            attend = partial(self._attend, attn, named)
+            return self.margined.computed(rows_TD, _dense(named), attend)[None]
         read_TD: Any = Normed.apply(rows_TD, self.first.weight_D, self.first.eps)
         said = self._attended(attn, read_TD[None], named).squeeze(0).contiguous()
         both: Any = SumNormed.apply(rows_TD, said, self.second.weight_D, self.second.eps)
@@ -174,7 +185,7 @@ class Fused:
     def _attended(self, attn: Any, read_1TD: Tensor, named: dict[str, Any]) -> Tensor:
         """Give what attention makes of the normed states."""
         query, key, value = fanned((attn.q_proj, attn.k_proj, attn.v_proj), read_1TD)
-        angles = tuple(each[0].contiguous() for each in named["position_embeddings"])
+        angles = _dense(named)
         turned: list[Any] = []
         for number, states in enumerate((query, key)):
             heads_THD = states.view(states.shape[1], -1, attn.head_dim).contiguous()
@@ -182,23 +193,41 @@ class Fused:
             weight, eps = (None, 0.0) if norm is None else (norm.weight_D, norm.eps)
             turned.append(Turned.apply(heads_THD, angles, weight, eps))
         value_THD = value.view(value.shape[1], -1, attn.head_dim)
-        laid = [each.transpose(0, 1)[None] for each in (*turned, value_THD)]
-        borders = named["borders"]
+        return attn.o_proj(self._attend(attn, named, *turned, value_THD)[None])
+
+    def _attend(self, attn: Any, named: dict[str, Any], *states_THD: Tensor) -> Tensor:
+        """Give what attention makes of queries, keys and values, heads side by side."""
+        laid = [each.transpose(0, 1)[None] for each in states_THD]
         attend: Any = packed_attention
-        made = attend(attn, *laid, None, borders=borders, **self.how)[0]
-        return attn.o_proj(made.reshape(1, made.shape[1], -1))
+        made = attend(attn, *laid, None, borders=named["borders"], **self.how)[0]
+        return made.reshape(made.shape[1], -1).contiguous()
 
 
-def fuse(trunk: Trunk, *, anywhere: bool = False) -> Fusion:
+def _dense(named: dict[str, Any]) -> tuple[Tensor, Tensor]:
+    """Give the angles of tokens, [T, D] each."""
+    cos_TD, sin_TD = (each[0].contiguous() for each in named["position_embeddings"])
+    return cos_TD, sin_TD
+
+
+def fuse(trunk: Trunk, *, anywhere: bool = False, margins: bool = True) -> Fusion:
     """Let blocks of a trunk be computed in few kernels where that is proved to give the same.
 
     Args:
         trunk: with its adapters.
         anywhere: also where there are no kernels, by the same functions in plain torch.
+        margins: move frozen weights to where adapters have room beside them, if passes over them
+            may be recorded. Nothing that reads them where they lie may have been recorded before.
     """
-    made = _fusion(trunk, anywhere=anywhere)
+    margins = margins and (anywhere or _recordable(trunk))
+    made = _fusion(trunk, anywhere=anywhere, margins=margins)
     vars(trunk.model)[FUSION] = made
     return made
+
+
+def _recordable(trunk: Trunk) -> bool:
+    """Whether passes over a trunk may be recorded, as far as it decides that."""
+    halves = trunk.model.dtype in (torch.bfloat16, torch.float16)
+    return trunk.whole is not None and halves and not unfit(trunk)
 
 
 def of_form(model: nn.Module) -> bool:
@@ -219,7 +248,7 @@ def fusion_of(trunk: Trunk) -> Fusion | None:
     return vars(trunk.model).get(FUSION)
 
 
-def _fusion(trunk: Trunk, *, anywhere: bool) -> Fusion:
+def _fusion(trunk: Trunk, *, anywhere: bool, margins: bool) -> Fusion:
     found = blocks(trunk.model)
     why = _unfit(trunk, anywhere=anywhere) or ("" if found else FORM)
     if why:
@@ -228,13 +257,14 @@ def _fusion(trunk: Trunk, *, anywhere: bool) -> Fusion:
     trunk.model.eval()
     try:
         calls, asked = _calls(trunk, found)
-        whys = [_fused(trunk, block, calls.get(block), asked) for block in found]
+        whys = [_fused(trunk, block, calls.get(block), asked, margins=margins) for block in found]
     finally:
         for module, mode in modes:
             module.training = mode
     faults = Counter(why for why in whys if why)
     most = faults.most_common(1)[0][0] if faults else ""
-    return Fusion(len(found) - faults.total(), len(found), most)
+    with_margins = sum(margined_at(block) is not None for block in found)
+    return Fusion(len(found) - faults.total(), len(found), most, with_margins)
 
 
 def _unfit(trunk: Trunk, *, anywhere: bool) -> str:
@@ -272,59 +302,34 @@ def _calls(trunk: Trunk, found: list[nn.Module]) -> tuple[dict[nn.Module, Any], 
     return calls, noting.asked
 
 
-def _fused(trunk: Trunk, block: nn.Module, call: Any, asked: dict[Any, Any]) -> str:
+def _fused(
+    trunk: Trunk, block: nn.Module, call: Any, asked: dict[Any, Any], *, margins: bool
+) -> str:
     """Let one block be computed in few kernels; say why it is not, empty where it is."""
+    keep(block, None)
     made = _recognised(block, asked)
     if made is None or call is None:
         return FORM
     with attention(trunk.model, ATTENTION):
-        expected = _passed(lambda *g, **n: cast(Any, type(block)).forward(block, *g, **n), *call,
-                           block=block)  # fmt: skip
+        expected = passed(cast(Any, type(block)).forward, *call, block=block)
         try:
-            found = _passed(lambda *g, **n: made(block, *g, **n), *call, block=block)
+            found = passed(made, *call, block=block)
         except (RuntimeError, TypeError, ValueError, AttributeError) as error:
             return f"they cannot be computed so ({type(error).__name__})"
-    error = max(_apart(*one, other) for one, (other, _) in zip(found, expected, strict=True))
-    if not error <= CLOSE[trunk.model.dtype]:
-        return f"they would differ by {error:.1e} of what they give"
+        error = differ(found, expected)
+        if not error <= CLOSE[trunk.model.dtype]:
+            return f"they would differ by {error:.1e} of what they give"
+        if margins:
+            norms = [(each.weight_D, each.eps) for each in (made.first, made.second, *made.heads)]
+            trying = partial(replace, made)
+            made = trying(margined=proved(block, norms, trying, call, expected))
+    keep(block, made.margined)
     fast, before = Fast(block, cast(Any, made)), vars(block).get(FAST)
     vars(block)[FAST] = fast
     # What computes its states again calls it itself.
     if vars(block).get("forward") is before:
         vars(block)["forward"] = fast
     return ""
-
-
-def _passed(
-    compute: Any, given: tuple[Any, ...], named: dict[str, Any], *, block: nn.Module
-) -> list[tuple[Tensor | None, Tensor | None]]:
-    """Give what a block adds, on the way back too, and the gradients of what is trained in it.
-
-    Beside each is what it was taken from: it is known to the rounding of that alone.
-    """
-    states = given[0].detach().clone().requires_grad_()
-    trained = [p for p in block.parameters() if p.requires_grad]
-    with torch.enable_grad():
-        output = compute(states, *given[1:], **named)
-        # Any gradient that differs from place to place; nothing is drawn at random.
-        along = torch.arange(output.numel(), device=output.device).view_as(output)
-        back = torch.sin(along * 0.7).to(output.dtype)
-        grads = torch.autograd.grad(output, [states, *trained], back, allow_unused=True)
-    # What a block adds is compared, as what it hands on may be far larger; and so on the way back.
-    own = (output - states).detach(), grads[0] - back
-    wholes = output.detach(), grads[0]
-    return [*zip(own, wholes, strict=True), *((each, None) for each in grads[1:])]
-
-
-def _apart(one: Tensor | None, whole: Tensor | None, other: Tensor | None) -> float:
-    """Give the difference of two tensors beyond what rounding explains, by the second's size."""
-    if one is None or other is None:
-        return 0.0 if one is other else math.inf
-    size = float(other.float().norm())
-    apart = float((one.float() - other.float()).norm())
-    if whole is not None:
-        apart -= torch.finfo(whole.dtype).eps * float(whole.float().norm())
-    return apart / size if size else apart
 
 
 def _recognised(block: nn.Module, asked: dict[Any, Any]) -> Fused | None:

@@ -232,7 +232,8 @@ class Rack:
         parts = self.parts or self.own
         named = [None if owner in self.slots.held else owner for owner in owners]
         self._refuse_strange(parts, owners, named)
-        packed = self.trunk.packed
+        # Answers of an encoder-decoder are written from padded rows.
+        packed = self.trunk.packed and not self.trunk.seq2seq
         sizes = lengths if packed else [1] * len(owners)
         segments: list[Segment] = []
         for name, size in zip(named, sizes, strict=True):

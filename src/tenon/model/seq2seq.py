@@ -6,6 +6,7 @@ learned, D hidden, V tokens of the vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -17,10 +18,11 @@ from transformers.modeling_outputs import Seq2SeqLMOutput
 
 from tenon.core.errors import PlanError
 from tenon.model.adapted import Adapted
+from tenon.model.coded import coded_BPD, coded_TD
 from tenon.model.head import Head
 from tenon.model.trunk import Trunk
 from tenon.model.writer import IGNORED, chunked_nats_U
-from tenon.text.batch import Batch
+from tenon.text.batch import Batch, sent
 
 SEPARATE = (
     "adapters of an encoder-decoder cannot share a pass over it, as each answer has a source of "
@@ -47,6 +49,27 @@ class Sides:
     real_BP: Tensor
     learned_BP: Tensor
     ids_U: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Parted:
+    """A batch as its two sides, each laid end to end.
+
+    Args:
+        source_S, said_T: ids that the encoder and the decoder read: what every answer begins with,
+            and the answer.
+        source, said: tokens of each row of both.
+        places_U: the token of `said_T` whose state is asked for each that is learned.
+        ids_U, weights_U: of the learned tokens, row after row.
+    """
+
+    source_S: Tensor
+    said_T: Tensor
+    source: tuple[int, ...]
+    said: tuple[int, ...]
+    places_U: Tensor
+    ids_U: Tensor
+    weights_U: Tensor
 
 
 class Seq2Seq(Adapted):
@@ -92,12 +115,26 @@ class Seq2Seq(Adapted):
 
     def nats_U(self, batch: Batch) -> Tensor:
         """Give the cross-entropy of each learned token, times its weight, in the batch's order."""
+        if self.trunk.packed:
+            return self._packed_nats_U(batch)
         on_device = batch.to(self.trunk.device)
         weights_T = on_device.targets_X
         sides = self.sides(on_device)
         hidden_UD = self._hidden_BPD(sides)[sides.learned_BP]
         nats_U = chunked_nats_U(self.trunk, hidden_UD, sides.ids_U)
         return nats_U * weights_T[weights_T > 0]
+
+    def _packed_nats_U(self, batch: Batch) -> Tensor:
+        """Give the same from sources laid end to end, and answers likewise."""
+        sides, device = parted(batch, self.trunk.start), self.trunk.device
+        source_S, said_T, places_U, ids_U, weights_U = (
+            sent(each, device)
+            for each in (
+                sides.source_S, sides.said_T, sides.places_U, sides.ids_U, sides.weights_U
+            )
+        )  # fmt: skip
+        hidden_TD, _ = coded_TD(self.trunk.model, source_S, said_T, sides.source, sides.said)
+        return chunked_nats_U(self.trunk, hidden_TD.index_select(0, places_U), ids_U) * weights_U
 
     def next_logits_BV(self, batch: Batch) -> Tensor:
         """Give the scores of the token with which the answer to each row begins, in float32."""
@@ -159,7 +196,9 @@ class Seq2Seq(Adapted):
         return Seq2SeqLMOutput(loss=cast(torch.FloatTensor, total / items))
 
     def _hidden_BPD(self, sides: Sides) -> Tensor:
-        return self.trunk.coded_BPD(sides.source_BS, sides.real_BS, sides.said_BP, sides.real_BP)
+        return coded_BPD(
+            self.trunk.model, sides.source_BS, sides.real_BS, sides.said_BP, sides.real_BP
+        )
 
     def _padded(self, rows: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Give rows padded on the right, and 1 on their real tokens."""
@@ -167,6 +206,38 @@ class Seq2Seq(Adapted):
         lengths_B = torch.tensor([len(row) for row in rows], device=ids_BS.device)
         places_S = torch.arange(ids_BS.shape[1], device=ids_BS.device)
         return ids_BS, (places_S < lengths_B[:, None]).long()
+
+
+def parted(batch: Batch, start: Sequence[int]) -> Parted:
+    """Part each row at the first token with a weight; all is source where there is none.
+
+    Args:
+        batch: weights of all tokens are its targets.
+        start: what every answer begins with.
+    """
+    ids = batch.ids_T.cpu().split(list(batch.lengths))
+    weights = batch.targets_X.cpu().split(list(batch.lengths))
+    first = torch.tensor(start)
+    sources, answers, places = list[Tensor](), list[Tensor](), list[Tensor]()
+    before = 0
+    for ids_T, weights_T in zip(ids, weights, strict=True):
+        learned_U = (weights_T > 0).nonzero()[:, 0]
+        border = int(learned_U[0]) if len(learned_U) else len(ids_T)
+        sources.append(ids_T[:border])
+        answers.append(torch.cat([first, ids_T[border:]]))
+        # A token is asked of the state before it, which is the start's for the first.
+        places.append(learned_U - border + before + len(start) - 1)
+        before += len(answers[-1])
+    known_T = torch.cat(weights) > 0
+    return Parted(
+        torch.cat(sources),
+        torch.cat(answers),
+        tuple(map(len, sources)),
+        tuple(map(len, answers)),
+        torch.cat(places),
+        torch.cat(ids)[known_T],
+        torch.cat(weights)[known_T],
+    )
 
 
 def _border(weights_T: Tensor | None, length: int) -> int:

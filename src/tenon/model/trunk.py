@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from tenon.core.errors import PlanError, RunError
+from tenon.model import coded
 from tenon.model.attending import attention
 from tenon.model.base import Base
 from tenon.model.compiled import compiled_named
@@ -140,28 +141,6 @@ class Trunk:
         with spared(self.model, batch, packed=False):
             states = self.model(input_ids=ids_BP, attention_mask=mask_BP, **more)
         return states.last_hidden_state[mask_BP.bool()]
-
-    def coded_BPD(
-        self, source_BS: Tensor, real_BS: Tensor, said_BP: Tensor, real_BP: Tensor
-    ) -> Tensor:
-        """Give the last hidden states of an encoder-decoder's decoder.
-
-        Args:
-            source_BS: ids that the encoder reads; S tokens of the longest.
-            real_BS: 1 on real ones.
-            said_BP: ids that the decoder reads.
-            real_BP: 1 on real ones.
-        """
-        model: Any = self.model
-        read_BSD = model.get_encoder()(input_ids=source_BS, attention_mask=real_BS)
-        states = model.get_decoder()(
-            input_ids=said_BP,
-            attention_mask=real_BP,
-            encoder_hidden_states=read_BSD.last_hidden_state,
-            encoder_attention_mask=real_BS,
-            use_cache=False,
-        )
-        return states.last_hidden_state
 
     @property
     def output(self) -> nn.Module:
@@ -299,25 +278,23 @@ def _seq2seq(base: Base, trunk: Trunk, lead: Sequence[int], wanted: str) -> Trun
         PlanError: it does not say what they begin with, cannot be packed as asked, or makes scores
             from hidden states in a way that is not known.
     """
-    first = getattr(trunk.model.config, "decoder_start_token_id", None)
+    model = trunk.model
+    first = getattr(model.config, "decoder_start_token_id", None)
     if not isinstance(first, int):
         raise PlanError(
             f"base {base.name}: its config does not say with which token an answer begins; set "
             "decoder_start_token_id in its config.json"
         )
-    why = "an encoder-decoder is padded"
-    if wanted == "packed":
-        raise PlanError(f'model.batches = "packed": {why}; use "auto"')
-    made = replace(trunk, start=(first, *lead), why="asked for" if wanted == "padded" else why)
+    made = replace(trunk, start=(first, *lead))
     ids_1T = torch.tensor([proof_row(trunk, 7)], device=trunk.device)
     real_1T = torch.ones_like(ids_1T)
     asked = {"input_ids": ids_1T, "decoder_input_ids": ids_1T, "use_cache": False}
     with torch.no_grad(), quiet():
-        hidden_TD = made.coded_BPD(ids_1T, real_1T, ids_1T, real_1T)[0]
+        hidden_TD = coded.coded_BPD(model, ids_1T, real_1T, ids_1T, real_1T)[0]
     for scale in (1.0, trunk.hidden_size**-0.5):
         scaled = replace(made, scale=scale)
         if _same_logits(scaled, asked, hidden_TD):
-            return scaled
+            return _with_batches(scaled, wanted)
     raise _other_logits(base, trunk)
 
 
@@ -349,12 +326,19 @@ def _with_batches(trunk: Trunk, wanted: str) -> Trunk:
     if wanted == "padded":
         return replace(trunk, why="asked for")
     candidate = replace(trunk, packed=True)
-    why = _packing_fault(candidate)
+    why = _sided_fault(trunk) if trunk.seq2seq else _packing_fault(candidate)
     if not why:
         return replace(candidate, why="proved equal to padded on this base")
     if wanted == "packed":
         raise PlanError(f'model.batches = "packed": this base cannot be packed: {why}; use "auto"')
     return replace(trunk, why=f"this base cannot be packed: {why}")
+
+
+def _sided_fault(trunk: Trunk) -> str:
+    """Say why packing fails on an encoder-decoder; empty where packed equals padded."""
+    rows = [[proof_row(trunk, length) for length in pair] for pair in coded.PROOF]
+    with torch.no_grad(), quiet():
+        return coded.fault(trunk.model, rows, trunk.pad, TOLERANCE[trunk.model.dtype])
 
 
 def _packing_fault(trunk: Trunk) -> str:

@@ -20,6 +20,7 @@ from tenon.adapters.kind import KINDS
 from tenon.evaluate.settings import BY_TASK
 from tenon.model.attach import attach, unchanged_random_state
 from tenon.model.base import Base
+from tenon.model.coded import near
 from tenon.model.head import Head
 from tenon.model.loading import ENCODERS, POOLERS, quiet
 from tenon.model.model import Model
@@ -93,6 +94,8 @@ class Form:
         if plan.model.quantize != "none":
             hold(whole, plan.model.quantize, dtype)
         model = cast(PreTrainedModel, whole.base_model) if writes else whole
+        if self.trunk.packed and self.trunk.seq2seq:
+            near(model)
         return replace(
             self.trunk,
             model=model,

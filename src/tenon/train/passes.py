@@ -16,7 +16,9 @@ from torch import Tensor, nn
 
 from tenon.adapters.rounded import Rounded, rounded
 from tenon.model.compiled import FAST
+from tenon.model.entry import blocks
 from tenon.model.layout import layout_of, unsized
+from tenon.model.margined import Margins, margins_of
 from tenon.model.model import Model
 from tenon.model.packing import VARLEN
 from tenon.model.recompute import recomputes
@@ -68,7 +70,7 @@ class Passes:
         self._slots: list[tuple[nn.Parameter, Tensor]] = []
         self._graded: set[int] = set()
         self._layout = layout_of(model)
-        self._rounded: Rounded | None = None
+        self._rounded: Rounded | Margins | None = None
 
     def _unfit(self) -> str:
         if any(each.dtype != torch.float32 for each in self.parameters):
@@ -165,7 +167,8 @@ class Passes:
         graded = [self.parameters[n] for n in sorted(self._graded)]
         model = self.model.trunk.model
         if FAST not in vars(model):  # compiled blocks would have to be compiled anew
-            self._rounded = rounded(model, graded, model.dtype)
+            found = blocks(model)
+            self._rounded = margins_of(model, found, graded) or rounded(model, graded, model.dtype)
         first = [] if self._rounded is None else self._rounded.trained
         there = {id(each) for each in first}
         graded = [*first, *(each for each in graded if id(each) not in there)]
