@@ -220,7 +220,8 @@ def _kernels(space: Workspace, *, several: bool) -> Iterator[str]:
     why = unrecorded(space.plan) or unrecordable(space.trunk, writes=space.writes)
     if several and not why:
         why = unshared(space.plan.adapter.name, adapted(space.trunk.model))
-    yield f"no CUDA graphs: {why}" if why else "passes are replayed as CUDA graphs"
+    beside = ", if each other adapter allows it" if several else ""
+    yield f"no CUDA graphs: {why}" if why else f"passes are replayed as CUDA graphs{beside}"
 
 
 def _steps(plan: Plan, train: Tokens) -> int:
