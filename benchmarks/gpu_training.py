@@ -50,6 +50,7 @@ WAYS: dict[str, Callable[[Setting], Any]] = {
     "tenon_plain": lambda s: plain(s),
     "tenon_graphs": lambda s: WithTenon(s, fused=False),
     "tenon_fused": lambda s: WithTenon(s, graphs=False),
+    "tenon_torch_attention": lambda s: WithTenon(s, tiled=False),
     "tenon": WithTenon,
     "tenon_compiled": lambda s: plain(s, compiled=True),
     "tenon_graphs_compiled": lambda s: WithTenon(s, compiled=True),

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import torch
@@ -24,19 +24,20 @@ from transformers import AttentionInterface
 
 from tenon.adapters.fan import fanned
 from tenon.adapters.lean import FORMATS, autocasts, watched
+from tenon.model import attention_math
 from tenon.model.attending import attention
 from tenon.model.block_math import Gated, Normed, SumNormed, Turned, kernels
 from tenon.model.compiled import FAST, Fast
 from tenon.model.entry import blocks
 from tenon.model.loading import quiet
 from tenon.model.packing import ATTENTION, Borders, packed_attention
-from tenon.model.trunk import Trunk, proof_row
+from tenon.model.trunk import Trunk, positions, proof_row
 from tenon.text.batch import of_ids
 
 NOTED = "tenon_noted"
 FUSION = "_tenon_fusion"
-LENGTHS = (3, 7, 5, 33)
-"""Rows that are computed for the proof."""
+LENGTHS = (3, 7, 5, 33, 150)
+"""Rows that are computed for the proof: attention takes the last in several tiles."""
 CLOSE = {torch.float32: 1e-4, torch.bfloat16: 5e-2}
 """How far a block's output and its gradients may be from transformers', by their size. Of rounding
 alone it is 1e-6, and 5e-3 to 3e-2 where a gradient is small."""
@@ -118,6 +119,7 @@ class Fused:
         heads: the norms of queries and of keys; none where the base has none.
         how: what its layer attends with.
         held: the modules inside of it, by name, as they were when it was proved.
+        tiled: whether it attends as `attention_math` does, not by packed attention.
     """
 
     block: nn.Module
@@ -126,6 +128,7 @@ class Fused:
     heads: tuple[Norm, Norm] | tuple[()]
     how: dict[str, Any]
     held: tuple[tuple[str, nn.Module], ...]
+    tiled: bool = False
 
     def __call__(self, block: nn.Module, *given: Any, **named: Any) -> Any:
         """Compute the block; `given` and `named` are as transformers calls it."""
@@ -182,6 +185,10 @@ class Fused:
             weight, eps = (None, 0.0) if norm is None else (norm.weight_D, norm.eps)
             turned.append(Turned.apply(heads_THD, angles, weight, eps))
         value_THD = value.view(value.shape[1], -1, attn.head_dim)
+        if self.tiled:
+            states = (turned[0], turned[1], value_THD)
+            made = attention_math.attended(states, named["borders"], self.how)
+            return attn.o_proj(made.reshape(1, len(made), -1))
         laid = [each.transpose(0, 1)[None] for each in (*turned, value_THD)]
         borders = named["borders"]
         attend: Any = packed_attention
@@ -252,7 +259,8 @@ def _unfit(trunk: Trunk, *, anywhere: bool) -> str:
 
 def _calls(trunk: Trunk, found: list[nn.Module]) -> tuple[dict[nn.Module, Any], dict[Any, Any]]:
     """Give what each block is called with for some rows, and how each layer attends."""
-    batch = of_ids([proof_row(trunk, length) for length in LENGTHS]).to(trunk.device)
+    most = positions(trunk) or max(LENGTHS)
+    batch = of_ids([proof_row(trunk, min(length, most)) for length in LENGTHS]).to(trunk.device)
     noting = Noting(batch.lengths, trunk.device)
     calls: dict[nn.Module, Any] = {}
 
@@ -280,16 +288,28 @@ def _fused(trunk: Trunk, block: nn.Module, call: Any, asked: dict[Any, Any]) -> 
     with attention(trunk.model, ATTENTION):
         expected = _passed(lambda *g, **n: cast(Any, type(block)).forward(block, *g, **n), *call,
                            block=block)  # fmt: skip
-        try:
-            found = _passed(lambda *g, **n: made(block, *g, **n), *call, block=block)
-        except (RuntimeError, TypeError, ValueError, AttributeError) as error:
-            return f"they cannot be computed so ({type(error).__name__})"
-    error = max(_apart(*one, other) for one, (other, _) in zip(found, expected, strict=True))
-    if not error <= CLOSE[trunk.model.dtype]:
-        return f"they would differ by {error:.1e} of what they give"
+        why = _differs(made, call, expected)
+        if why and made.tiled:
+            made = replace(made, tiled=False)
+            why = _differs(made, call, expected)
+    if why:
+        return why
     fast = Fast(block, cast(Any, made))
     vars(block)[FAST] = fast
     vars(block).setdefault("forward", fast)
+    return ""
+
+
+def _differs(made: Fused, call: Any, expected: list[tuple[Tensor | None, Tensor | None]]) -> str:
+    """Say how what a block gives in few kernels differs from what is expected; empty if it is."""
+    block = made.block
+    try:
+        found = _passed(lambda *g, **n: made(block, *g, **n), *call, block=block)
+    except (RuntimeError, TypeError, ValueError, AttributeError) as error:
+        return f"they cannot be computed so ({type(error).__name__})"
+    error = max(_apart(*one, other) for one, (other, _) in zip(found, expected, strict=True))
+    if not error <= CLOSE[made.first.weight_D.dtype]:
+        return f"they would differ by {error:.1e} of what they give"
     return ""
 
 
@@ -345,7 +365,9 @@ def _recognised(block: nn.Module, asked: dict[Any, Any]) -> Fused | None:
     held += tuple((f"self_attn.{n}", block.get_submodule(f"self_attn.{n}"))
                   for n in sorted(_names(attn) & NORMS))  # fmt: skip
     first, second = cast("list[Norm]", norms)
-    return Fused(block, first, second, cast(Any, tuple(heads)), asked[attn], held)
+    how = asked[attn]
+    tiled = attention_math.known(attn, how, first.weight_D)
+    return Fused(block, first, second, cast(Any, tuple(heads)), how, held, tiled)
 
 
 def _names(module: nn.Module) -> set[str]:

@@ -88,6 +88,14 @@ class Borders:
         return sent(ends.int(), self.device)
 
     @cached_property
+    def spans_2T(self) -> Tensor:
+        """int32 where the row of each token begins, and where it ends."""
+        starts_B1, count = self.starts_B1, sum(self.lengths)
+        token_T = torch.arange(count, dtype=starts_B1.dtype, device=starts_B1.device)
+        row_T = torch.searchsorted(starts_B1[1:].contiguous(), token_T, right=True)
+        return torch.stack((starts_B1[row_T], starts_B1[row_T + 1]))
+
+    @cached_property
     def groups(self) -> tuple[Group, ...]:
         """Neighbouring rows of like length, together all rows."""
         return groups_of(self.lengths, self.device)
