@@ -135,7 +135,8 @@ def _forward(q, k, v, begins, out, whole, scale, T, H, K, WINDOW: tl.constexpr, 
 
 @triton.jit
 def _queries_onward(q, g, k, v, acc, sums, delta, token, begin, at, pair, scale,
-                    WINDOW: tl.constexpr, KEYS: tl.constexpr, D: tl.constexpr, MASKED: tl.constexpr):  # fmt: skip
+                    WINDOW: tl.constexpr, KEYS: tl.constexpr, D: tl.constexpr,
+                    MASKED: tl.constexpr):  # fmt: skip
     """Take a tile of keys into the gradient of a tile of queries."""
     keys = _tile(k, at, pair, KEYS, 1, D)
     values = _tile(v, at, pair, KEYS, 1, D)
@@ -203,8 +204,8 @@ def _keys_onward(q, g, keys, values, to_k, to_v, begins, whole, deltas, key, at,
 
 @triton.jit(do_not_specialize=["T"])
 def _back_keys(q, k, v, g, begins, ends, whole, deltas, to_k, to_v, scale, T, H, K,
-               WINDOW: tl.constexpr, GROUP: tl.constexpr, PARTS: tl.constexpr, D: tl.constexpr, TOKENS: tl.constexpr,
-               KEYS: tl.constexpr):  # fmt: skip
+               WINDOW: tl.constexpr, GROUP: tl.constexpr, PARTS: tl.constexpr, D: tl.constexpr,
+               TOKENS: tl.constexpr, KEYS: tl.constexpr):  # fmt: skip
     """Give the gradients of keys and values."""
     first, pair = tl.program_id(0) * KEYS, tl.program_id(1)
     key = first + tl.arange(0, KEYS)
