@@ -28,29 +28,27 @@ Tiles = tuple[int, int, int, int]
 """Rows M of queries, keys, warps and stages of a kernel."""
 States = tuple[Tensor, Tensor, Tensor]
 TILES: dict[int, tuple[Tiles, Tiles, Tiles]] = {
-    32: ((64, 64, 4, 3), (64, 64, 4, 3), (32, 64, 4, 3)),
-    64: ((64, 64, 4, 3), (64, 64, 4, 3), (32, 64, 4, 3)),
-    128: ((64, 64, 4, 3), (64, 64, 4, 3), (32, 64, 4, 3)),
+    32: ((64, 64, 4, 2), (64, 64, 4, 3), (32, 64, 4, 2)),
+    64: ((64, 32, 4, 3), (64, 32, 4, 3), (32, 64, 4, 2)),
+    128: ((64, 32, 4, 3), (64, 64, 4, 3), (32, 64, 4, 2)),
 }
 """By channels of a head: of the forward kernel, of that of queries, and of that of keys. Fixed, as
 sums are of other bits where tiles are of other sizes."""
+TOGETHER = 4
+"""Query heads that share a key head and that one program takes, at most."""
+FEW = 2
+"""Of more, those that one program takes: their gradients are added in the end."""
 LOG2E: Any = tl.constexpr(1.4426950408889634)
 HIDDEN: Any = tl.constexpr(-1e30)
 """Score of a key that a token does not see: finite, as a tile may hold none that it sees."""
 
 
 @triton.jit
-def _read(x, first, head, T, HEADS, TOKENS: tl.constexpr, GROUP: tl.constexpr, D: tl.constexpr):
-    """Read heads of neighbouring tokens, [TOKENS * GROUP, D]; 0 where there is no token."""
-    row = tl.arange(0, TOKENS * GROUP)
-    token = first + row // GROUP
-    place = (token.to(tl.int64) * HEADS + head + row % GROUP)[:, None] * D + tl.arange(0, D)
-    return tl.load(x + place, mask=((token >= 0) & (token < T))[:, None], other=0.0)
-
-
-@triton.jit
 def _tile(x, first, head, TOKENS: tl.constexpr, GROUP: tl.constexpr, D: tl.constexpr):
-    """Read them by the card's copy engine, which tiles of a loop are fetched by ahead."""
+    """Read heads of neighbouring tokens, [TOKENS * GROUP, D]; 0 where there is no token.
+
+    The card's copy engine reads them, those of a loop ahead.
+    """
     return x.load([first, head, 0]).reshape(TOKENS * GROUP, D)
 
 
@@ -118,7 +116,7 @@ def _forward(q, k, v, begins, out, whole, scale, T, H, K, WINDOW: tl.constexpr, 
     token = first + row // GROUP
     begin = tl.load(begins + token, mask=token < T, other=0)
     low, masked, end = _seen(first, T, begins, WINDOW, TOKENS, KEYS)
-    queries = _read(q, first, head, T, H, TOKENS, GROUP, D)
+    queries = _tile(q, first, head, TOKENS, GROUP, D)
     acc = tl.zeros((TOKENS * GROUP, D), tl.float32)
     most = tl.full((TOKENS * GROUP,), HIDDEN, tl.float32)
     total = tl.zeros((TOKENS * GROUP,), tl.float32)
@@ -159,12 +157,12 @@ def _back_queries(q, k, v, out, g, begins, whole, deltas, to_q, scale, T, H, K,
     begin = tl.load(begins + token, mask=inside, other=0)
     low, masked, end = _seen(first, T, begins, WINDOW, TOKENS, KEYS)
     place = token.to(tl.int64) * H + head + row % GROUP
-    given = _read(g, first, head, T, H, TOKENS, GROUP, D)
-    made = _read(out, first, head, T, H, TOKENS, GROUP, D)
+    given = _tile(g, first, head, TOKENS, GROUP, D)
+    made = _tile(out, first, head, TOKENS, GROUP, D)
     delta = tl.sum(given.to(tl.float32) * made.to(tl.float32), 1)
     tl.store(deltas + place, delta, mask=inside)
     sums = tl.load(whole + place, mask=inside, other=0.0)
-    queries = _read(q, first, head, T, H, TOKENS, GROUP, D)
+    queries = _tile(q, first, head, TOKENS, GROUP, D)
     acc = tl.zeros((TOKENS * GROUP, D), tl.float32)
     for at in range(low, masked, KEYS):
         acc = _queries_onward(queries, given, k, v, acc, sums, delta, token, begin, at, pair,
@@ -204,10 +202,12 @@ def _keys_onward(q, g, keys, values, to_k, to_v, begins, whole, deltas, key, at,
 
 @triton.jit(do_not_specialize=["T"])
 def _back_keys(q, k, v, g, begins, ends, whole, deltas, to_k, to_v, scale, T, H, K,
-               WINDOW: tl.constexpr, GROUP: tl.constexpr, PARTS: tl.constexpr, D: tl.constexpr,
-               TOKENS: tl.constexpr, KEYS: tl.constexpr):  # fmt: skip
-    """Give the gradients of keys and values."""
-    first, pair = tl.program_id(0) * KEYS, tl.program_id(1)
+               WINDOW: tl.constexpr, GROUP: tl.constexpr, PARTS: tl.constexpr,
+               SPLITS: tl.constexpr, D: tl.constexpr, TOKENS: tl.constexpr,
+               KEYS: tl.constexpr):  # fmt: skip
+    """Give the gradients of keys and values, [SPLITS, T, K, D], each by some of the heads."""
+    first, own = tl.program_id(0) * KEYS, tl.program_id(1)
+    pair = own // SPLITS
     key = first + tl.arange(0, KEYS)
     last = tl.minimum(first + KEYS, T) - 1
     end = tl.load(ends + last)
@@ -219,12 +219,12 @@ def _back_keys(q, k, v, g, begins, ends, whole, deltas, to_k, to_v, scale, T, H,
     if WINDOW <= 0:
         if tl.load(begins + first) == tl.load(begins + last):
             masked = tl.minimum(low + tl.cdiv(first + KEYS - low, TOKENS) * TOKENS, end)
-    keys = _read(k, first, pair, T, K, KEYS, 1, D)
-    values = _read(v, first, pair, T, K, KEYS, 1, D)
+    keys = _tile(k, first, pair, KEYS, 1, D)
+    values = _tile(v, first, pair, KEYS, 1, D)
     made_k = tl.zeros((KEYS, D), tl.float32)
     made_v = tl.zeros((KEYS, D), tl.float32)
     for part in range(PARTS):
-        head = (pair * PARTS + part) * GROUP
+        head = (own * PARTS + part) * GROUP
         for at in range(low, masked, TOKENS):
             made_k, made_v = _keys_onward(q, g, keys, values, made_k, made_v, begins, whole, deltas,
                                           key, at, head, T, H, scale, WINDOW, GROUP, D, TOKENS,
@@ -233,8 +233,9 @@ def _back_keys(q, k, v, g, begins, ends, whole, deltas, to_k, to_v, scale, T, H,
             made_k, made_v = _keys_onward(q, g, keys, values, made_k, made_v, begins, whole, deltas,
                                           key, at, head, T, H, scale, WINDOW, GROUP, D, TOKENS,
                                           False)  # fmt: skip
-    _put(to_k, made_k * (scale / LOG2E), first, pair, T, K, KEYS, 1, D)
-    _put(to_v, made_v, first, pair, T, K, KEYS, 1, D)
+    apart = (own % SPLITS).to(tl.int64) * T * K * D
+    _put(to_k + apart, made_k * (scale / LOG2E), first, pair, T, K, KEYS, 1, D)
+    _put(to_v + apart, made_v, first, pair, T, K, KEYS, 1, D)
 
 
 def _laid(states_THD: Tensor, tokens: int, group: int) -> Any:
@@ -243,11 +244,10 @@ def _laid(states_THD: Tensor, tokens: int, group: int) -> Any:
     return TensorDescriptor(states_THD, list(states_THD.shape), list(states_THD.stride()), shape)
 
 
-def _shared(query_THD: Tensor, key_TKD: Tensor, rows: int) -> tuple[int, int]:
-    """Give the query heads that a tile holds, and how often as many share a key head."""
+def _group(query_THD: Tensor, key_TKD: Tensor) -> int:
+    """Give the query heads of a tile: of those that share a key head, as many as a power of two."""
     shared = query_THD.shape[1] // key_TKD.shape[1]
-    group = min(shared & -shared, rows)
-    return group, shared // group
+    return shared & -shared
 
 
 def attended(
@@ -259,13 +259,13 @@ def attended(
     out_THD = torch.empty_like(query_THD)
     whole_TH = torch.empty(tokens, heads, dtype=torch.float32, device=query_THD.device)
     rows, keys, warps, stages = tiles or TILES[channels][0]
-    group, _ = _shared(query_THD, key_TKD, rows)
+    group = _group(query_THD, key_TKD)
     kernel: Any = _forward
     kernel[(triton.cdiv(tokens, rows // group), heads // group)](
-        query_THD, _laid(key_TKD, keys, 1), _laid(value_TKD, keys, 1), spans_2T[0], out_THD,
-        whole_TH, scaling * LOG2E.value, tokens, heads, key_TKD.shape[1], WINDOW=window,
-        GROUP=group, D=channels, TOKENS=rows // group, KEYS=keys, num_warps=warps,
-        num_stages=stages,
+        _laid(query_THD, rows // group, group), _laid(key_TKD, keys, 1),
+        _laid(value_TKD, keys, 1), spans_2T[0], out_THD, whole_TH, scaling * LOG2E.value, tokens,
+        heads, key_TKD.shape[1], WINDOW=window, GROUP=group, D=channels, TOKENS=rows // group,
+        KEYS=keys, num_warps=warps, num_stages=stages,
     )  # fmt: skip
     return out_THD, whole_TH
 
@@ -299,12 +299,15 @@ def _to_queries(
     tokens, heads, channels = query_THD.shape
     to_query_THD, delta_TH = torch.empty_like(query_THD), torch.empty_like(whole_TH)
     rows, keys, warps, stages = tiles
-    group, _ = _shared(query_THD, key_TKD, rows)
+    group = _group(query_THD, key_TKD)
+    query, out, given = (
+        _laid(each, rows // group, group) for each in (query_THD, out_THD, given_THD)
+    )
     kernel: Any = _back_queries
     kernel[(triton.cdiv(tokens, rows // group), heads // group)](
-        query_THD, _laid(key_TKD, keys, 1), _laid(value_TKD, keys, 1), out_THD, given_THD,
-        spans_2T[0], whole_TH, delta_TH, to_query_THD, scale, tokens, heads, key_TKD.shape[1],
-        WINDOW=window, GROUP=group, D=channels, TOKENS=rows // group, KEYS=keys, num_warps=warps,
+        query, _laid(key_TKD, keys, 1), _laid(value_TKD, keys, 1), out, given, spans_2T[0],
+        whole_TH, delta_TH, to_query_THD, scale, tokens, heads, key_TKD.shape[1], WINDOW=window,
+        GROUP=group, D=channels, TOKENS=rows // group, KEYS=keys, num_warps=warps,
         num_stages=stages,
     )  # fmt: skip
     return to_query_THD, delta_TH
@@ -320,16 +323,20 @@ def _to_keys(
     """Give the gradients of keys and of values."""
     query_THD, key_TKD, value_TKD = states
     spans_2T, scale, window = how
-    tokens, heads, channels = query_THD.shape
-    found = torch.empty_like(key_TKD), torch.empty_like(value_TKD)
+    (tokens, heads, channels), pairs = query_THD.shape, key_TKD.shape[1]
+    shared, group = heads // pairs, _group(query_THD, key_TKD)
+    # Where many heads share a key head, programs that took them all would be too few.
+    group = group if shared <= TOGETHER else min(group, FEW)
+    splits = 1 if shared <= TOGETHER else shared // group
+    found_2STKD = key_TKD.new_empty(2, splits, *key_TKD.shape)
     rows, keys, warps, stages = tiles
-    group, parts = _shared(query_THD, key_TKD, rows)
-    laid = [_laid(each, rows // group, group) for each in (query_THD, given_THD)]
-    pairs = key_TKD.shape[1]
+    query, given = (_laid(each, rows // group, group) for each in (query_THD, given_THD))
     kernel: Any = _back_keys
-    kernel[(triton.cdiv(tokens, keys), pairs)](
-        laid[0], key_TKD, value_TKD, laid[1], *spans_2T, *known, *found, scale, tokens, heads,
-        pairs, WINDOW=window, GROUP=group, PARTS=parts, D=channels, TOKENS=rows // group,
+    kernel[(triton.cdiv(tokens, keys), pairs * splits)](
+        query, _laid(key_TKD, keys, 1), _laid(value_TKD, keys, 1), given, *spans_2T, *known,
+        *found_2STKD, scale, tokens, heads, pairs, WINDOW=window, GROUP=group,
+        PARTS=shared // group // splits, SPLITS=splits, D=channels, TOKENS=rows // group,
         KEYS=keys, num_warps=warps, num_stages=stages,
     )  # fmt: skip
-    return found
+    found_2TKD = found_2STKD.sum(1) if splits > 1 else found_2STKD[:, 0]
+    return found_2TKD[0], found_2TKD[1]
