@@ -47,8 +47,8 @@ def apart(one: torch.Tensor, other: torch.Tensor) -> float:
 def truth(states: list[torch.Tensor], borders: Borders, window: int) -> list[torch.Tensor]:
     query, key, value, given = (each.double() for each in states)
     scaling = query.shape[2] ** -0.5
-    made = Plain.attended((query, key, value), borders.spans_2T, scaling, window)
-    how = (borders.spans_2T, scaling, window)
+    made = Plain.attended((query, key, value), borders.spans, scaling, window)
+    how = (borders.spans, scaling, window)
     return [made[0], *Plain.attended_back(given, (query, key, value), made, *how)]
 
 
@@ -70,7 +70,7 @@ def test_kernels_are_as_near_to_the_truth_as_torchs(rows, heads, dtype, window):
     borders = Borders(tuple(ROWS[rows]), states[0].device)
     starts, longest = borders.starts_B1, borders.longest
     scaling = heads[2] ** -0.5
-    spans = borders.spans_2T
+    spans = borders.spans
     found = passed(states, lambda q, k, v: Attended.apply(q, k, v, spans, scaling, window))
     options = _options(window or None, scaling, causal=True)
     torchs = passed(
@@ -85,7 +85,7 @@ def test_kernels_are_as_near_to_the_truth_as_torchs(rows, heads, dtype, window):
 def test_the_bits_are_always_the_same():
     rows = ROWS["mixed"]
     states = drawn(rows, (4, 2, 128), torch.bfloat16)
-    spans = Borders(tuple(rows), states[0].device).spans_2T
+    spans = Borders(tuple(rows), states[0].device).spans
     one, other = (
         passed(states, lambda q, k, v: Attended.apply(q, k, v, spans, 0.1, 0)) for _ in "ab"
     )
@@ -101,7 +101,7 @@ def test_a_recorded_pass_goes_by_the_borders_that_are_written_later():
 
     def attend() -> torch.Tensor:
         borders = Fixed((total,), starts.device, starts=starts, most=total)
-        return Attended.apply(*states[:3], borders.spans_2T, 0.1, 0)
+        return Attended.apply(*states[:3], borders.spans, 0.1, 0)
 
     attend()
     torch.cuda.synchronize()
@@ -113,7 +113,7 @@ def test_a_recorded_pass_goes_by_the_borders_that_are_written_later():
         starts[len(ends) :] = total
         graph.replay()
         there = Borders(tuple(rows), starts.device)
-        assert torch.equal(output, Attended.apply(*states[:3], there.spans_2T, 0.1, 0))
+        assert torch.equal(output, Attended.apply(*states[:3], there.spans, 0.1, 0))
 
 
 def test_there_are_kernels_where_there_is_a_triton():

@@ -63,8 +63,8 @@ def alone(query_THD: Tensor, key_TKD: Tensor, value_TKD: Tensor, lengths, window
 @given(LENGTHS, HEADS, st.sampled_from([0, 1, 3]))
 def test_each_row_attends_as_if_it_were_alone(lengths, heads, window):
     states = drawn(sum(lengths), heads)
-    spans_2T = Borders(tuple(lengths), CPU).spans_2T
-    found = passed(states, lambda *s: Attended.apply(*s, spans_2T, 8**-0.5, window))
+    spans = Borders(tuple(lengths), CPU).spans
+    found = passed(states, lambda *s: Attended.apply(*s, spans, 8**-0.5, window))
     expected = passed(states, lambda *s: alone(*s, lengths, window))
     for mine, torchs in zip(found, expected, strict=True):
         assert torch.allclose(mine, torchs, rtol=1e-9, atol=1e-12)
@@ -73,10 +73,24 @@ def test_each_row_attends_as_if_it_were_alone(lengths, heads, window):
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=8))
 def test_each_token_knows_where_its_row_begins_and_ends(lengths):
     starts = torch.tensor(np.cumsum([0, *lengths]), dtype=torch.int32)
-    spans_2T = Fixed(tuple(lengths), CPU, starts=starts, most=9).spans_2T
+    spans = Fixed(tuple(lengths), CPU, starts=starts, most=9).spans
     ends = np.cumsum(lengths)
-    assert spans_2T[0].tolist() == np.repeat(ends - lengths, lengths).tolist()
-    assert spans_2T[1].tolist() == np.repeat(ends, lengths).tolist()
+    assert spans.begins_T.tolist() == np.repeat(ends - lengths, lengths).tolist()
+    assert spans.ends_T.tolist() == np.repeat(ends, lengths).tolist()
+
+
+@given(LENGTHS, st.sampled_from([1, 4, 64]), st.booleans())
+def test_tiles_with_the_most_to_do_come_first(lengths, tokens, back):
+    spans = Borders(tuple(lengths), CPU).spans
+    order = spans.order(tokens, back=back).tolist()
+    assert spans.order(tokens, back=back).dtype == torch.int32
+    count = sum(lengths)
+    assert sorted(order) == list(range(-(-count // tokens)))
+    reach = []
+    for tile in order:
+        first, last = tile * tokens, min((tile + 1) * tokens, count) - 1
+        reach.append(last - spans.begins_T[first] if back else spans.ends_T[last] - first)
+    assert reach == sorted(reach, reverse=True)
 
 
 @pytest.mark.parametrize("window", [None, 4, 100])
@@ -115,8 +129,10 @@ def test_attention_that_proves_to_differ_is_left_to_packed_attention(tmp_path, m
         for block in blocks(model.trunk.model):
             vars(block).pop("forward", None)
         fusion = fuse(model.trunk, anywhere=True)
-        tiled = {vars(block)[FAST].compiled.tiled for block in blocks(model.trunk.model)}
-        assert (fusion.fused, tiled) == (fusion.of, {not faulty})
+        tiled = sum(vars(block)[FAST].compiled.tiled for block in blocks(model.trunk.model))
+        assert (fusion.fused, fusion.tiled) == (fusion.of, tiled)
+        assert tiled == (0 if faulty else fusion.of)
+        assert ("attention too" in str(fusion)) is not faulty
         found = writers.gradients(model, batches)
         for name, gradient in expected.items():
             assert float((found[name] - gradient).norm()) <= 1e-5 * float(gradient.norm()), name

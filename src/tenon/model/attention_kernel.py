@@ -24,6 +24,8 @@ import triton.language as tl
 from torch import Tensor
 from triton.tools.tensor_descriptor import TensorDescriptor
 
+from tenon.model.spans import Spans
+
 Tiles = tuple[int, int, int, int]
 """Rows M of queries, keys, warps and stages of a kernel."""
 States = tuple[Tensor, Tensor, Tensor]
@@ -34,10 +36,9 @@ TILES: dict[int, tuple[Tiles, Tiles, Tiles]] = {
 }
 """By channels of a head: of the forward kernel, of that of queries, and of that of keys. Fixed, as
 sums are of other bits where tiles are of other sizes."""
-TOGETHER = 4
-"""Query heads that share a key head and that one program takes, at most."""
 FEW = 2
-"""Of more, those that one program takes: their gradients are added in the end."""
+"""Query heads that share a key head and that one program of the kernel of keys takes, at most, lest
+there be too few programs; gradients of more are added in the end."""
 LOG2E: Any = tl.constexpr(1.4426950408889634)
 HIDDEN: Any = tl.constexpr(-1e30)
 """Score of a key that a token does not see: finite, as a tile may hold none that it sees."""
@@ -60,6 +61,13 @@ def _put(x, made, first, head, T, HEADS, TOKENS: tl.constexpr, GROUP: tl.constex
     token = first + row // GROUP
     place = (token.to(tl.int64) * HEADS + head + row % GROUP)[:, None] * D + tl.arange(0, D)
     tl.store(x + place, made.to(x.dtype.element_ty), mask=(token < T)[:, None])
+
+
+@triton.jit
+def _place(order, OWN, TOKENS: tl.constexpr):
+    """Give the first token of a program's tile, and which of the programs for that tile it is."""
+    program = tl.program_id(0)
+    return tl.load(order + program // OWN) * TOKENS, program % OWN
 
 
 @triton.jit
@@ -107,10 +115,12 @@ def _onward(q, k, v, acc, most, total, token, begin, at, pair, scale, WINDOW: tl
 
 
 @triton.jit(do_not_specialize=["T"])
-def _forward(q, k, v, begins, out, whole, scale, T, H, K, WINDOW: tl.constexpr, GROUP: tl.constexpr,
-             D: tl.constexpr, TOKENS: tl.constexpr, KEYS: tl.constexpr):  # fmt: skip
+def _forward(q, k, v, order, begins, out, whole, scale, T, H, K, WINDOW: tl.constexpr,
+             GROUP: tl.constexpr, D: tl.constexpr, TOKENS: tl.constexpr,
+             KEYS: tl.constexpr):  # fmt: skip
     """Attend; keep the logarithm of each sum, to the base of 2, [T, H]."""
-    first, head = tl.program_id(0) * TOKENS, tl.program_id(1) * GROUP
+    first, own = _place(order, H // GROUP, TOKENS)
+    head = own * GROUP
     pair = head // (H // K)
     row = tl.arange(0, TOKENS * GROUP)
     token = first + row // GROUP
@@ -145,11 +155,12 @@ def _queries_onward(q, g, k, v, acc, sums, delta, token, begin, at, pair, scale,
 
 
 @triton.jit(do_not_specialize=["T"])
-def _back_queries(q, k, v, out, g, begins, whole, deltas, to_q, scale, T, H, K,
+def _back_queries(q, k, v, out, g, order, begins, whole, deltas, to_q, scale, T, H, K,
                   WINDOW: tl.constexpr, GROUP: tl.constexpr, D: tl.constexpr, TOKENS: tl.constexpr,
                   KEYS: tl.constexpr):  # fmt: skip
     """Give the gradient of queries, and what the other kernel needs of each, [T, H]."""
-    first, head = tl.program_id(0) * TOKENS, tl.program_id(1) * GROUP
+    first, own = _place(order, H // GROUP, TOKENS)
+    head = own * GROUP
     pair = head // (H // K)
     row = tl.arange(0, TOKENS * GROUP)
     token = first + row // GROUP
@@ -201,13 +212,12 @@ def _keys_onward(q, g, keys, values, to_k, to_v, begins, whole, deltas, key, at,
 
 
 @triton.jit(do_not_specialize=["T"])
-def _back_keys(q, k, v, g, begins, ends, whole, deltas, to_k, to_v, scale, T, H, K,
-               WINDOW: tl.constexpr, GROUP: tl.constexpr, PARTS: tl.constexpr,
-               SPLITS: tl.constexpr, D: tl.constexpr, TOKENS: tl.constexpr,
-               KEYS: tl.constexpr):  # fmt: skip
+def _back_keys(q, k, v, g, order, begins, ends, whole, deltas, to_k, to_v, scale, T, H, K,
+               WINDOW: tl.constexpr, GROUP: tl.constexpr, SPLITS: tl.constexpr, D: tl.constexpr,
+               TOKENS: tl.constexpr, KEYS: tl.constexpr):  # fmt: skip
     """Give the gradients of keys and values, [SPLITS, T, K, D], each by some of the heads."""
-    first, own = tl.program_id(0) * KEYS, tl.program_id(1)
-    pair = own // SPLITS
+    first, own = _place(order, H // GROUP, KEYS)
+    pair, head = own // SPLITS, own * GROUP
     key = first + tl.arange(0, KEYS)
     last = tl.minimum(first + KEYS, T) - 1
     end = tl.load(ends + last)
@@ -223,16 +233,14 @@ def _back_keys(q, k, v, g, begins, ends, whole, deltas, to_k, to_v, scale, T, H,
     values = _tile(v, first, pair, KEYS, 1, D)
     made_k = tl.zeros((KEYS, D), tl.float32)
     made_v = tl.zeros((KEYS, D), tl.float32)
-    for part in range(PARTS):
-        head = (own * PARTS + part) * GROUP
-        for at in range(low, masked, TOKENS):
-            made_k, made_v = _keys_onward(q, g, keys, values, made_k, made_v, begins, whole, deltas,
-                                          key, at, head, T, H, scale, WINDOW, GROUP, D, TOKENS,
-                                          True)  # fmt: skip
-        for at in range(masked, end, TOKENS):
-            made_k, made_v = _keys_onward(q, g, keys, values, made_k, made_v, begins, whole, deltas,
-                                          key, at, head, T, H, scale, WINDOW, GROUP, D, TOKENS,
-                                          False)  # fmt: skip
+    for at in range(low, masked, TOKENS):
+        made_k, made_v = _keys_onward(q, g, keys, values, made_k, made_v, begins, whole, deltas,
+                                      key, at, head, T, H, scale, WINDOW, GROUP, D, TOKENS,
+                                      True)  # fmt: skip
+    for at in range(masked, end, TOKENS):
+        made_k, made_v = _keys_onward(q, g, keys, values, made_k, made_v, begins, whole, deltas,
+                                      key, at, head, T, H, scale, WINDOW, GROUP, D, TOKENS,
+                                      False)  # fmt: skip
     apart = (own % SPLITS).to(tl.int64) * T * K * D
     _put(to_k + apart, made_k * (scale / LOG2E), first, pair, T, K, KEYS, 1, D)
     _put(to_v + apart, made_v, first, pair, T, K, KEYS, 1, D)
@@ -251,7 +259,7 @@ def _group(query_THD: Tensor, key_TKD: Tensor) -> int:
 
 
 def attended(
-    states: States, spans_2T: Tensor, scaling: float, window: int, tiles: Tiles | None = None
+    states: States, spans: Spans, scaling: float, window: int, tiles: Tiles | None = None
 ) -> tuple[Tensor, Tensor]:
     """As `tenon.model.attention_math.Plain.attended`; by other tiles than the table's, if told."""
     query_THD, key_TKD, value_TKD = states
@@ -260,10 +268,12 @@ def attended(
     whole_TH = torch.empty(tokens, heads, dtype=torch.float32, device=query_THD.device)
     rows, keys, warps, stages = tiles or TILES[channels][0]
     group = _group(query_THD, key_TKD)
+    order = spans.order(rows // group, back=True)
     kernel: Any = _forward
-    kernel[(triton.cdiv(tokens, rows // group), heads // group)](
+    kernel[(len(order) * heads // group,)](
         _laid(query_THD, rows // group, group), _laid(key_TKD, keys, 1),
-        _laid(value_TKD, keys, 1), spans_2T[0], out_THD, whole_TH, scaling * LOG2E.value, tokens,
+        _laid(value_TKD, keys, 1), order, spans.begins_T, out_THD, whole_TH,
+        scaling * LOG2E.value, tokens,
         heads, key_TKD.shape[1], WINDOW=window, GROUP=group, D=channels, TOKENS=rows // group,
         KEYS=keys, num_warps=warps, num_stages=stages,
     )  # fmt: skip
@@ -274,14 +284,14 @@ def attended_back(
     given_THD: Tensor,
     states: States,
     made: tuple[Tensor, Tensor],
-    spans_2T: Tensor,
+    spans: Spans,
     scaling: float,
     window: int,
     tiles: tuple[Tiles, Tiles] | None = None,
 ) -> States:
     """As `tenon.model.attention_math.Plain.attended_back`; by other tiles, if told."""
     queries, keys = tiles or TILES[states[0].shape[2]][1:]
-    how = (spans_2T, scaling * LOG2E.value, window)
+    how = (spans, scaling * LOG2E.value, window)
     to_query_THD, delta_TH = _to_queries(given_THD, states, made, how, queries)
     return to_query_THD, *_to_keys(given_THD, states, (made[1], delta_TH), how, keys)
 
@@ -290,12 +300,12 @@ def _to_queries(
     given_THD: Tensor,
     states: States,
     made: tuple[Tensor, Tensor],
-    how: tuple[Tensor, float, int],
+    how: tuple[Spans, float, int],
     tiles: Tiles,
 ) -> tuple[Tensor, Tensor]:
     """Give the gradient of queries, and what each made times its gradient, summed."""
     query_THD, key_TKD, value_TKD = states
-    (out_THD, whole_TH), (spans_2T, scale, window) = made, how
+    (out_THD, whole_TH), (spans, scale, window) = made, how
     tokens, heads, channels = query_THD.shape
     to_query_THD, delta_TH = torch.empty_like(query_THD), torch.empty_like(whole_TH)
     rows, keys, warps, stages = tiles
@@ -303,12 +313,13 @@ def _to_queries(
     query, out, given = (
         _laid(each, rows // group, group) for each in (query_THD, out_THD, given_THD)
     )
+    order = spans.order(rows // group, back=True)
     kernel: Any = _back_queries
-    kernel[(triton.cdiv(tokens, rows // group), heads // group)](
-        query, _laid(key_TKD, keys, 1), _laid(value_TKD, keys, 1), out, given, spans_2T[0],
-        whole_TH, delta_TH, to_query_THD, scale, tokens, heads, key_TKD.shape[1], WINDOW=window,
-        GROUP=group, D=channels, TOKENS=rows // group, KEYS=keys, num_warps=warps,
-        num_stages=stages,
+    kernel[(len(order) * heads // group,)](
+        query, _laid(key_TKD, keys, 1), _laid(value_TKD, keys, 1), out, given, order,
+        spans.begins_T, whole_TH, delta_TH, to_query_THD, scale, tokens, heads,
+        key_TKD.shape[1], WINDOW=window, GROUP=group, D=channels, TOKENS=rows // group, KEYS=keys,
+        num_warps=warps, num_stages=stages,
     )  # fmt: skip
     return to_query_THD, delta_TH
 
@@ -317,26 +328,25 @@ def _to_keys(
     given_THD: Tensor,
     states: States,
     known: tuple[Tensor, Tensor],
-    how: tuple[Tensor, float, int],
+    how: tuple[Spans, float, int],
     tiles: Tiles,
 ) -> tuple[Tensor, Tensor]:
     """Give the gradients of keys and of values."""
     query_THD, key_TKD, value_TKD = states
-    spans_2T, scale, window = how
+    spans, scale, window = how
     (tokens, heads, channels), pairs = query_THD.shape, key_TKD.shape[1]
-    shared, group = heads // pairs, _group(query_THD, key_TKD)
-    # Where many heads share a key head, programs that took them all would be too few.
-    group = group if shared <= TOGETHER else min(group, FEW)
-    splits = 1 if shared <= TOGETHER else shared // group
+    group = min(_group(query_THD, key_TKD), FEW)
+    splits = heads // pairs // group
     found_2STKD = key_TKD.new_empty(2, splits, *key_TKD.shape)
     rows, keys, warps, stages = tiles
     query, given = (_laid(each, rows // group, group) for each in (query_THD, given_THD))
+    order = spans.order(keys, back=False)
     kernel: Any = _back_keys
-    kernel[(triton.cdiv(tokens, keys), pairs * splits)](
-        query, _laid(key_TKD, keys, 1), _laid(value_TKD, keys, 1), given, *spans_2T, *known,
-        *found_2STKD, scale, tokens, heads, pairs, WINDOW=window, GROUP=group,
-        PARTS=shared // group // splits, SPLITS=splits, D=channels, TOKENS=rows // group,
-        KEYS=keys, num_warps=warps, num_stages=stages,
+    kernel[(len(order) * heads // group,)](
+        query, _laid(key_TKD, keys, 1), _laid(value_TKD, keys, 1), given, order, spans.begins_T,
+        spans.ends_T, *known, *found_2STKD, scale, tokens, heads, pairs, WINDOW=window,
+        GROUP=group, SPLITS=splits, D=channels, TOKENS=rows // group, KEYS=keys, num_warps=warps,
+        num_stages=stages,
     )  # fmt: skip
     found_2TKD = found_2STKD.sum(1) if splits > 1 else found_2STKD[:, 0]
     return found_2TKD[0], found_2TKD[1]

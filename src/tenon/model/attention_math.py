@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from tenon.model.packing import Borders
+from tenon.model.spans import Spans
 
 CHANNELS = (32, 64, 128)
 """Channels of a head that there are kernels for."""
@@ -32,7 +33,7 @@ class Attended(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, query_THD: Tensor, key_TKD: Tensor, value_TKD: Tensor, spans_2T: Tensor,
+        ctx: Any, query_THD: Tensor, key_TKD: Tensor, value_TKD: Tensor, spans: Spans,
         scaling: float, window: int,
     ) -> Tensor:  # fmt: skip
         """Give the output, [T, H, D].
@@ -40,22 +41,22 @@ class Attended(torch.autograd.Function):
         Args:
             ctx: keeps what the gradients need.
             query_THD, key_TKD, value_TKD: dense.
-            spans_2T: int32, where the row of each token begins and ends.
+            spans: where the row of each token begins and ends.
             scaling: of the scores.
             window: a token sees those less than so many places away; 0 for all.
         """
         states = (query_THD, key_TKD, value_TKD)
-        made = _on(query_THD).attended(states, spans_2T, scaling, window)
-        ctx.save_for_backward(*states, *made, spans_2T)
-        ctx.how = scaling, window
+        made = _on(query_THD).attended(states, spans, scaling, window)
+        ctx.save_for_backward(*states, *made)
+        ctx.how = spans, scaling, window
         return made[0]
 
     @staticmethod
     def backward(ctx: Any, *given: Tensor) -> tuple[Tensor | None, ...]:
         """Give the gradients of queries, keys and values."""
-        query, key, value, *made, spans_2T = cast("tuple[Tensor, ...]", ctx.saved_tensors)
+        query, key, value, *made = cast("tuple[Tensor, ...]", ctx.saved_tensors)
         back = _on(query).attended_back
-        found = back(given[0].contiguous(), (query, key, value), tuple(made), spans_2T, *ctx.how)
+        found = back(given[0].contiguous(), (query, key, value), tuple(made), *ctx.how)
         return (*found, None, None, None)
 
 
@@ -72,7 +73,7 @@ def attended(states: States, borders: Borders, how: Mapping[str, Any]) -> Tensor
         borders.windows.add(window)
     around = 0 if window is None or window >= borders.longest else int(window)
     scaling = how.get("scaling", states[0].shape[2] ** -0.5)
-    found = Attended.apply(*(each.contiguous() for each in states), borders.spans_2T,
+    found = Attended.apply(*(each.contiguous() for each in states), borders.spans,
                            float(scaling), around)  # fmt: skip
     return cast(Tensor, found)
 
@@ -99,10 +100,10 @@ class Plain:
 
     @staticmethod
     def attended(
-        states: States, spans_2T: Tensor, scaling: float, window: int
+        states: States, spans: Spans, scaling: float, window: int
     ) -> tuple[Tensor, Tensor]:
         """Give the output, and the logarithm to the base of 2 of each sum of scores, [T, H]."""
-        scores_KSTT = _scores(states[0], states[1], spans_2T, scaling, window)
+        scores_KSTT = _scores(states[0], states[1], spans, scaling, window)
         whole_KST = scores_KSTT.logsumexp(3)
         shares_KSTT = (scores_KSTT - whole_KST[..., None]).exp()
         out_KSTD = shares_KSTT @ _wide(states[2])
@@ -113,7 +114,7 @@ class Plain:
         given_THD: Tensor,
         states: States,
         made: tuple[Tensor, Tensor],
-        spans_2T: Tensor,
+        spans: Spans,
         scaling: float,
         window: int,
     ) -> States:
@@ -123,14 +124,14 @@ class Plain:
             given_THD: of the output.
             states: as they were given.
             made: what `attended` gave.
-            spans_2T, scaling, window: as they were given.
+            spans, scaling, window: as they were given.
         """
         query_THD, key_TKD, value_TKD = states
         query_KSTD, given_KSTD, out_KSTD = (
             _split(each, key_TKD.shape[1]) for each in (query_THD, given_THD, made[0])
         )
         whole_KST = made[1].t().reshape(query_KSTD.shape[:3]) / LOG2E
-        scores_KSTT = _scores(query_THD, key_TKD, spans_2T, scaling, window)
+        scores_KSTT = _scores(query_THD, key_TKD, spans, scaling, window)
         shares_KSTT = (scores_KSTT - whole_KST[..., None]).exp()
         slopes_KSTT = given_KSTD @ _wide(value_TKD).mT
         slopes_KSTT -= (given_KSTD * out_KSTD).sum(3, keepdim=True)
@@ -142,11 +143,11 @@ class Plain:
 
 
 def _scores(
-    query_THD: Tensor, key_TKD: Tensor, spans_2T: Tensor, scaling: float, window: int
+    query_THD: Tensor, key_TKD: Tensor, spans: Spans, scaling: float, window: int
 ) -> Tensor:
     """Give the scores of all queries and keys, [K, S, T, T]; -inf where a key is not seen."""
     place_T = torch.arange(len(query_THD), device=query_THD.device)
-    see_TT = (place_T <= place_T[:, None]) & (place_T >= spans_2T[0][:, None])
+    see_TT = (place_T <= place_T[:, None]) & (place_T >= spans.begins_T[:, None])
     if window:
         see_TT &= place_T > place_T[:, None] - window
     scores_KSTT = _split(query_THD, key_TKD.shape[1]) @ _wide(key_TKD).mT * scaling

@@ -56,11 +56,13 @@ class Fusion:
         fused: blocks.
         of: blocks in all.
         why: why not all of them, one clause; empty where all are.
+        tiled: of the fused ones, blocks whose attention has kernels of its own as well.
     """
 
     fused: int
     of: int
     why: str = ""
+    tiled: int = 0
 
     def __str__(self) -> str:
         """Say it in one clause."""
@@ -68,7 +70,8 @@ class Fusion:
             return f"blocks as in transformers: {self.why}"
         some = f"{self.fused} of {self.of} blocks" if self.why else "blocks"
         rest = f" (others: {self.why})" if self.why else ""
-        return f"{some} in few kernels, proved equal on this base{rest}"
+        few = ", attention too" if self.tiled == self.fused else f", attention of {self.tiled} too"
+        return f"{some} in few kernels{few if self.tiled else ''}, proved equal on this base{rest}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -241,7 +244,9 @@ def _fusion(trunk: Trunk, *, anywhere: bool) -> Fusion:
             module.training = mode
     faults = Counter(why for why in whys if why)
     most = faults.most_common(1)[0][0] if faults else ""
-    return Fusion(len(found) - faults.total(), len(found), most)
+    made = [vars(block)[FAST].compiled for block, why in zip(found, whys, strict=True) if not why]
+    tiled = sum(each.tiled for each in made)
+    return Fusion(len(made), len(found), most, tiled)
 
 
 def _unfit(trunk: Trunk, *, anywhere: bool) -> str:

@@ -26,6 +26,7 @@ from tenon.adapters.prefix_attention import Seen
 from tenon.adapters.transparent import uncompiled
 from tenon.core.errors import RunError
 from tenon.model.groups import Group, Rule, attend, groups_of
+from tenon.model.spans import Spans, spans_of
 from tenon.text.batch import sent
 
 try:
@@ -88,12 +89,9 @@ class Borders:
         return sent(ends.int(), self.device)
 
     @cached_property
-    def spans_2T(self) -> Tensor:
-        """int32 where the row of each token begins, and where it ends."""
-        starts_B1, count = self.starts_B1, sum(self.lengths)
-        token_T = torch.arange(count, dtype=starts_B1.dtype, device=starts_B1.device)
-        row_T = torch.searchsorted(starts_B1[1:].contiguous(), token_T, right=True)
-        return torch.stack((starts_B1[row_T], starts_B1[row_T + 1]))
+    def spans(self) -> Spans:
+        """Where the row of each token begins and ends."""
+        return spans_of(self.starts_B1, sum(self.lengths))
 
     @cached_property
     def groups(self) -> tuple[Group, ...]:
