@@ -82,15 +82,17 @@ def test_each_token_knows_where_its_row_begins_and_ends(lengths):
 @given(LENGTHS, st.sampled_from([1, 4, 64]), st.booleans())
 def test_tiles_with_the_most_to_do_come_first(lengths, tokens, back):
     spans = Borders(tuple(lengths), CPU).spans
-    order = spans.order(tokens, back=back).tolist()
-    assert spans.order(tokens, back=back).dtype == torch.int32
-    count = sum(lengths)
-    assert sorted(order) == list(range(-(-count // tokens)))
-    reach = []
-    for tile in order:
-        first, last = tile * tokens, min((tile + 1) * tokens, count) - 1
-        reach.append(last - spans.begins_T[first] if back else spans.ends_T[last] - first)
-    assert reach == sorted(reach, reverse=True)
+    tiles_N3 = spans.tiles(tokens, back=back)
+    assert tiles_N3.dtype == torch.int32
+    count, begins, ends = sum(lengths), spans.begins_T.tolist(), spans.ends_T.tolist()
+    assert sorted(tiles_N3[:, 0].tolist()) == list(range(0, count, tokens))
+    most = []
+    for first, reach, alone in tiles_N3.tolist():
+        last = min(first + tokens, count) - 1
+        assert reach == (begins[first] if back else ends[last])
+        assert bool(alone) is (begins[first] == begins[last])
+        most.append(last - reach if back else reach - first)
+    assert most == sorted(most, reverse=True)
 
 
 @pytest.mark.parametrize("window", [None, 4, 100])

@@ -15,7 +15,7 @@ Source: Dao 2023, FlashAttention-2 (arXiv:2307.08691), for what is kept and comp
 from __future__ import annotations
 
 # pyright: basic, reportMissingImports=false, reportUntypedFunctionDecorator=false
-# ruff: noqa: ANN001, ANN202, FBT003, N803, PLR0913, SIM102
+# ruff: noqa: ANN001, ANN202, FBT003, N803, PLR0913
 from typing import Any
 
 import torch
@@ -31,14 +31,16 @@ Tiles = tuple[int, int, int, int]
 States = tuple[Tensor, Tensor, Tensor]
 TILES: dict[int, tuple[Tiles, Tiles, Tiles]] = {
     32: ((64, 64, 4, 2), (64, 64, 4, 3), (32, 64, 4, 2)),
-    64: ((64, 32, 4, 3), (64, 32, 4, 3), (32, 64, 4, 2)),
-    128: ((64, 32, 4, 3), (64, 64, 4, 3), (32, 64, 4, 2)),
+    64: ((64, 64, 4, 3), (64, 32, 4, 3), (32, 64, 4, 2)),
+    128: ((64, 32, 4, 3), (64, 64, 4, 3), (32, 64, 4, 3)),
 }
 """By channels of a head: of the forward kernel, of that of queries, and of that of keys. Fixed, as
 sums are of other bits where tiles are of other sizes."""
+TOGETHER = 4
+"""Query heads that share a key head and that one program of the kernel of keys takes, at most."""
 FEW = 2
-"""Query heads that share a key head and that one program of the kernel of keys takes, at most, lest
-there be too few programs; gradients of more are added in the end."""
+"""Of more, those that one program takes, lest there be too few programs: their gradients are added
+in the end."""
 LOG2E: Any = tl.constexpr(1.4426950408889634)
 HIDDEN: Any = tl.constexpr(-1e30)
 """Score of a key that a token does not see: finite, as a tile may hold none that it sees."""
@@ -64,23 +66,22 @@ def _put(x, made, first, head, T, HEADS, TOKENS: tl.constexpr, GROUP: tl.constex
 
 
 @triton.jit
-def _place(order, OWN, TOKENS: tl.constexpr):
-    """Give the first token of a program's tile, and which of the programs for that tile it is."""
+def _place(tiles, OWN):
+    """Give the first token of a program's tile, which of the programs for that tile it is, how far
+    the tile looks, and whether it is all of one row.
+    """
     program = tl.program_id(0)
-    return tl.load(order + program // OWN) * TOKENS, program % OWN
+    tile = tiles + program // OWN * 3
+    return tl.load(tile), program % OWN, tl.load(tile + 1), tl.load(tile + 2) != 0
 
 
 @triton.jit
-def _seen(first, T, begins, WINDOW: tl.constexpr, TOKENS: tl.constexpr, KEYS: tl.constexpr):
+def _seen(first, T, begin, alone, WINDOW: tl.constexpr, TOKENS: tl.constexpr, KEYS: tl.constexpr):
     """Give the first key that a tile of tokens sees, the first that is masked, and the end."""
-    end = tl.minimum(first + TOKENS, T)
-    low = tl.load(begins + first)
-    masked = low
+    end, low = tl.minimum(first + TOKENS, T), begin
     if WINDOW > 0:
-        low = tl.maximum(low, first - WINDOW + 1)
-        masked = low
-    elif tl.load(begins + end - 1) == low:
-        masked = low + (first - low) // KEYS * KEYS
+        low, alone = tl.maximum(begin, first - WINDOW + 1), alone & (end - begin <= WINDOW)
+    masked = low + tl.where(alone, (first - low) // KEYS * KEYS, 0)
     return low, masked, end
 
 
@@ -115,17 +116,17 @@ def _onward(q, k, v, acc, most, total, token, begin, at, pair, scale, WINDOW: tl
 
 
 @triton.jit(do_not_specialize=["T"])
-def _forward(q, k, v, order, begins, out, whole, scale, T, H, K, WINDOW: tl.constexpr,
+def _forward(q, k, v, tiles, begins, out, whole, scale, T, H, K, WINDOW: tl.constexpr,
              GROUP: tl.constexpr, D: tl.constexpr, TOKENS: tl.constexpr,
              KEYS: tl.constexpr):  # fmt: skip
     """Attend; keep the logarithm of each sum, to the base of 2, [T, H]."""
-    first, own = _place(order, H // GROUP, TOKENS)
+    first, own, reach, alone = _place(tiles, H // GROUP)
     head = own * GROUP
     pair = head // (H // K)
     row = tl.arange(0, TOKENS * GROUP)
     token = first + row // GROUP
     begin = tl.load(begins + token, mask=token < T, other=0)
-    low, masked, end = _seen(first, T, begins, WINDOW, TOKENS, KEYS)
+    low, masked, end = _seen(first, T, reach, alone, WINDOW, TOKENS, KEYS)
     queries = _tile(q, first, head, TOKENS, GROUP, D)
     acc = tl.zeros((TOKENS * GROUP, D), tl.float32)
     most = tl.full((TOKENS * GROUP,), HIDDEN, tl.float32)
@@ -155,18 +156,18 @@ def _queries_onward(q, g, k, v, acc, sums, delta, token, begin, at, pair, scale,
 
 
 @triton.jit(do_not_specialize=["T"])
-def _back_queries(q, k, v, out, g, order, begins, whole, deltas, to_q, scale, T, H, K,
+def _back_queries(q, k, v, out, g, tiles, begins, whole, deltas, to_q, scale, T, H, K,
                   WINDOW: tl.constexpr, GROUP: tl.constexpr, D: tl.constexpr, TOKENS: tl.constexpr,
                   KEYS: tl.constexpr):  # fmt: skip
     """Give the gradient of queries, and what the other kernel needs of each, [T, H]."""
-    first, own = _place(order, H // GROUP, TOKENS)
+    first, own, reach, alone = _place(tiles, H // GROUP)
     head = own * GROUP
     pair = head // (H // K)
     row = tl.arange(0, TOKENS * GROUP)
     token = first + row // GROUP
     inside = token < T
     begin = tl.load(begins + token, mask=inside, other=0)
-    low, masked, end = _seen(first, T, begins, WINDOW, TOKENS, KEYS)
+    low, masked, end = _seen(first, T, reach, alone, WINDOW, TOKENS, KEYS)
     place = token.to(tl.int64) * H + head + row % GROUP
     given = _tile(g, first, head, TOKENS, GROUP, D)
     made = _tile(out, first, head, TOKENS, GROUP, D)
@@ -212,35 +213,35 @@ def _keys_onward(q, g, keys, values, to_k, to_v, begins, whole, deltas, key, at,
 
 
 @triton.jit(do_not_specialize=["T"])
-def _back_keys(q, k, v, g, order, begins, ends, whole, deltas, to_k, to_v, scale, T, H, K,
-               WINDOW: tl.constexpr, GROUP: tl.constexpr, SPLITS: tl.constexpr, D: tl.constexpr,
-               TOKENS: tl.constexpr, KEYS: tl.constexpr):  # fmt: skip
+def _back_keys(q, k, v, g, tiles, begins, whole, deltas, to_k, to_v, scale, T, H, K,
+               WINDOW: tl.constexpr, GROUP: tl.constexpr, PARTS: tl.constexpr,
+               SPLITS: tl.constexpr, D: tl.constexpr, TOKENS: tl.constexpr,
+               KEYS: tl.constexpr):  # fmt: skip
     """Give the gradients of keys and values, [SPLITS, T, K, D], each by some of the heads."""
-    first, own = _place(order, H // GROUP, KEYS)
-    pair, head = own // SPLITS, own * GROUP
+    first, own, end, alone = _place(tiles, K * SPLITS)
+    pair = own // SPLITS
     key = first + tl.arange(0, KEYS)
-    last = tl.minimum(first + KEYS, T) - 1
-    end = tl.load(ends + last)
     if WINDOW > 0:
-        end = tl.minimum(end, last + WINDOW)
+        end = tl.minimum(end, tl.minimum(first + KEYS, T) - 1 + WINDOW)
+        alone = alone & (end - first <= WINDOW)
     # Tiles of queries end where the row does; what is before the keys is masked with the diagonal.
     low = end - tl.cdiv(end - first, TOKENS) * TOKENS
-    masked = end
-    if WINDOW <= 0:
-        if tl.load(begins + first) == tl.load(begins + last):
-            masked = tl.minimum(low + tl.cdiv(first + KEYS - low, TOKENS) * TOKENS, end)
+    masked = tl.minimum(low + tl.cdiv(first + KEYS - low, TOKENS) * TOKENS, end)
+    masked = tl.where(alone, masked, end)
     keys = _tile(k, first, pair, KEYS, 1, D)
     values = _tile(v, first, pair, KEYS, 1, D)
     made_k = tl.zeros((KEYS, D), tl.float32)
     made_v = tl.zeros((KEYS, D), tl.float32)
-    for at in range(low, masked, TOKENS):
-        made_k, made_v = _keys_onward(q, g, keys, values, made_k, made_v, begins, whole, deltas,
-                                      key, at, head, T, H, scale, WINDOW, GROUP, D, TOKENS,
-                                      True)  # fmt: skip
-    for at in range(masked, end, TOKENS):
-        made_k, made_v = _keys_onward(q, g, keys, values, made_k, made_v, begins, whole, deltas,
-                                      key, at, head, T, H, scale, WINDOW, GROUP, D, TOKENS,
-                                      False)  # fmt: skip
+    for part in range(PARTS):
+        head = (own * PARTS + part) * GROUP
+        for at in range(low, masked, TOKENS):
+            made_k, made_v = _keys_onward(q, g, keys, values, made_k, made_v, begins, whole, deltas,
+                                          key, at, head, T, H, scale, WINDOW, GROUP, D, TOKENS,
+                                          True)  # fmt: skip
+        for at in range(masked, end, TOKENS):
+            made_k, made_v = _keys_onward(q, g, keys, values, made_k, made_v, begins, whole, deltas,
+                                          key, at, head, T, H, scale, WINDOW, GROUP, D, TOKENS,
+                                          False)  # fmt: skip
     apart = (own % SPLITS).to(tl.int64) * T * K * D
     _put(to_k + apart, made_k * (scale / LOG2E), first, pair, T, K, KEYS, 1, D)
     _put(to_v + apart, made_v, first, pair, T, K, KEYS, 1, D)
@@ -268,11 +269,11 @@ def attended(
     whole_TH = torch.empty(tokens, heads, dtype=torch.float32, device=query_THD.device)
     rows, keys, warps, stages = tiles or TILES[channels][0]
     group = _group(query_THD, key_TKD)
-    order = spans.order(rows // group, back=True)
+    table = spans.tiles(rows // group, back=True)
     kernel: Any = _forward
-    kernel[(len(order) * heads // group,)](
+    kernel[(len(table) * heads // group,)](
         _laid(query_THD, rows // group, group), _laid(key_TKD, keys, 1),
-        _laid(value_TKD, keys, 1), order, spans.begins_T, out_THD, whole_TH,
+        _laid(value_TKD, keys, 1), table, spans.begins_T, out_THD, whole_TH,
         scaling * LOG2E.value, tokens,
         heads, key_TKD.shape[1], WINDOW=window, GROUP=group, D=channels, TOKENS=rows // group,
         KEYS=keys, num_warps=warps, num_stages=stages,
@@ -313,10 +314,10 @@ def _to_queries(
     query, out, given = (
         _laid(each, rows // group, group) for each in (query_THD, out_THD, given_THD)
     )
-    order = spans.order(rows // group, back=True)
+    table = spans.tiles(rows // group, back=True)
     kernel: Any = _back_queries
-    kernel[(len(order) * heads // group,)](
-        query, _laid(key_TKD, keys, 1), _laid(value_TKD, keys, 1), out, given, order,
+    kernel[(len(table) * heads // group,)](
+        query, _laid(key_TKD, keys, 1), _laid(value_TKD, keys, 1), out, given, table,
         spans.begins_T, whole_TH, delta_TH, to_query_THD, scale, tokens, heads,
         key_TKD.shape[1], WINDOW=window, GROUP=group, D=channels, TOKENS=rows // group, KEYS=keys,
         num_warps=warps, num_stages=stages,
@@ -335,18 +336,19 @@ def _to_keys(
     query_THD, key_TKD, value_TKD = states
     spans, scale, window = how
     (tokens, heads, channels), pairs = query_THD.shape, key_TKD.shape[1]
-    group = min(_group(query_THD, key_TKD), FEW)
-    splits = heads // pairs // group
+    shared, group = heads // pairs, _group(query_THD, key_TKD)
+    group = group if shared <= TOGETHER else min(group, FEW)
+    splits = 1 if shared <= TOGETHER else shared // group
     found_2STKD = key_TKD.new_empty(2, splits, *key_TKD.shape)
     rows, keys, warps, stages = tiles
     query, given = (_laid(each, rows // group, group) for each in (query_THD, given_THD))
-    order = spans.order(keys, back=False)
+    table = spans.tiles(keys, back=False)
     kernel: Any = _back_keys
-    kernel[(len(order) * heads // group,)](
-        query, _laid(key_TKD, keys, 1), _laid(value_TKD, keys, 1), given, order, spans.begins_T,
-        spans.ends_T, *known, *found_2STKD, scale, tokens, heads, pairs, WINDOW=window,
-        GROUP=group, SPLITS=splits, D=channels, TOKENS=rows // group, KEYS=keys, num_warps=warps,
-        num_stages=stages,
+    kernel[(len(table) * pairs * splits,)](
+        query, _laid(key_TKD, keys, 1), _laid(value_TKD, keys, 1), given, table, spans.begins_T,
+        *known, *found_2STKD, scale, tokens, heads, pairs, WINDOW=window, GROUP=group,
+        PARTS=shared // group // splits, SPLITS=splits, D=channels, TOKENS=rows // group,
+        KEYS=keys, num_warps=warps, num_stages=stages,
     )  # fmt: skip
     found_2TKD = found_2STKD.sum(1) if splits > 1 else found_2STKD[:, 0]
     return found_2TKD[0], found_2TKD[1]

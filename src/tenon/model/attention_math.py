@@ -71,10 +71,9 @@ def attended(states: States, borders: Borders, how: Mapping[str, Any]) -> Tensor
     window = how.get("sliding_window")
     if window is not None:
         borders.windows.add(window)
-    around = 0 if window is None or window >= borders.longest else int(window)
     scaling = how.get("scaling", states[0].shape[2] ** -0.5)
     found = Attended.apply(*(each.contiguous() for each in states), borders.spans,
-                           float(scaling), around)  # fmt: skip
+                           float(scaling), window or 0)  # fmt: skip
     return cast(Tensor, found)
 
 

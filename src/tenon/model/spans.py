@@ -13,34 +13,39 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class Spans:
-    """Where rows begin and end, for each token, and in which order tiles of tokens are taken.
+    """Where rows begin and end, for each token, and what tiles of neighbouring tokens look at.
 
     Args:
         begins_T: int32, first token of the row of each.
         ends_T: int32, end of the row of each.
-        orders: of tiles, by their tokens and whether they look back, once they were asked for.
+        tables: of tiles, by their tokens and whether they look back, once they were asked for.
     """
 
     begins_T: Tensor
     ends_T: Tensor
-    orders: dict[tuple[int, bool], Tensor] = field(default_factory=dict[tuple[int, bool], Tensor])
+    tables: dict[tuple[int, bool], Tensor] = field(default_factory=dict[tuple[int, bool], Tensor])
 
-    def order(self, tokens: int, *, back: bool) -> Tensor:
-        """Give tiles by how much there is to do for them, most first: int32, [N].
+    def tiles(self, tokens: int, *, back: bool) -> Tensor:
+        """Give the tiles of all tokens, those first that look at most: int32, [N, 3].
 
-        Whatever is taken last is waited for: it is to be a small piece.
+        Of each its first token, how far it looks, and whether its tokens are all of one row. What
+        is taken last is waited for, and is to be a small piece.
 
         Args:
             tokens: of a tile.
-            back: whether a tile looks at what is before it in its row, not at what follows.
+            back: whether a tile looks back, to where the row of its first token begins, not ahead,
+                to where the row of its last one ends.
         """
-        if (tokens, back) not in self.orders:
+        if (tokens, back) not in self.tables:
             count = len(self.begins_T)
             first_N = torch.arange(0, count, tokens, device=self.begins_T.device)
             last_N = (first_N + tokens).clamp(max=count) - 1
-            pairs_N = last_N - self.begins_T[first_N] if back else self.ends_T[last_N] - first_N
-            self.orders[tokens, back] = pairs_N.argsort(descending=True, stable=True).int()
-        return self.orders[tokens, back]
+            begin_N = self.begins_T[first_N]
+            reach_N = begin_N if back else self.ends_T[last_N]
+            tiles_N3 = torch.stack((first_N, reach_N, begin_N == self.begins_T[last_N]), 1).int()
+            most_N = last_N - reach_N if back else reach_N - first_N
+            self.tables[tokens, back] = tiles_N3[most_N.argsort(descending=True, stable=True)]
+        return self.tables[tokens, back]
 
 
 def spans_of(starts_B1: Tensor, count: int) -> Spans:
