@@ -5,9 +5,9 @@ head (or as many of them as a power of two divides): keys are read once for thes
 gradients added within the program. What a tile sees is known by where the rows of its tokens begin
 and end, which lies on the device, so that passes can be recorded. Scores of tiles that lie within
 one row are not masked but at the diagonal. Gradients of queries are made in one kernel, those of
-keys and values in another: none adds to what another writes, and the bits are always the same. Rows of one
-tile share its products: one whose states are not finite may spoil its neighbours, in a step that is
-refused for it.
+keys and values in another: none adds to what another writes, and the bits are always the same.
+Rows of one tile share its products: one whose states are not finite may spoil its neighbours, in a
+step that is refused for it.
 
 Legend: T tokens, H heads, K key heads, D channels of a head, M rows of a tile: tokens times heads.
 
