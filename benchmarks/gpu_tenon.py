@@ -29,6 +29,7 @@ from gpu_ground import (
 
 from tenon.adapters.kind import settle
 from tenon.adapters.lean import Lean
+from tenon.model import attention_math
 from tenon.model import writer as writers
 from tenon.model.attach import attach
 from tenon.model.compiled import compile_blocks
@@ -44,7 +45,7 @@ class WithTenon:
     def __init__(
         self, setting: Setting, *, at_once: int = 1 << 14, peft: bool = False,
         scores: bool = False, compiled: bool = False, steps: int = 1, fused: bool = True,
-        graphs: bool = True, margins: bool = True,
+        graphs: bool = True, margins: bool = True, tiled: bool = True,
     ) -> None:  # fmt: skip
         trunk = setting.fresh()
         table = {"kind": "lora.v1", "rank": RANK, "alpha": ALPHA}
@@ -56,7 +57,8 @@ class WithTenon:
         if compiled:
             compile_blocks(trunk.model)
         elif fused:
-            log(fuse(trunk, margins=margins and graphs))
+            with contextlib.nullcontext() if tiled else attending_as_torch():
+                log(fuse(trunk, margins=margins and graphs))
         # Until all sizes that are met often have been recorded.
         self.warm = 60 if graphs and CUDA else 2
         self.scores = scores
@@ -140,6 +142,17 @@ def keeping_scores() -> Iterator[None]:
         yield
     finally:
         writers._plain = before  # noqa: SLF001
+
+
+@contextlib.contextmanager
+def attending_as_torch() -> Iterator[None]:
+    """Let blocks that are fused meanwhile attend by torch's variable-length kernel."""
+    before = attention_math.CHANNELS
+    attention_math.CHANNELS = ()
+    try:
+        yield
+    finally:
+        attention_math.CHANNELS = before
 
 
 def plain(setting: Setting, **own: Any) -> WithTenon:

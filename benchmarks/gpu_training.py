@@ -51,6 +51,7 @@ WAYS: dict[str, Callable[[Setting], Any]] = {
     "tenon_graphs": lambda s: WithTenon(s, fused=False),
     "tenon_fused": lambda s: WithTenon(s, graphs=False),
     "tenon_no_margins": lambda s: WithTenon(s, margins=False),
+    "tenon_torch_attention": lambda s: WithTenon(s, tiled=False),
     "tenon": WithTenon,
     "tenon_compiled": lambda s: plain(s, compiled=True),
     "tenon_graphs_compiled": lambda s: WithTenon(s, compiled=True),

@@ -56,7 +56,7 @@ def test_fused_blocks_give_the_gradients_of_transformers(cache, arch):
     modes = [module.training for module in model.modules()]
     fusion = fuse(model.trunk, anywhere=True, margins=False)
     assert fusion.fused == fusion.of > 0
-    assert str(fusion) == "blocks in few kernels, proved equal on this base"
+    assert str(fusion) == "blocks in few kernels, attention too, proved equal on this base"
     assert fusion_of(model.trunk) is fusion
     assert [module.training for module in model.modules()] == modes
     assert apart(writers.gradients(model, batches), expected) < 1e-5

@@ -24,6 +24,7 @@ from transformers import AttentionInterface
 
 from tenon.adapters.fan import fanned
 from tenon.adapters.lean import FORMATS, autocasts, watched
+from tenon.model import attention_math
 from tenon.model.attending import attention
 from tenon.model.block_math import Gated, Normed, SumNormed, Turned, kernels
 from tenon.model.compiled import FAST, Fast
@@ -31,15 +32,15 @@ from tenon.model.entry import blocks
 from tenon.model.loading import quiet
 from tenon.model.margined import Margined, keep, margined_at, proved
 from tenon.model.packing import ATTENTION, Borders, packed_attention
-from tenon.model.proving import CLOSE, differ, passed
+from tenon.model.proving import CLOSE, differ, faults, passed
 from tenon.model.sized import unfit
-from tenon.model.trunk import Trunk, proof_row
+from tenon.model.trunk import Trunk, positions, proof_row
 from tenon.text.batch import of_ids
 
 NOTED = "tenon_noted"
 FUSION = "_tenon_fusion"
-LENGTHS = (3, 7, 5, 33)
-"""Rows that are computed for the proof."""
+LENGTHS = (3, 7, 5, 33, 150)
+"""Rows that are computed for the proof: attention takes the last in several tiles."""
 BLOCK = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}
 HEADS = {"q_proj", "k_proj", "v_proj", "o_proj"}
 NORMS = {"q_norm", "k_norm"}
@@ -56,12 +57,14 @@ class Fusion:
         of: blocks in all.
         why: why not all of them, one clause; empty where all are.
         margins: blocks whose adapters stand in the margins of their weights within recorded passes.
+        tiled: of the fused ones, blocks whose attention has kernels of its own as well.
     """
 
     fused: int
     of: int
     why: str = ""
     margins: int = 0
+    tiled: int = 0
 
     def __str__(self) -> str:
         """Say it in one clause."""
@@ -69,11 +72,12 @@ class Fusion:
             return f"blocks as in transformers: {self.why}"
         some = f"{self.fused} of {self.of} blocks" if self.why else "blocks"
         rest = f" (others: {self.why})" if self.why else ""
+        few = ", attention too" if self.tiled == self.fused else f", attention of {self.tiled} too"
         if self.margins and self.margins < self.of:
             rest += f", {self.margins} of {self.of} with adapters in the margins of weights"
         elif self.margins:
             rest += ", adapters in the margins of weights"
-        return f"{some} in few kernels, proved equal on this base{rest}"
+        return f"{some} in few kernels{few if self.tiled else ''}, proved equal on this base{rest}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,6 +129,7 @@ class Fused:
         how: what its layer attends with.
         held: the modules inside of it, by name, as they were when it was proved.
         margined: with what it is computed within a pass whose gradients have a place.
+        tiled: whether it attends as `attention_math` does, not by packed attention.
     """
 
     block: nn.Module
@@ -134,6 +139,7 @@ class Fused:
     how: dict[str, Any]
     held: tuple[tuple[str, nn.Module], ...]
     margined: Margined | None = None
+    tiled: bool = False
 
     def __call__(self, block: nn.Module, *given: Any, **named: Any) -> Any:
         """Compute the block; `given` and `named` are as transformers calls it."""
@@ -197,6 +203,10 @@ class Fused:
 
     def _attend(self, attn: Any, named: dict[str, Any], *states_THD: Tensor) -> Tensor:
         """Give what attention makes of queries, keys and values, heads side by side."""
+        if self.tiled:
+            states = (states_THD[0], states_THD[1], states_THD[2])
+            made_THD = attention_math.attended(states, named["borders"], self.how)
+            return made_THD.reshape(len(made_THD), -1)
         laid = [each.transpose(0, 1)[None] for each in states_THD]
         attend: Any = packed_attention
         made = attend(attn, *laid, None, borders=named["borders"], **self.how)[0]
@@ -263,8 +273,10 @@ def _fusion(trunk: Trunk, *, anywhere: bool, margins: bool) -> Fusion:
             module.training = mode
     faults = Counter(why for why in whys if why)
     most = faults.most_common(1)[0][0] if faults else ""
+    made = [vars(block)[FAST].compiled for block, why in zip(found, whys, strict=True) if not why]
     with_margins = sum(margined_at(block) is not None for block in found)
-    return Fusion(len(found) - faults.total(), len(found), most, with_margins)
+    tiled = sum(each.tiled for each in made)
+    return Fusion(len(made), len(found), most, with_margins, tiled)
 
 
 def _unfit(trunk: Trunk, *, anywhere: bool) -> str:
@@ -282,7 +294,8 @@ def _unfit(trunk: Trunk, *, anywhere: bool) -> str:
 
 def _calls(trunk: Trunk, found: list[nn.Module]) -> tuple[dict[nn.Module, Any], dict[Any, Any]]:
     """Give what each block is called with for some rows, and how each layer attends."""
-    batch = of_ids([proof_row(trunk, length) for length in LENGTHS]).to(trunk.device)
+    most = positions(trunk) or max(LENGTHS)
+    batch = of_ids([proof_row(trunk, min(length, most)) for length in LENGTHS]).to(trunk.device)
     noting = Noting(batch.lengths, trunk.device)
     calls: dict[nn.Module, Any] = {}
 
@@ -312,13 +325,12 @@ def _fused(
         return FORM
     with attention(trunk.model, ATTENTION):
         expected = passed(cast(Any, type(block)).forward, *call, block=block)
-        try:
-            found = passed(made, *call, block=block)
-        except (RuntimeError, TypeError, ValueError, AttributeError) as error:
-            return f"they cannot be computed so ({type(error).__name__})"
-        error = differ(found, expected)
-        if not error <= CLOSE[trunk.model.dtype]:
-            return f"they would differ by {error:.1e} of what they give"
+        why = _differs(made, call, expected)
+        if why and made.tiled:
+            made = replace(made, tiled=False)
+            why = _differs(made, call, expected)
+        if why:
+            return why
         if margins:
             norms = [(each.weight_D, each.eps) for each in (made.first, made.second, *made.heads)]
             trying = partial(replace, made)
@@ -329,6 +341,18 @@ def _fused(
     # What computes its states again calls it itself.
     if vars(block).get("forward") is before:
         vars(block)["forward"] = fast
+    return ""
+
+
+def _differs(made: Fused, call: Any, expected: Any) -> str:
+    """Say how what a block gives in few kernels differs from what is expected; empty if it is."""
+    try:
+        found = passed(made, *call, block=made.block)
+    except faults() as error:
+        return f"they cannot be computed so ({type(error).__name__})"
+    error = differ(found, expected)
+    if not error <= CLOSE[made.first.weight_D.dtype]:
+        return f"they would differ by {error:.1e} of what they give"
     return ""
 
 
@@ -352,7 +376,9 @@ def _recognised(block: nn.Module, asked: dict[Any, Any]) -> Fused | None:
     held += tuple((f"self_attn.{n}", block.get_submodule(f"self_attn.{n}"))
                   for n in sorted(_names(attn) & NORMS))  # fmt: skip
     first, second = cast("list[Norm]", norms)
-    return Fused(block, first, second, cast(Any, tuple(heads)), asked[attn], held)
+    how = asked[attn]
+    tiled = attention_math.known(attn, how, first.weight_D)
+    return Fused(block, first, second, cast(Any, tuple(heads)), how, held, tiled=tiled)
 
 
 def _names(module: nn.Module) -> set[str]:

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from tenon.adapters.lean import Lean
 from tenon.model.block_math import functions
 from tenon.model.margin import Margin, member, thin
-from tenon.model.proving import CLOSE, Found, differ, passed
+from tenon.model.proving import CLOSE, Found, differ, faults, passed
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 Scaled = tuple[Tensor, float]
@@ -334,7 +334,7 @@ def proved(
     try:
         with held.within(back_M):
             found = passed(trying(margined=margined), *call, block=block)
-    except RuntimeError:
+    except faults():
         return None
     # The gradients of thin matrices are added in a place of their own.
     parts = zip(held.trained, back_M.split(sizes), strict=True)

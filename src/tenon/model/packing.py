@@ -26,6 +26,7 @@ from tenon.adapters.prefix_attention import Seen
 from tenon.adapters.transparent import uncompiled
 from tenon.core.errors import RunError
 from tenon.model.groups import Group, Rule, attend, groups_of
+from tenon.model.spans import Spans, spans_of
 from tenon.text.batch import sent
 
 try:
@@ -86,6 +87,11 @@ class Borders:
         """int32 first token of each row, and the end of the last."""
         ends = torch.tensor((0, *self.lengths)).cumsum(0)
         return sent(ends.int(), self.device)
+
+    @cached_property
+    def spans(self) -> Spans:
+        """Where the row of each token begins and ends."""
+        return spans_of(self.starts_B1, sum(self.lengths))
 
     @cached_property
     def groups(self) -> tuple[Group, ...]:

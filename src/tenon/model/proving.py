@@ -11,6 +11,7 @@ from torch import Tensor, nn
 CLOSE = {torch.float32: 1e-4, torch.bfloat16: 5e-2}
 """How far a block's output and its gradients may be from transformers', by their size. Of rounding
 alone it is 1e-6, and 5e-3 to 3e-2 where a gradient is small."""
+REFUSED = (RuntimeError, TypeError, ValueError, AttributeError)
 Found = list[tuple[Tensor | None, Tensor | None]]
 """What a block gives, each with what it was taken from."""
 
@@ -34,6 +35,15 @@ def passed(
     own = (output - states).detach(), grads[0] - back
     wholes = output.detach(), grads[0]
     return [*zip(own, wholes, strict=True), *((each, None) for each in grads[1:])]
+
+
+def faults() -> tuple[type[Exception], ...]:
+    """Give what is raised where something cannot be computed so, by Triton's compiler as well."""
+    try:
+        from triton.errors import TritonError  # pyright: ignore[reportMissingImports, reportUnknownVariableType]
+    except ImportError:
+        return REFUSED
+    return *REFUSED, TritonError
 
 
 def differ(found: Found, expected: Found) -> float:
