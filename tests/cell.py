@@ -37,6 +37,9 @@ ROUNDING = 1e-4
 """Largest difference of states, relative to the largest, that is rounding of float32."""
 GRADIENT = 1e-3
 """The same of a gradient."""
+SMALL = 3e-3
+"""Of the largest gradient: one that is smaller is judged as if it were so large. It may be nothing
+but rounding, as that of what scales a bias of 0: 5e-7 of the largest one way, and 2e-6 another."""
 LEAST = 1e-4
 """What an adapter that was moved changes at least, relative to the largest state."""
 END = 2
@@ -180,7 +183,7 @@ def packs(on: Subject) -> Verdict:
     assert packed.keys() == padded.keys()
     largest = max(float(gradient.abs().max()) for gradient in padded.values())
     for name, gradient in padded.items():
-        size = max(float(gradient.abs().max()), 1e-3 * largest)
+        size = max(float(gradient.abs().max()), SMALL * largest)
         error = float((packed[name] - gradient).abs().max()) / size
         assert error <= GRADIENT, f"the gradient of {name} differs by {error:.1e}"
     return HOLDS
