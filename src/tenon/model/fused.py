@@ -55,19 +55,21 @@ class Fusion:
         fused: blocks.
         of: blocks in all.
         why: why not all of them, one clause; empty where all are.
+        what: what blocks are called, and how they are computed.
     """
 
     fused: int
     of: int
     why: str = ""
+    what: tuple[str, str] = ("blocks", "in few kernels")
 
     def __str__(self) -> str:
         """Say it in one clause."""
         if not self.fused:
-            return f"blocks as in transformers: {self.why}"
-        some = f"{self.fused} of {self.of} blocks" if self.why else "blocks"
+            return f"{self.what[0]} as in transformers: {self.why}"
+        some = f"{self.fused} of {self.of} {self.what[0]}" if self.why else self.what[0]
         rest = f" (others: {self.why})" if self.why else ""
-        return f"{some} in few kernels, proved equal on this base{rest}"
+        return f"{some} {self.what[1]}, proved equal on this base{rest}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -227,7 +229,7 @@ def _fusion(trunk: Trunk, *, anywhere: bool) -> Fusion:
     modes = [(module, module.training) for module in trunk.model.modules()]
     trunk.model.eval()
     try:
-        calls, asked = _calls(trunk, found)
+        calls, asked = noted_calls(trunk, found)
         whys = [_fused(trunk, block, calls.get(block), asked) for block in found]
     finally:
         for module, mode in modes:
@@ -250,7 +252,9 @@ def _unfit(trunk: Trunk, *, anywhere: bool) -> str:
     return "" if kernels() else "Triton is not installed"
 
 
-def _calls(trunk: Trunk, found: list[nn.Module]) -> tuple[dict[nn.Module, Any], dict[Any, Any]]:
+def noted_calls(
+    trunk: Trunk, found: list[nn.Module]
+) -> tuple[dict[nn.Module, Any], dict[Any, Any]]:
     """Give what each block is called with for some rows, and how each layer attends."""
     batch = of_ids([proof_row(trunk, length) for length in LENGTHS]).to(trunk.device)
     noting = Noting(batch.lengths, trunk.device)
@@ -264,7 +268,7 @@ def _calls(trunk: Trunk, found: list[nn.Module]) -> tuple[dict[nn.Module, Any], 
         with torch.no_grad(), quiet(), attention(trunk.model, NOTED):
             trunk.model(
                 input_ids=batch.ids_T[None], position_ids=batch.positions_T[None], borders=noting,
-                use_cache=False,
+                **({"use_cache": False} if trunk.decoder else {}),
             )  # fmt: skip
     finally:
         for hook in hooks:
@@ -278,13 +282,13 @@ def _fused(trunk: Trunk, block: nn.Module, call: Any, asked: dict[Any, Any]) -> 
     if made is None or call is None:
         return FORM
     with attention(trunk.model, ATTENTION):
-        expected = _passed(lambda *g, **n: cast(Any, type(block)).forward(block, *g, **n), *call,
+        expected = passed(lambda *g, **n: cast(Any, type(block)).forward(block, *g, **n), *call,
                            block=block)  # fmt: skip
         try:
-            found = _passed(lambda *g, **n: made(block, *g, **n), *call, block=block)
+            found = passed(lambda *g, **n: made(block, *g, **n), *call, block=block)
         except (RuntimeError, TypeError, ValueError, AttributeError) as error:
             return f"they cannot be computed so ({type(error).__name__})"
-    error = max(_apart(*one, other) for one, (other, _) in zip(found, expected, strict=True))
+    error = max(distance(*one, other) for one, (other, _) in zip(found, expected, strict=True))
     if not error <= CLOSE[trunk.model.dtype]:
         return f"they would differ by {error:.1e} of what they give"
     fast = Fast(block, cast(Any, made))
@@ -293,7 +297,7 @@ def _fused(trunk: Trunk, block: nn.Module, call: Any, asked: dict[Any, Any]) -> 
     return ""
 
 
-def _passed(
+def passed(
     compute: Any, given: tuple[Any, ...], named: dict[str, Any], *, block: nn.Module
 ) -> list[tuple[Tensor | None, Tensor | None]]:
     """Give what a block adds, on the way back too, and the gradients of what is trained in it.
@@ -314,7 +318,7 @@ def _passed(
     return [*zip(own, wholes, strict=True), *((each, None) for each in grads[1:])]
 
 
-def _apart(one: Tensor | None, whole: Tensor | None, other: Tensor | None) -> float:
+def distance(one: Tensor | None, whole: Tensor | None, other: Tensor | None) -> float:
     """Give the difference of two tensors beyond what rounding explains, by the second's size."""
     if one is None or other is None:
         return 0.0 if one is other else math.inf

@@ -26,6 +26,7 @@ from tenon.evaluate.scorers import SCORERS
 from tenon.evaluate.settings import BY_TASK
 from tenon.model.attach import Attached, attach
 from tenon.model.compiled import compile_blocks
+from tenon.model.encoded import encode
 from tenon.model.fused import fuse
 from tenon.model.inputs import FROM_ROWS, begin_from_rows
 from tenon.model.model import Model
@@ -217,7 +218,7 @@ def build(
     if settings.compile is True:
         compile_blocks(space.trunk.model)
     elif settings.kernels == "auto":
-        fuse(space.trunk)
+        (encode if space.trunk.device.type == "cpu" else fuse)(space.trunk)
     model = model_for(
         space.plan.data.task,
         space.trunk,

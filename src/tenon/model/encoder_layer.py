@@ -1,0 +1,288 @@
+"""EncoderLayer: a layer of BERT's form as one function, with its gradients written out.
+
+It is attention with its output layer, and an MLP, each added to what went in and normed afterwards.
+Everything that is frozen gets no gradient; sums are added up in place; and what is written is
+memory that every layer and every step uses again.
+
+Legend: T tokens, U tokens whose output is asked for, D channels, I channels of the MLP, R rank.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+
+from tenon.adapters.linears import Kept, Linears
+from tenon.adapters.pool import POOL
+from tenon.model import short
+from tenon.model.packing import Borders, packed_attention
+from tenon.model.rule import Rule
+
+ATEN: Any = torch.ops.aten
+
+
+class Norm(NamedTuple):
+    """A layer norm.
+
+    Args:
+        weight_D, bias_D: frozen.
+        eps: added to the variance.
+    """
+
+    weight_D: Tensor
+    bias_D: Tensor
+    eps: float
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """The parts of a layer for one pass.
+
+    Args:
+        attention: the module that attends, for its function.
+        how: what it attends with.
+        channels: of a head.
+        heads: queries, keys and values; where some tokens alone are asked for, queries by
+            themselves and then the others.
+        out, first, second: the layers behind attention and of the MLP.
+        norms: behind each.
+        borders: of the rows.
+        places_U: int64, the tokens whose output is asked for; None for all.
+    """
+
+    attention: nn.Module
+    how: dict[str, Any]
+    channels: int
+    heads: tuple[Linears, ...]
+    out: Linears
+    first: Linears
+    second: Linears
+    norms: tuple[Norm, Norm]
+    borders: Borders
+    places_U: Tensor | None
+
+    @property
+    def trained(self) -> list[Tensor]:
+        """What is trained, in the order of its gradients."""
+        all_of = (*self.heads, self.out, self.first, self.second)
+        return [each for part in all_of for each in part.trained]
+
+    @property
+    def slots(self) -> short.Slots | None:
+        """Where the rows lie where all of them are short."""
+        groups = self.borders.learned
+        return groups[0].slots if len(groups) == 1 else None
+
+
+@dataclass(eq=False)
+class Held:
+    """What the gradients of a layer need.
+
+    Args:
+        tensors: by name.
+        kept: of its linear layers, in the order of `Parts.trained`.
+        attended: of attention among short rows; of others its inputs and its output.
+        taken: memory to give back.
+    """
+
+    tensors: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
+    kept: list[Kept] = field(default_factory=list[Kept])
+    attended: Any = None
+    taken: list[Tensor] = field(default_factory=list[Tensor])
+
+
+class EncoderLayer(torch.autograd.Function):
+    """A layer of BERT's form."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden_TD: Tensor, parts: Parts, *trained: Tensor) -> Tensor:
+        """Give the layer's output, [T, D]; 0 where none is asked for.
+
+        Args:
+            ctx: keeps what the gradients need.
+            hidden_TD: what it reads.
+            parts: of it.
+            trained: what is trained in it: `Parts.trained`.
+        """
+        del trained
+        held, places_U = Held(), parts.places_U
+        read_UD = hidden_TD if places_U is None else hidden_TD.index_select(0, places_U)
+        said_UD = _attended(hidden_TD, read_UD, parts, held)
+        middle_UD = _added(said_UD, read_UD, parts.norms[0], "first", held)
+        inner_UI = _inner(middle_UD, parts, held)
+        (made_UD,) = _computed(parts.second, inner_UI, held)
+        output_UD = _added(made_UD, middle_UD, parts.norms[1], "second", held)
+        ctx.save_for_backward(hidden_TD)
+        held.tensors |= {"read": read_UD, "middle": middle_UD}
+        ctx.held, ctx.parts = held, parts
+        if places_U is None:
+            return output_UD
+        return output_UD.new_zeros(hidden_TD.shape).index_copy_(0, places_U, output_UD)
+
+    @staticmethod
+    def backward(ctx: Any, *given: Tensor) -> tuple[Tensor | None, ...]:
+        """Give the gradients of what was read and of all that is trained."""
+        held, parts = cast(Held, ctx.held), cast(Parts, ctx.parts)
+        if held.attended is None:
+            raise RuntimeError("gradients of a layer can be asked for once a pass")
+        (hidden_TD,) = cast("tuple[Tensor]", ctx.saved_tensors)
+        output_UD = given[0].contiguous()
+        if parts.places_U is not None:
+            output_UD = output_UD.index_select(0, parts.places_U)
+        total_UD, mlp = _mlp_back(output_UD, parts, held)
+        total_UD, out, asked = _attention_back(total_UD, parts, held)
+        found, heads = _heads_back(
+            hidden_TD, total_UD, asked, parts, held, wanted=ctx.needs_input_grad[0]
+        )
+        POOL.give(*held.taken)
+        held.taken.clear()
+        held.attended = None
+        return (found, None, *heads, *out, *mlp)
+
+
+def _computed(
+    linears: Linears, input_NI: Tensor, held: Held, *, keeps: bool = True
+) -> list[Tensor]:
+    """Give outputs of linear layers, and keep what their gradients need."""
+    made, kept = linears.compute(input_NI)
+    held.kept.append(kept)
+    if keeps:
+        held.taken += made
+    return made
+
+
+def _added(made_UD: Tensor, onto_UD: Tensor, norm: Norm, name: str, held: Held) -> Tensor:
+    """Give the norm of a sum, which is written where its first part is."""
+    total_UD = made_UD.add_(onto_UD)
+    output, mean, scale = torch.native_layer_norm(total_UD, onto_UD.shape[-1:], *norm)
+    held.tensors |= {f"{name} sum": total_UD, f"{name} mean": mean, f"{name} scale": scale}
+    return output
+
+
+def _normed_back(given_UD: Tensor, norm: Norm, name: str, held: Held) -> Tensor:
+    """Give the gradient of a sum from that of its norm."""
+    total, mean, scale = (held.tensors[f"{name} {each}"] for each in ("sum", "mean", "scale"))
+    wanted = [True, False, False]
+    return ATEN.native_layer_norm_backward(
+        given_UD, total, total.shape[-1:], mean, scale, norm.weight_D, norm.bias_D, wanted
+    )[0]
+
+
+def _attended(hidden_TD: Tensor, read_UD: Tensor, parts: Parts, held: Held) -> Tensor:
+    """Give what the layer behind attention makes of it."""
+    if parts.places_U is None:
+        made = _computed(parts.heads[0], hidden_TD, held, keeps=False)
+    else:
+        (asked_UD,) = _computed(parts.heads[0], read_UD, held, keeps=False)
+        query_TD = _spread(asked_UD, parts, len(hidden_TD))
+        POOL.give(asked_UD)
+        made = [query_TD, *_computed(parts.heads[1], hidden_TD, held, keeps=False)]
+    states = [each.view(len(each), -1, parts.channels) for each in made]
+    slots = parts.slots
+    if slots is not None:
+        rule = Rule(parts.how.get("scaling"), 0.0, causal=False, window=None)
+        three = states[0], states[1], states[2]
+        said_TD, held.attended = short.attended(three, slots, rule)
+        POOL.give(*made)
+    else:
+        said_TD = _long(states, parts, held)
+        held.taken += made
+    said_UD = said_TD if parts.places_U is None else said_TD.index_select(0, parts.places_U)
+    held.tensors["said"] = said_UD
+    return _computed(parts.out, said_UD, held)[0]
+
+
+def _spread(states_UD: Tensor, parts: Parts, tokens: int) -> Tensor:
+    """Put the states of what is asked for at their places; the others are 0."""
+    spread_TD = POOL.take(tokens, states_UD.shape[1], states_UD)
+    return spread_TD.zero_().index_copy_(0, cast(Tensor, parts.places_U), states_UD)
+
+
+def _long(states: list[Tensor], parts: Parts, held: Held) -> Tensor:
+    """Attend as packed rows do, recorded by torch."""
+    with torch.enable_grad():
+        read = [each.detach().requires_grad_() for each in states]
+        laid = [each.transpose(0, 1)[None] for each in read]
+        attend: Any = packed_attention
+        made = attend(parts.attention, *laid, None, borders=parts.borders, **parts.how)[0]
+        said_TD = cast(Tensor, made).reshape(len(states[0]), -1)
+    held.attended = read, said_TD
+    return said_TD.detach()
+
+
+def _inner(middle_UD: Tensor, parts: Parts, held: Held) -> Tensor:
+    """Give what the second layer of the MLP reads."""
+    (given_UI,) = _computed(parts.first, middle_UD, held)
+    inner_UI = POOL.like(given_UI)
+    held.taken.append(inner_UI)
+    held.tensors |= {"given": given_UI, "inner": inner_UI}
+    return ATEN.gelu.out(given_UI, approximate="none", out=inner_UI)
+
+
+def _mlp_back(output_UD: Tensor, parts: Parts, held: Held) -> tuple[Tensor, list[Tensor]]:
+    """Give the gradient of what the MLP reads, and those of what is trained in it."""
+    total_UD = _normed_back(output_UD, parts.norms[1], "second", held)
+    given_UI = held.tensors["given"]
+    back_UI = POOL.like(given_UI)
+    inner_UI = held.tensors["inner"]
+    _, second = parts.second.returned([total_UD], inner_UI, held.kept.pop(), back_UI, adds=False)
+    ATEN.gelu_backward.grad_input(back_UI, given_UI, approximate="none", grad_input=back_UI)
+    middle_UD = held.tensors["middle"]
+    _, first = parts.first.returned([back_UI], middle_UD, held.kept.pop(), total_UD)
+    POOL.give(back_UI)
+    return total_UD, [*first, *second]
+
+
+def _attention_back(
+    total_UD: Tensor, parts: Parts, held: Held
+) -> tuple[Tensor, list[Tensor], tuple[Tensor, Tensor, Tensor]]:
+    """Give the gradients of the sum behind attention, of its output layer, and of what attends."""
+    total_UD = _normed_back(total_UD, parts.norms[0], "first", held)
+    said_UD = held.tensors["said"]
+    back_UD = POOL.like(said_UD)
+    _, out = parts.out.returned([total_UD], said_UD, held.kept.pop(), back_UD, adds=False)
+    if parts.places_U is None:
+        asked = _asked(back_UD, held)
+    else:
+        back_TD = _spread(back_UD, parts, sum(parts.borders.lengths))
+        asked = _asked(back_TD, held)
+        POOL.give(back_TD)
+    POOL.give(back_UD)
+    return total_UD, out, asked
+
+
+def _asked(back_TD: Tensor, held: Held) -> tuple[Tensor, Tensor, Tensor]:
+    """Give the gradients of queries, keys and values."""
+    if isinstance(held.attended, short.Held):
+        return short.returned(back_TD, held.attended)
+    read, made_TD = cast("tuple[list[Tensor], Tensor]", held.attended)
+    found = torch.autograd.grad(made_TD, read, back_TD)
+    flat = [each.reshape(len(each), -1) for each in found]
+    return flat[0], flat[1], flat[2]
+
+
+def _heads_back(
+    hidden_TD: Tensor,
+    total_UD: Tensor,
+    asked: tuple[Tensor, Tensor, Tensor],
+    parts: Parts,
+    held: Held,
+    *,
+    wanted: bool,
+) -> tuple[Tensor | None, list[Tensor]]:
+    """Give the gradients of what the layer reads, and of what is trained in its heads."""
+    places_U = parts.places_U
+    onto = total_UD if wanted else None
+    if places_U is None:
+        return parts.heads[0].returned(asked, hidden_TD, held.kept.pop(), onto)
+    back_TD = torch.empty_like(hidden_TD) if wanted else None
+    _, others = parts.heads[1].returned(asked[1:], hidden_TD, held.kept.pop(), back_TD, adds=False)
+    query_UD = asked[0].index_select(0, places_U)
+    read_UD = held.tensors["read"]
+    _, own = parts.heads[0].returned([query_UD], read_UD, held.kept.pop(), onto)
+    if back_TD is not None:
+        back_TD.index_add_(0, places_U, total_UD)
+    return back_TD, [*own, *others]
