@@ -27,7 +27,7 @@ from tenon.model.fused import CLOSE, FUSION, Fusion, distance, noted_calls, pass
 from tenon.model.packing import ATTENTION
 from tenon.model.trunk import Trunk
 
-FORM = "its layers are not of BERT's form"
+FORM = "with this adapter its layers are not of BERT's form"
 ADAPTER = "an adapter in them is computed in another way"
 WHAT = ("layers", "as one function each")
 LAYER = {"attention", "intermediate", "output"}
