@@ -21,14 +21,17 @@ from transformers.activations import GELUActivation
 from tenon.adapters.lean import FORMATS, autocasts, watched
 from tenon.adapters.linears import Linears, linears
 from tenon.model.attending import attention
-from tenon.model.encoder_layer import EncoderLayer, Norm, Parts
+from tenon.model.encoder_layer import EncoderLayer, Norm, Parts, Read
 from tenon.model.entry import blocks
 from tenon.model.fused import CLOSE, FUSION, Fusion, distance, noted_calls, passed
 from tenon.model.packing import ATTENTION
-from tenon.model.trunk import Trunk
+from tenon.model.trunk import EVEN, Trunk
 
 FORM = "with this adapter its layers are not of BERT's form"
 ADAPTER = "an adapter in them is computed in another way"
+ROUND = 16
+"""In bfloat16 tokens are filled up to a multiple of it. oneDNN makes code for each number of rows that
+it has not multiplied yet, 0.6 ms for each of some twenty products, and keeps a thousand of them."""
 WHAT = ("layers", "as one function each")
 LAYER = {"attention", "intermediate", "output"}
 HEADS = ("attention.self.query", "attention.self.key", "attention.self.value")
@@ -63,7 +66,7 @@ class Encoded:
         self.held = {name: block.get_submodule(name) for name in (*INNER, *NORMS, *DROPS)}
         attends = cast(Any, self.held["attention.self"])
         self.channels = int(attends.attention_head_size)
-        self.places_U: Tensor | None = None
+        self.read: Read | None = None
 
     def __call__(self, *given: Any, **named: Any) -> Any:
         """Compute the layer; `given` and `named` are as transformers calls it."""
@@ -80,17 +83,23 @@ class Encoded:
         Args:
             places_U: int64, the tokens that are read.
         """
-        self.places_U = places_U
+        even = ROUND if self._halves else 1
+        more_M = places_U[:1].expand(-len(places_U) % even)
+        self.read = Read(torch.cat([places_U, more_M]), len(places_U))
         try:
             yield
         finally:
-            self.places_U = None
+            self.read = None
+
+    @property
+    def _halves(self) -> bool:
+        return next(self.block.parameters()).dtype == torch.bfloat16
 
     def parts(self, given: tuple[Any, ...], named: dict[str, Any]) -> Parts | None:
         """Give the parts of the layer for a pass; None where it is to be computed as it is."""
         if self._otherwise(given, named) or not self._still():
             return None
-        groups = [HEADS] if self.places_U is None else [HEADS[:1], HEADS[1:]]
+        groups = [HEADS] if self.read is None else [HEADS[:1], HEADS[1:]]
         groups += [(OUT,), (FIRST,), (SECOND,)]
         found = [self._linears(names, given[0]) for names in groups]
         norms = [_norm(self.held[name]) for name in NORMS]
@@ -99,7 +108,7 @@ class Encoded:
         *heads, out, first, second = cast("list[Linears]", found)
         made = Parts(
             self.held["attention.self"], self.how, self.channels, tuple(heads), out, first, second,
-            cast("tuple[Norm, Norm]", tuple(norms)), named["borders"], self.places_U,
+            cast("tuple[Norm, Norm]", tuple(norms)), named["borders"], self.read,
         )  # fmt: skip
         return made if given[0].requires_grad or made.trained else None
 
@@ -125,7 +134,7 @@ class Encoded:
 
     def _changed(self, part: nn.Module) -> bool:
         """Whether a part is watched, or has another forward pass, other than for tokens alone."""
-        return watched(part) or (self.places_U is None and "forward" in vars(part))
+        return watched(part) or (self.read is None and "forward" in vars(part))
 
     def _linears(self, names: Sequence[str], states: Tensor) -> Linears | None:
         layers = [self.block.get_submodule(name) for name in names]
@@ -170,6 +179,8 @@ def _encoding(trunk: Trunk) -> Fusion:
     finally:
         for module, mode in modes:
             module.training = mode
+    if not all(whys) and trunk.model.dtype == torch.bfloat16:
+        vars(trunk.model)[EVEN] = ROUND
     faults = Counter(why for why in whys if why)
     most = faults.most_common(1)[0][0] if faults else ""
     return Fusion(len(found) - faults.total(), len(found), most, WHAT)

@@ -37,6 +37,33 @@ class Norm(NamedTuple):
     eps: float
 
 
+class Read(NamedTuple):
+    """The tokens whose output is asked for.
+
+    Args:
+        places_U: int64, of each, and then any others that fill it up.
+        count: how many are asked for.
+    """
+
+    places_U: Tensor
+    count: int
+
+    @property
+    def own_U(self) -> Tensor:
+        """The places without what fills them up."""
+        return self.places_U[: self.count]
+
+    def of(self, states_TD: Tensor) -> Tensor:
+        """Give the states of all of them."""
+        return states_TD.index_select(0, self.places_U)
+
+    def back(self, given_TD: Tensor) -> Tensor:
+        """Give the gradients of theirs; that of what fills up is 0."""
+        found_UD = self.of(given_TD)
+        found_UD[self.count :] = 0
+        return found_UD
+
+
 @dataclass(frozen=True, eq=False)
 class Parts:
     """The parts of a layer for one pass.
@@ -50,7 +77,7 @@ class Parts:
         out, first, second: the layers behind attention and of the MLP.
         norms: behind each.
         borders: of the rows.
-        places_U: int64, the tokens whose output is asked for; None for all.
+        read: the tokens whose output is asked for; None for all.
     """
 
     attention: nn.Module
@@ -62,7 +89,7 @@ class Parts:
     second: Linears
     norms: tuple[Norm, Norm]
     borders: Borders
-    places_U: Tensor | None
+    read: Read | None
 
     @property
     def trained(self) -> list[Tensor]:
@@ -108,8 +135,8 @@ class EncoderLayer(torch.autograd.Function):
             trained: what is trained in it: `Parts.trained`.
         """
         del trained
-        held, places_U = Held(), parts.places_U
-        read_UD = hidden_TD if places_U is None else hidden_TD.index_select(0, places_U)
+        held, read = Held(), parts.read
+        read_UD = hidden_TD if read is None else read.of(hidden_TD)
         said_UD = _attended(hidden_TD, read_UD, parts, held)
         middle_UD = _added(said_UD, read_UD, parts.norms[0], "first", held)
         inner_UI = _inner(middle_UD, parts, held)
@@ -118,9 +145,10 @@ class EncoderLayer(torch.autograd.Function):
         ctx.save_for_backward(hidden_TD)
         held.tensors |= {"read": read_UD, "middle": middle_UD}
         ctx.held, ctx.parts = held, parts
-        if places_U is None:
+        if read is None:
             return output_UD
-        return output_UD.new_zeros(hidden_TD.shape).index_copy_(0, places_U, output_UD)
+        made_TD = output_UD.new_zeros(hidden_TD.shape)
+        return made_TD.index_copy_(0, read.own_U, output_UD[: read.count])
 
     @staticmethod
     def backward(ctx: Any, *given: Tensor) -> tuple[Tensor | None, ...]:
@@ -130,8 +158,8 @@ class EncoderLayer(torch.autograd.Function):
             raise RuntimeError("gradients of a layer can be asked for once a pass")
         (hidden_TD,) = cast("tuple[Tensor]", ctx.saved_tensors)
         output_UD = given[0].contiguous()
-        if parts.places_U is not None:
-            output_UD = output_UD.index_select(0, parts.places_U)
+        if parts.read is not None:
+            output_UD = parts.read.back(output_UD)
         total_UD, mlp = _mlp_back(output_UD, parts, held)
         total_UD, out, asked = _attention_back(total_UD, parts, held)
         found, heads = _heads_back(
@@ -173,11 +201,11 @@ def _normed_back(given_UD: Tensor, norm: Norm, name: str, held: Held) -> Tensor:
 
 def _attended(hidden_TD: Tensor, read_UD: Tensor, parts: Parts, held: Held) -> Tensor:
     """Give what the layer behind attention makes of it."""
-    if parts.places_U is None:
+    if parts.read is None:
         made = _computed(parts.heads[0], hidden_TD, held, keeps=False)
     else:
         (asked_UD,) = _computed(parts.heads[0], read_UD, held, keeps=False)
-        query_TD = _spread(asked_UD, parts, len(hidden_TD))
+        query_TD = _spread(asked_UD, parts.read, len(hidden_TD))
         POOL.give(asked_UD)
         made = [query_TD, *_computed(parts.heads[1], hidden_TD, held, keeps=False)]
     states = [each.view(len(each), -1, parts.channels) for each in made]
@@ -190,15 +218,15 @@ def _attended(hidden_TD: Tensor, read_UD: Tensor, parts: Parts, held: Held) -> T
     else:
         said_TD = _long(states, parts, held)
         held.taken += made
-    said_UD = said_TD if parts.places_U is None else said_TD.index_select(0, parts.places_U)
+    said_UD = said_TD if parts.read is None else parts.read.of(said_TD)
     held.tensors["said"] = said_UD
     return _computed(parts.out, said_UD, held)[0]
 
 
-def _spread(states_UD: Tensor, parts: Parts, tokens: int) -> Tensor:
+def _spread(states_UD: Tensor, read: Read, tokens: int) -> Tensor:
     """Put the states of what is asked for at their places; the others are 0."""
     spread_TD = POOL.take(tokens, states_UD.shape[1], states_UD)
-    return spread_TD.zero_().index_copy_(0, cast(Tensor, parts.places_U), states_UD)
+    return spread_TD.zero_().index_copy_(0, read.own_U, states_UD[: read.count])
 
 
 def _long(states: list[Tensor], parts: Parts, held: Held) -> Tensor:
@@ -244,10 +272,10 @@ def _attention_back(
     said_UD = held.tensors["said"]
     back_UD = POOL.like(said_UD)
     _, out = parts.out.returned([total_UD], said_UD, held.kept.pop(), back_UD, adds=False)
-    if parts.places_U is None:
+    if parts.read is None:
         asked = _asked(back_UD, held)
     else:
-        back_TD = _spread(back_UD, parts, sum(parts.borders.lengths))
+        back_TD = _spread(back_UD, parts.read, sum(parts.borders.lengths))
         asked = _asked(back_TD, held)
         POOL.give(back_TD)
     POOL.give(back_UD)
@@ -274,15 +302,14 @@ def _heads_back(
     wanted: bool,
 ) -> tuple[Tensor | None, list[Tensor]]:
     """Give the gradients of what the layer reads, and of what is trained in its heads."""
-    places_U = parts.places_U
-    onto = total_UD if wanted else None
-    if places_U is None:
+    onto, read = total_UD if wanted else None, parts.read
+    if read is None:
         return parts.heads[0].returned(asked, hidden_TD, held.kept.pop(), onto)
     back_TD = torch.empty_like(hidden_TD) if wanted else None
     _, others = parts.heads[1].returned(asked[1:], hidden_TD, held.kept.pop(), back_TD, adds=False)
-    query_UD = asked[0].index_select(0, places_U)
+    query_UD = read.back(asked[0])
     read_UD = held.tensors["read"]
     _, own = parts.heads[0].returned([query_UD], read_UD, held.kept.pop(), onto)
     if back_TD is not None:
-        back_TD.index_add_(0, places_U, total_UD)
+        back_TD.index_add_(0, read.own_U, total_UD[: read.count])
     return back_TD, [*own, *others]
