@@ -46,10 +46,10 @@ class Pool:
         while held:
             found = held.pop()
             # One that is too small for a batch is let go: soon all have room for the largest.
-            if len(found) >= rows:
-                return found[:rows]
+            if found.shape[0] >= rows:
+                return found.narrow(0, 0, rows)
         room = -(-rows // EVEN) * EVEN
-        return torch.empty(room, columns, dtype=dtype, device=like.device)[:rows]
+        return torch.empty(room, columns, dtype=dtype, device=like.device).narrow(0, 0, rows)
 
     def like(self, matrix: Tensor) -> Tensor:
         """Give a matrix of any content, of the shape and the sort of another one."""

@@ -30,8 +30,8 @@ from tenon.model.trunk import EVEN, Trunk
 FORM = "with this adapter its layers are not of BERT's form"
 ADAPTER = "an adapter in them is computed in another way"
 ROUND = 16
-"""In bfloat16 tokens are filled up to a multiple of it. oneDNN makes code for each number of rows that
-it has not multiplied yet, 0.6 ms for each of some twenty products, and keeps a thousand of them."""
+"""In bfloat16 tokens are filled up to a multiple of it. oneDNN makes code for each number of rows
+that it has not multiplied yet, 0.6 ms for each of some twenty products, and keeps a thousand."""
 WHAT = ("layers", "as one function each")
 LAYER = {"attention", "intermediate", "output"}
 HEADS = ("attention.self.query", "attention.self.key", "attention.self.value")

@@ -42,16 +42,16 @@ class Read(NamedTuple):
 
     Args:
         places_U: int64, of each, and then any others that fill it up.
-        count: how many are asked for.
+        asked: how many are asked for.
     """
 
     places_U: Tensor
-    count: int
+    asked: int
 
     @property
     def own_U(self) -> Tensor:
         """The places without what fills them up."""
-        return self.places_U[: self.count]
+        return self.places_U[: self.asked]
 
     def of(self, states_TD: Tensor) -> Tensor:
         """Give the states of all of them."""
@@ -60,7 +60,7 @@ class Read(NamedTuple):
     def back(self, given_TD: Tensor) -> Tensor:
         """Give the gradients of theirs; that of what fills up is 0."""
         found_UD = self.of(given_TD)
-        found_UD[self.count :] = 0
+        found_UD[self.asked :] = 0
         return found_UD
 
 
@@ -148,7 +148,7 @@ class EncoderLayer(torch.autograd.Function):
         if read is None:
             return output_UD
         made_TD = output_UD.new_zeros(hidden_TD.shape)
-        return made_TD.index_copy_(0, read.own_U, output_UD[: read.count])
+        return made_TD.index_copy_(0, read.own_U, output_UD[: read.asked])
 
     @staticmethod
     def backward(ctx: Any, *given: Tensor) -> tuple[Tensor | None, ...]:
@@ -226,7 +226,7 @@ def _attended(hidden_TD: Tensor, read_UD: Tensor, parts: Parts, held: Held) -> T
 def _spread(states_UD: Tensor, read: Read, tokens: int) -> Tensor:
     """Put the states of what is asked for at their places; the others are 0."""
     spread_TD = POOL.take(tokens, states_UD.shape[1], states_UD)
-    return spread_TD.zero_().index_copy_(0, read.own_U, states_UD[: read.count])
+    return spread_TD.zero_().index_copy_(0, read.own_U, states_UD[: read.asked])
 
 
 def _long(states: list[Tensor], parts: Parts, held: Held) -> Tensor:
@@ -311,5 +311,5 @@ def _heads_back(
     read_UD = held.tensors["read"]
     _, own = parts.heads[0].returned([query_UD], read_UD, held.kept.pop(), onto)
     if back_TD is not None:
-        back_TD.index_add_(0, read.own_U, total_UD[: read.count])
+        back_TD.index_add_(0, read.own_U, total_UD[: read.asked])
     return back_TD, [*own, *others]

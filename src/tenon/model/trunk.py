@@ -35,7 +35,7 @@ LOGITS: dict[str, Callable[[Tensor, float], Tensor]] = {
 """Settings of a base's config that change the scores of tokens, as transformers' models do: Gemma,
 Granite, Cohere, Falcon-H1. A base that changes them in another way is found out by proof."""
 EVEN = "_tenon_even"
-"""Where a base keeps of what number the tokens of its passes shall be a multiple, while it learns."""
+"""Where a base keeps of what number the tokens of a pass in training are made a multiple."""
 PROOF_LENGTHS = (3, 7, 5)
 PROVABLE_WINDOW = 1024
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
