@@ -27,3 +27,13 @@ def test_each_sort_has_its_own_and_what_is_too_small_is_let_go():
     assert len(pool.take(EVEN + 1, 3, some)) == EVEN + 1
     assert not any(pool.free.values())
     assert pool.like(torch.zeros(2, 7)).shape == (2, 7)
+
+
+def test_it_can_be_forgotten():
+    pool = Pool()
+    for device in ("cpu", "meta"):
+        pool.give(pool.take(5, 3, torch.zeros(1, device=device)))
+    pool.forget("meta")
+    assert [sort[2].type for sort in pool.free] == ["cpu"]
+    pool.forget()
+    assert not pool.free

@@ -58,9 +58,16 @@ class Pool:
     def give(self, *matrices: Tensor) -> None:
         """Take matrices back that were given, and that nobody reads any more."""
         for each in matrices:
-            whole = each if each._base is None else each._base  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+            whole = each._base  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+            if whole is None:  # made elsewhere
+                continue
             columns = whole.shape[-1]
             self.free[columns, whole.dtype, whole.device].append(whole)
+
+    def forget(self, device: str = "") -> None:
+        """Let go of all matrices, or of those on one sort of device."""
+        for sort in [each for each in self.free if device in ("", each[2].type)]:
+            del self.free[sort]
 
 
 POOL = Pool()

@@ -84,7 +84,6 @@ class Held(NamedTuple):
         channels: D.
         states: of each size queries, [M, L, D], keys and values, [M, S, D].
         shares: of each size, [M, L, S].
-        taken: memory to give back.
     """
 
     slots: Slots
@@ -93,12 +92,6 @@ class Held(NamedTuple):
     channels: int
     states: list[States]
     shares: list[Tensor]
-    taken: list[Tensor]
-
-    @property
-    def spent(self) -> bool:
-        """Whether its memory has been given back."""
-        return not self.taken
 
 
 def slots_of(lengths: Sequence[int], device: torch.device) -> Slots:
@@ -153,13 +146,21 @@ class Short(torch.autograd.Function):
         ctx: Any, query_THD: Tensor, key_TKD: Tensor, value_TKD: Tensor, slots: Slots, rule: Rule
     ) -> Tensor:
         """Give the attention output, [T, H, D]."""
-        made_TI, ctx.held = attended((query_THD, key_TKD, value_TKD), slots, rule)
+        made_TI, held = attended((query_THD, key_TKD, value_TKD), slots, rule)
+        # Saved by torch, so that what is computed again later need not be kept.
+        ctx.save_for_backward(*(each for three in held.states for each in three), *held.shares)
+        ctx.held, ctx.spent = held._replace(states=[], shares=[]), False
         return made_TI.view(query_THD.shape)
 
     @staticmethod
     def backward(ctx: Any, *given: Tensor) -> tuple[Tensor | None, ...]:
         """Give the gradients of queries, keys and values."""
-        held = cast(Held, ctx.held)
+        if ctx.spent:
+            raise RuntimeError("gradients of attention can be asked for once a pass")
+        kept, ctx.spent = cast("tuple[Tensor, ...]", ctx.saved_tensors), True
+        count = len(kept) // 4
+        states = [cast(States, kept[3 * n : 3 * n + 3]) for n in range(count)]
+        held = cast(Held, ctx.held)._replace(states=states, shares=list(kept[3 * count :]))
         found = returned(given[0].flatten(1), held)
         return (*(each.view(len(each), -1, held.channels) for each in found), None, None)
 
@@ -173,18 +174,20 @@ def attended(states: States, slots: Slots, rule: Rule) -> tuple[Tensor, Held]:
         rule: how the layer attends.
     """
     heads, channels = states[0].shape[1:]
-    held = Held(slots, rule.scale(channels), (heads, states[1].shape[1]), channels, [], [], [])
+    held = Held(slots, rule.scale(channels), (heads, states[1].shape[1]), channels, [], [])
     laid = [_placed(each.flatten(1), slots.token_X) for each in states]
     made_XI = POOL.take(len(slots.token_X), heads * channels, states[0])
     for size, added in zip(slots.sizes, slots.added(rule), strict=True):
         query, key, value = (_by_head(each[size.part], size, held) for each in laid)
-        share_MLS = _scores(query, key, held, size)
+        share_MLS = _scores(query, key, held.scale)
         if added is not None:
             share_MLS.view(-1, heads, *share_MLS.shape[1:]).add_(added)
         torch.softmax(share_MLS, -1, out=share_MLS)
         held.states.append((query, key, value))
         held.shares.append(share_MLS)
-        _by_token(_product(share_MLS, value, held), made_XI[size.part], heads)
+        said_MLD = _product(share_MLS, value)
+        _by_token(said_MLD, made_XI[size.part], heads)
+        POOL.give(said_MLD)
     made_TI = made_XI.index_select(0, slots.place_T)
     POOL.give(made_XI, *laid)
     return made_TI, held
@@ -197,8 +200,6 @@ def returned(given_TI: Tensor, held: Held) -> States:
         given_TI: the gradient of the output, [T, H * D].
         held: what `attended` gave; its memory is given back.
     """
-    if held.spent:
-        raise RuntimeError("gradients of attention can be asked for once a pass")
     slots, scale, (heads, kept) = held.slots, held.scale, held.heads
     count, channels = len(slots.token_X), held.channels
     given_XI = POOL.take(count, given_TI.shape[1], given_TI)
@@ -207,17 +208,17 @@ def returned(given_TI: Tensor, held: Held) -> States:
     parts = zip(slots.sizes, held.states, held.shares, strict=True)
     for size, (query, key, value), share_MLS in parts:
         output = _by_head(given_XI[size.part], size, held)
-        score_MLS = _of_scores(_scores(output, value, held, size, 1.0), share_MLS)
+        score_MLS = _of_scores(_scores(output, value), share_MLS)
         made = (
-            _product(score_MLS, key, held, scale),
-            _product(score_MLS.mT, query, held, scale),
-            _product(share_MLS.mT, output, held),
+            _product(score_MLS, key, scale),
+            _product(score_MLS.mT, query, scale),
+            _product(share_MLS.mT, output),
         )
         for each, into_XI, number in zip(made, found, (heads, kept, kept), strict=True):
             _by_token(_joined(each, size, number), into_XI[size.part], number)
+        POOL.give(*made, score_MLS, output, share_MLS, query, key, value)
     made_TI = [each.index_select(0, slots.place_T) for each in found]
-    POOL.give(given_XI, *found, *held.taken)
-    held.taken.clear()
+    POOL.give(given_XI, *found)
     return made_TI[0], made_TI[1], made_TI[2]
 
 
@@ -227,23 +228,18 @@ def _placed(states_TI: Tensor, token_X: Tensor) -> Tensor:
     return torch.index_select(states_TI, 0, token_X, out=laid)
 
 
-def _scores(
-    left: Tensor, right: Tensor, held: Held, size: Size, scale: float | None = None
-) -> Tensor:
+def _scores(left: Tensor, right: Tensor, scale: float = 1.0) -> Tensor:
     """Give products of queries and keys, [M, L, S]."""
-    made = POOL.take(len(left) * size.length, size.length, left)
-    held.taken.append(made)
-    scores = made.view(-1, size.length, size.length)
-    by = held.scale if scale is None else scale
-    return torch.baddbmm(scores, left, right.mT, beta=0, alpha=by, out=scores)
+    heads, length, _ = left.shape
+    made = POOL.take(heads * length, length, left).view(heads, length, length)
+    return torch.baddbmm(made, left, right.mT, beta=0, alpha=scale, out=made)
 
 
-def _product(left: Tensor, right: Tensor, held: Held, scale: float = 1.0) -> Tensor:
+def _product(left: Tensor, right: Tensor, scale: float = 1.0) -> Tensor:
     """Give products of shares and states, [M, L, D]."""
-    made = POOL.take(right.shape[0] * right.shape[1], right.shape[2], right)
-    held.taken.append(made)
-    states = made.view(right.shape)
-    return torch.baddbmm(states, left, right, beta=0, alpha=scale, out=states)
+    heads, length, channels = right.shape
+    made = POOL.take(heads * length, channels, right).view(right.shape)
+    return torch.baddbmm(made, left, right, beta=0, alpha=scale, out=made)
 
 
 def _of_scores(given: Tensor, share_MLS: Tensor) -> Tensor:
@@ -257,7 +253,6 @@ def _by_head(states_XI: Tensor, size: Size, held: Held) -> Tensor:
     count, heads, channels = len(size.lengths_G), held.heads[0], held.channels
     kept = states_XI.shape[1] // channels
     made = POOL.take(len(states_XI), heads * channels, states_XI, torch.float32)
-    held.taken.append(made)
     laid_GKRLD = made.view(count, kept, heads // kept, size.length, channels)
     states_GLKD = states_XI.view(count, size.length, kept, channels)
     laid_GKRLD.copy_(states_GLKD.transpose(1, 2)[:, :, None])
