@@ -187,9 +187,9 @@ def test_a_layer_that_computes_otherwise_is_found_out(folder_of):
     [
         ("llama", "lora", {}, FORM),
         ("distilbert", "lora", {}, FORM),
-        ("bert", "pfeiffer", {}, FORM),
+        ("bert", "pfeiffer", {}, ADAPTER),
         ("bert", "houlsby", {"ln_before": True}, ADAPTER),
-        ("bert", "prefix", {}, FORM),
+        ("bert", "prefix", {}, ADAPTER),
         ("bert", "lora", {"settings": {"batches": "padded"}}, "rows are padded"),
         ("bert", "lora", {"settings": {"dtype": "float16"}}, "they would be in float16"),
     ],

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 import torch
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 from transformers.activations import GELUActivation
 
@@ -27,7 +28,7 @@ from tenon.model.fused import CLOSE, FUSION, Fusion, distance, noted_calls, pass
 from tenon.model.packing import ATTENTION
 from tenon.model.trunk import EVEN, Trunk
 
-FORM = "with this adapter its layers are not of BERT's form"
+FORM = "its layers are not of BERT's form"
 ADAPTER = "an adapter in them is computed in another way"
 ROUND = 16
 """In bfloat16 tokens are filled up to a multiple of it. oneDNN makes code for each number of rows
@@ -198,7 +199,8 @@ def _unfit(trunk: Trunk) -> str:
 def _encoded(trunk: Trunk, block: nn.Module, call: Any, asked: dict[Any, Any]) -> str:
     """Let one layer be computed as one function; say why it is not, empty where it is."""
     if call is None or not of_form(block) or block.get_submodule("attention.self") not in asked:
-        return FORM
+        held = (m.get_base_layer() for m in block.modules() if isinstance(m, BaseTunerLayer))
+        return FORM if all(isinstance(base, nn.Linear) for base in held) else ADAPTER
     how = asked[block.get_submodule("attention.self")]
     if how.keys() - {"scaling", "is_causal"} or how.get("is_causal"):
         return FORM
