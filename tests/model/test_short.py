@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tenon.model.rule import Rule
-from tenon.model.short import WIDE, Short, slots_of
+from tenon.model.short import WIDE, Short, attended, returned, slots_of
 
 CPU = torch.device("cpu")
 H, D = 4, 6
@@ -58,14 +58,36 @@ def test_it_is_a_softmax_over_each_row(lengths, rule, kept):
 
 
 @given(lengths=LENGTHS)
-def test_each_token_has_a_place_in_a_slot_of_its_row(lengths):
+def test_each_head_of_a_token_has_a_place_in_a_slot_of_its_row(lengths):
     slots = slots_of(lengths, CPU)
-    assert torch.equal(slots.token_X[slots.place_T], torch.arange(sum(lengths)))
-    assert len(slots.token_X) == sum(-(-length // WIDE) * WIDE for length in lengths)
+    lay = slots.lay(H, 2)
+    assert torch.equal(lay.state_P[lay.place_NH] // 2, torch.arange(sum(lengths) * H) // H)
+    assert torch.equal(lay.state_P[lay.place_NH] % 2, torch.arange(sum(lengths) * H) % H // 2)
+    assert len(lay.state_P) == H * sum(-(-length // WIDE) * WIDE for length in lengths)
     row_T = torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths))
     for size in slots.sizes:
-        held = row_T[slots.token_X[size.part]].view(-1, size.length)
-        assert bool((held == held[:, :1]).all())
+        assert torch.equal(row_T[size.token_GL], size.rows_G[:, None].expand(size.token_GL.shape))
+
+
+@given(lengths=LENGTHS, filling=st.integers(0, 3), unasked=st.integers(0, 1))
+def test_one_token_of_each_row_may_be_asked_for(lengths, filling, unasked):
+    """Behind the rows that are asked may be one that is not, and queries that are read by none."""
+    query, key, value = states(sum(lengths), H, torch.float32)
+    count = max(1, len(lengths) - unasked)
+    ends_U = torch.tensor(lengths).cumsum(0)[:count] - 1
+    slots, rule = slots_of(lengths, CPU), Rule(None, 0.0, causal=False, window=None)
+    expected = Short.apply(query, key, value, slots, rule)[ends_U].flatten(1)
+    along = torch.sin(torch.arange(expected.numel())).view_as(expected)
+    wanted = torch.autograd.grad(expected, (query, key, value), along)
+    read_U = torch.cat([ends_U, ends_U[:1].expand(filling)])
+    given_states = query.detach()[read_U], key.detach(), value.detach()
+    made, held = attended(given_states, slots, rule, count)
+    filled = torch.cat([along, torch.zeros(filling, along.shape[1])])
+    found = returned(filled, held)
+    query_THD = torch.zeros_like(query).index_copy_(0, ends_U, found[0][:count])
+    pairs = zip((made[:count], query_THD, *found[1:]), (expected.detach(), *wanted), strict=True)
+    for one, other in pairs:
+        assert float((one - other).abs().max()) <= 2e-5 * max(1.0, float(other.abs().max()))
 
 
 @pytest.mark.parametrize("causal", [False, True])

@@ -100,6 +100,8 @@ class Encoded:
         """Give the parts of the layer for a pass; None where it is to be computed as it is."""
         if self._otherwise(given, named) or not self._still():
             return None
+        if self.read is not None and not self.read.fits(named["borders"]):
+            return None
         groups = [HEADS] if self.read is None else [HEADS[:1], HEADS[1:]]
         groups += [(OUT,), (FIRST,), (SECOND,)]
         found = [self._linears(names, given[0]) for names in groups]

@@ -38,10 +38,10 @@ class Norm(NamedTuple):
 
 
 class Read(NamedTuple):
-    """The tokens whose output is asked for.
+    """The tokens whose output is asked for, one of each row.
 
     Args:
-        places_U: int64, of each, and then any others that fill it up.
+        places_U: int64, of each, in the order of rows, and then any others that fill it up.
         asked: how many are asked for.
     """
 
@@ -52,6 +52,14 @@ class Read(NamedTuple):
     def own_U(self) -> Tensor:
         """The places without what fills them up."""
         return self.places_U[: self.asked]
+
+    def fits(self, borders: Borders) -> bool:
+        """Whether each token is of the row of its number."""
+        ends_B = torch.tensor(borders.lengths[: self.asked]).cumsum(0)
+        if len(ends_B) < self.asked:
+            return False
+        starts_B = torch.cat([ends_B.new_zeros(1), ends_B[:-1]])
+        return bool(((self.own_U >= starts_B) & (self.own_U < ends_B)).all())
 
     def of(self, states_TD: Tensor) -> Tensor:
         """Give the states of all of them."""
@@ -201,24 +209,18 @@ def _normed_back(given_UD: Tensor, norm: Norm, name: str, held: Held) -> Tensor:
 
 def _attended(hidden_TD: Tensor, read_UD: Tensor, parts: Parts, held: Held) -> Tensor:
     """Give what the layer behind attention makes of it."""
-    if parts.read is None:
-        made = _computed(parts.heads[0], hidden_TD, held, keeps=False)
-    else:
-        (asked_UD,) = _computed(parts.heads[0], read_UD, held, keeps=False)
-        query_TD = _spread(asked_UD, parts.read, len(hidden_TD))
-        POOL.give(asked_UD)
-        made = [query_TD, *_computed(parts.heads[1], hidden_TD, held, keeps=False)]
-    states = [each.view(len(each), -1, parts.channels) for each in made]
-    slots = parts.slots
+    read, slots = parts.read, parts.slots
+    made = _computed(parts.heads[0], read_UD, held, keeps=False)
+    if read is not None:
+        made += _computed(parts.heads[1], hidden_TD, held, keeps=False)
     if slots is not None:
         rule = Rule(parts.how.get("scaling"), 0.0, causal=False, window=None)
-        three = states[0], states[1], states[2]
-        said_TD, held.attended = short.attended(three, slots, rule)
+        asked = None if read is None else read.asked
+        query, key, value = (each.view(len(each), -1, parts.channels) for each in made)
+        said_UD, held.attended = short.attended((query, key, value), slots, rule, asked)
         POOL.give(*made)
     else:
-        said_TD = _long(states, parts, held)
-        held.taken += made
-    said_UD = said_TD if parts.read is None else parts.read.of(said_TD)
+        said_UD = _long(made, parts, held)
     held.tensors["said"] = said_UD
     return _computed(parts.out, said_UD, held)[0]
 
@@ -229,16 +231,22 @@ def _spread(states_UD: Tensor, read: Read, tokens: int) -> Tensor:
     return spread_TD.zero_().index_copy_(0, read.own_U, states_UD[: read.asked])
 
 
-def _long(states: list[Tensor], parts: Parts, held: Held) -> Tensor:
+def _long(made: list[Tensor], parts: Parts, held: Held) -> Tensor:
     """Attend as packed rows do, recorded by torch."""
+    read = parts.read
+    if read is not None:
+        query_TD = _spread(made[0], read, len(made[1]))
+        POOL.give(made[0])
+        made = [query_TD, *made[1:]]
+    held.taken += made
     with torch.enable_grad():
-        read = [each.detach().requires_grad_() for each in states]
-        laid = [each.transpose(0, 1)[None] for each in read]
+        given = [each.detach().requires_grad_() for each in made]
+        laid = [each.view(len(each), -1, parts.channels).transpose(0, 1)[None] for each in given]
         attend: Any = packed_attention
-        made = attend(parts.attention, *laid, None, borders=parts.borders, **parts.how)[0]
-        said_TD = cast(Tensor, made).reshape(len(states[0]), -1)
-    held.attended = read, said_TD
-    return said_TD.detach()
+        output = attend(parts.attention, *laid, None, borders=parts.borders, **parts.how)[0]
+        said_TD = cast(Tensor, output).reshape(len(made[1]), -1)
+    held.attended = given, said_TD
+    return said_TD.detach() if read is None else read.of(said_TD.detach())
 
 
 def _inner(middle_UD: Tensor, parts: Parts, held: Held) -> Tensor:
@@ -266,36 +274,38 @@ def _mlp_back(output_UD: Tensor, parts: Parts, held: Held) -> tuple[Tensor, list
 
 def _attention_back(
     total_UD: Tensor, parts: Parts, held: Held
-) -> tuple[Tensor, list[Tensor], tuple[Tensor, Tensor, Tensor]]:
+) -> tuple[Tensor, list[Tensor], tuple[Tensor, ...]]:
     """Give the gradients of the sum behind attention, of its output layer, and of what attends."""
     total_UD = _normed_back(total_UD, parts.norms[0], "first", held)
     said_UD = held.tensors["said"]
     back_UD = POOL.like(said_UD)
     _, out = parts.out.returned([total_UD], said_UD, held.kept.pop(), back_UD, adds=False)
-    if parts.read is None:
-        asked = _asked(back_UD, held)
-    else:
-        back_TD = _spread(back_UD, parts.read, sum(parts.borders.lengths))
-        asked = _asked(back_TD, held)
-        POOL.give(back_TD)
+    asked = _asked(back_UD, parts, held)
     POOL.give(back_UD)
     return total_UD, out, asked
 
 
-def _asked(back_TD: Tensor, held: Held) -> tuple[Tensor, Tensor, Tensor]:
-    """Give the gradients of queries, keys and values."""
+def _asked(back_UD: Tensor, parts: Parts, held: Held) -> tuple[Tensor, ...]:
+    """Give the gradients of queries, of those that are asked for, and of keys and values."""
+    read = parts.read
     if isinstance(held.attended, short.Held):
-        return short.returned(back_TD, held.attended)
-    read, made_TD = cast("tuple[list[Tensor], Tensor]", held.attended)
-    found = torch.autograd.grad(made_TD, read, back_TD)
-    flat = [each.reshape(len(each), -1) for each in found]
-    return flat[0], flat[1], flat[2]
+        found = short.returned(back_UD, held.attended)
+    else:
+        given, said_TD = cast("tuple[list[Tensor], Tensor]", held.attended)
+        back_TD = back_UD if read is None else _spread(back_UD, read, len(said_TD))
+        found = torch.autograd.grad(said_TD, given, back_TD)
+        if read is not None:
+            POOL.give(back_TD)
+            found = (read.of(found[0]), *found[1:])
+    if read is not None:
+        found[0][read.asked :] = 0
+    return tuple(each.reshape(len(each), -1) for each in found)
 
 
 def _heads_back(
     hidden_TD: Tensor,
     total_UD: Tensor,
-    asked: tuple[Tensor, Tensor, Tensor],
+    asked: tuple[Tensor, ...],
     parts: Parts,
     held: Held,
     *,
@@ -307,9 +317,8 @@ def _heads_back(
         return parts.heads[0].returned(asked, hidden_TD, held.kept.pop(), onto)
     back_TD = torch.empty_like(hidden_TD) if wanted else None
     _, others = parts.heads[1].returned(asked[1:], hidden_TD, held.kept.pop(), back_TD, adds=False)
-    query_UD = read.back(asked[0])
     read_UD = held.tensors["read"]
-    _, own = parts.heads[0].returned([query_UD], read_UD, held.kept.pop(), onto)
+    _, own = parts.heads[0].returned(asked[:1], read_UD, held.kept.pop(), onto)
     if back_TD is not None:
         back_TD.index_add_(0, read.own_U, total_UD[: read.asked])
     return back_TD, [*own, *others]
