@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tenon.model.rule import Rule
-from tenon.model.short import WIDE, Short, attended, returned, slots_of
+from tenon.model.short import STEP, WIDE, Short, attended, returned, slots_of
 
 CPU = torch.device("cpu")
 H, D = 4, 6
@@ -63,7 +63,7 @@ def test_each_head_of_a_token_has_a_place_in_a_slot_of_its_row(lengths):
     lay = slots.lay(H, 2)
     assert torch.equal(lay.state_P[lay.place_NH] // 2, torch.arange(sum(lengths) * H) // H)
     assert torch.equal(lay.state_P[lay.place_NH] % 2, torch.arange(sum(lengths) * H) % H // 2)
-    assert len(lay.state_P) == H * sum(-(-length // WIDE) * WIDE for length in lengths)
+    assert len(lay.state_P) == H * sum(max(WIDE, -(-n // STEP) * STEP) for n in lengths)
     row_T = torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths))
     for size in slots.sizes:
         assert torch.equal(row_T[size.token_GL], size.rows_G[:, None].expand(size.token_GL.shape))
