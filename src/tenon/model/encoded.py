@@ -206,6 +206,8 @@ def _encoded(trunk: Trunk, block: nn.Module, call: Any, asked: dict[Any, Any]) -
     how = asked[block.get_submodule("attention.self")]
     if how.keys() - {"scaling", "is_causal"} or how.get("is_causal"):
         return FORM
+    if isinstance(vars(block).get("forward"), Encoded):
+        del vars(block)["forward"]  # of an adapter before
     if "forward" in vars(block):
         return "they compute their states again"
     made = Encoded(block, how)
