@@ -210,3 +210,18 @@ def test_layers_that_compute_their_states_again_are_left_as_they_are(folder_of):
     recompute(model.trunk, 1)
     fusion = encode(model.trunk)
     assert (fusion.fused, fusion.why) == (fusion.of - 1, "they compute their states again")
+
+
+@pytest.mark.parametrize("arch", ["bert", "llama"])
+def test_in_half_precision_passes_that_learn_are_filled_up(arch, folder_of):
+    model = classifier(folder_of(arch), settings={"dtype": "bfloat16"})
+    batch, seen = rows_of([5, 12, 3]), []
+    expected = gradients(model, batch)
+    size = 32 if encode(model.trunk).fused else 20
+    first = blocks(model.trunk.model)[0]
+    first.register_forward_pre_hook(lambda _, given: seen.append(given[0].shape[1]))
+    assert model.trunk.hidden_TD(batch).shape[0] == 20
+    assert apart(gradients(model, batch), expected) < 0.1
+    with torch.no_grad():
+        model.trunk.hidden_TD(batch)
+    assert seen == [size, size, 20]
