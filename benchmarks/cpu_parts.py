@@ -1,5 +1,8 @@
 """What each part of a step on the CPU brings: all parts, and all but one, in turns in one process.
 
+Layers that are not lean, or not one function, are not computed as one function; the latter are not
+filled up either. What one way has let oneDNN make code for, all others find.
+
 python benchmarks/cpu_parts.py --data ../shared/data/banking77 --out result.json
 """
 
@@ -13,9 +16,11 @@ from unittest.mock import patch
 import train_vs_trainer as bench
 from peft.tuners.lora import Linear
 
-from tenon.model import groups
+from tenon.model import encoded, groups
+from tenon.model.entry import blocks
+from tenon.model.trunk import EVEN
 
-PARTS = ("small products", "last layer", "lean layers", "bfloat16")
+PARTS = ("one function", "filling", "small products", "last layer", "lean layers", "bfloat16")
 WAYS = {
     "all": (),
     **{f"without {part}": (part,) for part in PARTS},
@@ -26,6 +31,13 @@ WAYS = {
 def held(way: bench.WithTenon, without: tuple[str, ...]) -> ExitStack:
     """Leave parts out for the time of a turn."""
     stack = ExitStack()
+    base = way.model.trunk.model
+    if "one function" in without or "filling" in without:
+        stack.enter_context(patch.dict(vars(base), {EVEN: 1}))
+        stack.enter_context(patch.object(encoded, "ROUND", 1))
+    if "one function" in without:
+        for block in blocks(base):
+            stack.callback(vars(block).update, forward=vars(block).pop("forward"))
     if "small products" in without:
         stack.enter_context(patch.object(groups, "SHORT", 0))
     if "last layer" in without:

@@ -58,8 +58,8 @@ IDLE = {
         "model.compile = true has no effect: on a CPU",
     ),
     "kernels on a CPU": (
-        {"model.kernels": "plain", "model.device": "cpu"},
-        '= "plain" has no effect: on a CPU',
+        {"model.kernels": "plain", "model.device": "cpu", "data.task": "text-generation"},
+        '= "plain" has no effect: for a base that writes on a CPU',
     ),
     "kernels for padded rows": (
         {"model.kernels": "plain", "model.batches": "padded"},

@@ -14,6 +14,7 @@ from transformers import AutoModel, T5EncoderModel
 from bases import CONFIGS, VOCAB
 from kinds import SMALL
 from tenon.adapters.kind import KINDS, settle
+from tenon.adapters.pool import POOL
 from tenon.model.attach import attach
 from tenon.model.classifier import Classifier
 from tenon.model.head import Head
@@ -51,6 +52,7 @@ def held(arch: str, kind: str, lengths: tuple[int, ...], *, unreal: bool, packed
            enumerate(lengths)]  # fmt: skip
     batch = replace(of_ids(ids), targets_X=torch.zeros(len(lengths)))
     ledger = Ledger()
+    POOL.forget()  # what another pass has left there would not be counted
     for parameter in made.parameters():
         ledger.note(parameter)
     counting = CountingUnreal if unreal else Counting

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models import LABELS, PAIRS, TEXTS, examples, renderer_of
-from tenon.text.batch import batch, of_ids
+from tenon.text.batch import Below, batch, filled, of_ids
 from tenon.text.order import Order, micro_batches
 from tenon.text.tokens import collect
 
@@ -68,3 +70,19 @@ def test_a_step_of_rows_becomes_batches_of_all_its_rows(tokens):
         parts = [batch(tokens, part) for part in micro_batches(rows, tokens.lengths_R, 25)]
         assert sum(part.tokens for part in parts) == tokens.lengths_R[rows].sum()
         assert [int(row) for part in parts for row in part.rows] == rows.tolist()
+
+
+@pytest.mark.parametrize("typed", [False, True])
+def test_a_batch_is_filled_up_by_a_row_of_one_token(typed):
+    made = of_ids([[5, 6], [7]], [[0, 1], [1]] if typed else None)
+    made = replace(made, below=Below(2, torch.ones(3, 4)))
+    assert filled(made, 0, 9) is made
+    more = filled(made, 2, 9)
+    assert more.ids_T.tolist() == [5, 6, 7, 9, 9]
+    assert more.lengths == (2, 1, 2)
+    assert more.tokens == 5
+    assert (more.types_T is None) == (not typed)
+    assert not typed or more.types_T.tolist() == [0, 1, 1, 0, 0]
+    assert more.below.layers == 2
+    assert more.below.states_TD.sum(1).tolist() == [4, 4, 4, 0, 0]
+    assert torch.equal(more.targets_X, made.targets_X)

@@ -215,6 +215,25 @@ class TestPlan:
         seen = plan("mail.csv", [tiny, change, *also])
         assert ("the last layer" in seen.batches) == narrow
 
+    @pytest.mark.parametrize(
+        ("change", "said"),
+        [
+            (
+                "adapters.mail.kind=lora.v1",
+                "layers as one function each, proved equal on this base",
+            ),
+            ("adapters.mail.preset=pfeiffer", "layers as in transformers: an adapter in them"),
+            ("train.recompute=1", "1 of 2 layers as one function each"),
+            ("model.kernels=plain", ""),
+            ("model.trunk_dropout=true", ""),
+        ],
+    )
+    def test_it_says_whether_layers_are_computed_as_one_function(self, here, tiny, change, said):
+        kind = () if "kind" in change else ("adapters.mail.kind=bottleneck.v1",)
+        seen = plan("mail.csv", [tiny, *kind, change])
+        assert said in seen.batches
+        assert said or "layers as" not in seen.batches
+
     def test_the_rows_add_up(self, here):
         preview = plan("mail.csv")
         assert sum(amount.rows for amount in preview.amounts.values()) == 80

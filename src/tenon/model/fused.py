@@ -14,13 +14,12 @@ Legend: T tokens, N positions, H heads, D channels.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface
 
 from tenon.adapters.fan import fanned
 from tenon.adapters.lean import FORMATS, autocasts, watched
@@ -29,18 +28,14 @@ from tenon.model.attending import attention
 from tenon.model.block_math import Gated, Normed, SumNormed, Turned, kernels
 from tenon.model.compiled import FAST, Fast
 from tenon.model.entry import blocks
-from tenon.model.loading import quiet
 from tenon.model.margined import Margined, keep, margined_at, proved
-from tenon.model.packing import ATTENTION, Borders, packed_attention
+from tenon.model.noting import noted_calls
+from tenon.model.packing import ATTENTION, packed_attention
 from tenon.model.proving import CLOSE, differ, faults, passed
 from tenon.model.sized import unfit
-from tenon.model.trunk import Trunk, positions, proof_row
-from tenon.text.batch import of_ids
+from tenon.model.trunk import Trunk
 
-NOTED = "tenon_noted"
 FUSION = "_tenon_fusion"
-LENGTHS = (3, 7, 5, 33, 150)
-"""Rows that are computed for the proof: attention takes the last in several tiles."""
 BLOCK = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}
 HEADS = {"q_proj", "k_proj", "v_proj", "o_proj"}
 NORMS = {"q_norm", "k_norm"}
@@ -58,6 +53,7 @@ class Fusion:
         why: why not all of them, one clause; empty where all are.
         margins: blocks whose adapters stand in the margins of their weights within recorded passes.
         tiled: of the fused ones, blocks whose attention has kernels of its own as well.
+        what: what blocks are called, and how they are computed.
     """
 
     fused: int
@@ -65,42 +61,21 @@ class Fusion:
     why: str = ""
     margins: int = 0
     tiled: int = 0
+    what: tuple[str, str] = ("blocks", "in few kernels")
 
     def __str__(self) -> str:
         """Say it in one clause."""
         if not self.fused:
-            return f"blocks as in transformers: {self.why}"
-        some = f"{self.fused} of {self.of} blocks" if self.why else "blocks"
+            return f"{self.what[0]} as in transformers: {self.why}"
+        some = f"{self.fused} of {self.of} {self.what[0]}" if self.why else self.what[0]
         rest = f" (others: {self.why})" if self.why else ""
         few = ", attention too" if self.tiled == self.fused else f", attention of {self.tiled} too"
         if self.margins and self.margins < self.of:
             rest += f", {self.margins} of {self.of} with adapters in the margins of weights"
         elif self.margins:
             rest += ", adapters in the margins of weights"
-        return f"{some} in few kernels{few if self.tiled else ''}, proved equal on this base{rest}"
-
-
-@dataclass(frozen=True, eq=False)
-class Noting(Borders):
-    """Borders that note how each layer attends.
-
-    Args:
-        asked: attention module to what it calls attention with.
-    """
-
-    asked: dict[nn.Module, dict[str, Any]] = field(default_factory=dict[nn.Module, dict[str, Any]])
-
-
-def noted_attention(
-    module: nn.Module, *states: Tensor | None, borders: Noting, **how: Any
-) -> tuple[Tensor, None]:
-    """Attend within each row, and note how; transformers calls this for every attention layer."""
-    known = ("scaling", "sliding_window", "is_causal", "softcap", "s_aux", "position_bias")
-    borders.asked[module] = {name: how[name] for name in known if how.get(name) is not None}
-    return packed_attention(module, *cast("Any", states), borders=borders, **how)
-
-
-AttentionInterface.register(NOTED, noted_attention)
+        how = f"{self.what[1]}{few if self.tiled else ''}"
+        return f"{some} {how}, proved equal on this base{rest}"
 
 
 @dataclass(frozen=True)
@@ -266,7 +241,7 @@ def _fusion(trunk: Trunk, *, anywhere: bool, margins: bool) -> Fusion:
     modes = [(module, module.training) for module in trunk.model.modules()]
     trunk.model.eval()
     try:
-        calls, asked = _calls(trunk, found)
+        calls, asked = noted_calls(trunk, found)
         whys = [_fused(trunk, block, calls.get(block), asked, margins=margins) for block in found]
     finally:
         for module, mode in modes:
@@ -290,29 +265,6 @@ def _unfit(trunk: Trunk, *, anywhere: bool) -> str:
     if trunk.device.type != "cuda":
         return "they are for CUDA"
     return "" if kernels() else "Triton is not installed"
-
-
-def _calls(trunk: Trunk, found: list[nn.Module]) -> tuple[dict[nn.Module, Any], dict[Any, Any]]:
-    """Give what each block is called with for some rows, and how each layer attends."""
-    most = positions(trunk) or max(LENGTHS)
-    batch = of_ids([proof_row(trunk, min(length, most)) for length in LENGTHS]).to(trunk.device)
-    noting = Noting(batch.lengths, trunk.device)
-    calls: dict[nn.Module, Any] = {}
-
-    def note(block: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
-        calls[block] = (given, named)
-
-    hooks = [block.register_forward_pre_hook(note, with_kwargs=True) for block in found]
-    try:
-        with torch.no_grad(), quiet(), attention(trunk.model, NOTED):
-            trunk.model(
-                input_ids=batch.ids_T[None], position_ids=batch.positions_T[None], borders=noting,
-                use_cache=False,
-            )  # fmt: skip
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return calls, noting.asked
 
 
 def _fused(

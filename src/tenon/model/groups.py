@@ -1,21 +1,20 @@
 """Groups: rows of like length, padded together, and attention among them.
 
-Short rows attend by products of small matrices in float32 with gradients written out, as torch's
-fused kernel for the CPU takes most of its time there for its own bookkeeping, in halves above all;
-longer ones by the fused kernel, on the CPU in float32 as well.
+Short rows attend by products of small matrices where gradients are asked for (`short`); all others
+by torch's fused kernel, on the CPU in float32 as well.
 
 What a padded position of a group holds is a token of its own row, so that a row
 whose states are not finite spoils no other. No real token sees it, and its own output is read by
 none: so its gradient is 0, and none is added to that of the token.
 
 Legend: T tokens, H heads, K key-value heads, D channels of a head, G rows of a group, L tokens of a
-group's longest row, S keys that they see, X padded positions of a group, M heads of all rows.
+group's longest row, X padded positions of a group.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -23,6 +22,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from tenon.adapters.prefix_attention import Seen
+from tenon.model.rule import Rule
+from tenon.model.short import Short, Slots, slots_of
 
 SPREAD_TOKENS = 2
 SPREAD_SHARE = 0.25
@@ -39,23 +40,6 @@ ON = {"cpu"}
 
 
 @dataclass(frozen=True)
-class Rule:
-    """How a layer attends.
-
-    Args:
-        scaling: of the scores; None for one over the root of D.
-        dropout: share of the scores that are dropped.
-        causal: whether a token sees none that come after it.
-        window: a token sees those less than so many places away; None for all.
-    """
-
-    scaling: float | None
-    dropout: float
-    causal: bool
-    window: int | None
-
-
-@dataclass(frozen=True)
 class Group:
     """Neighbouring rows of like length.
 
@@ -66,7 +50,7 @@ class Group:
         token_GL: place in the group of each padded position; None where all rows are equal.
         real_GL: bool, whether a padded position holds a token; None where all rows are equal.
         place_T: place in the padded group of each token; None where all rows are equal.
-        hidden: by rule, what is hidden from whom among short rows, once it was asked for.
+        slots: where the tokens of short rows lie; None where rows attend by torch's kernel.
     """
 
     start: int
@@ -76,9 +60,7 @@ class Group:
     token_GL: Tensor | None = None
     real_GL: Tensor | None = None
     place_T: Tensor | None = None
-    hidden: dict[Rule, Tensor | None] = field(
-        default_factory=dict[Rule, "Tensor | None"], compare=False
-    )
+    slots: Slots | None = None
 
 
 def groups_of(
@@ -91,15 +73,44 @@ def groups_of(
         device: of the batch.
         spread: tokens by which rows may differ, however short they are.
     """
+    return _laid(lengths, lambda run, length: _alike(run, length, spread), device)
+
+
+def learned_groups(lengths: Sequence[int], device: torch.device) -> tuple[Group, ...]:
+    """Give the same for what gradients are asked of: neighbours that are short are one group.
+
+    Args:
+        lengths, device: as of `groups_of`.
+    """
+
+    def alike(run: list[int], length: int) -> bool:
+        short = [each <= SHORT for each in (run[0], length)]
+        return all(short) or (not any(short) and _alike(run, length, SPREAD_TOKENS))
+
+    return _laid(lengths, alike, device, short=SHORT)
+
+
+def _laid(
+    lengths: Sequence[int],
+    alike: Callable[[list[int], int], bool],
+    device: torch.device,
+    short: int = 0,
+) -> tuple[Group, ...]:
+    """Put neighbours that are alike into groups; those of short rows have slots."""
     runs: list[list[int]] = []
     for length in lengths:
-        if runs and _alike(runs[-1], length, spread):
+        if runs and alike(runs[-1], length):
             runs[-1].append(length)
         else:
             runs.append([length])
     groups: list[Group] = []
     for run in runs:
-        groups.append(_group(groups[-1].stop if groups else 0, run, device))
+        start, longest = groups[-1].stop if groups else 0, max(run)
+        if longest <= short:
+            slots = slots_of(run, device)
+            groups.append(Group(start, start + sum(run), len(run), longest, slots=slots))
+        else:
+            groups.append(_group(start, run, device))
     return tuple(groups)
 
 
@@ -134,11 +145,15 @@ def attend(
         states: queries [T, H, D], keys and values [T, K, D] of the group alone, row after row.
         prefix: what each of its rows sees beside its own tokens.
     """
-    graded = torch.is_grad_enabled() and any(each.requires_grad for each in states)
-    plain = prefix is None and not rule.dropout and states[0].device.type in ON
-    if plain and graded and group.longest <= SHORT:
-        return cast(Tensor, Short.apply(*states, group, rule))  # pyright: ignore[reportUnknownMemberType]
+    if group.slots is not None:
+        return cast(Tensor, Short.apply(*states, group.slots, rule))  # pyright: ignore[reportUnknownMemberType]
     return _fused(group, states, rule, prefix)
+
+
+def learned(states: Sequence[Tensor], rule: Rule, prefix: Seen | None) -> bool:
+    """Whether short rows attend by small products: gradients are asked for, on the CPU."""
+    graded = torch.is_grad_enabled() and any(each.requires_grad for each in states)
+    return graded and prefix is None and not rule.dropout and states[0].device.type in ON
 
 
 def _fused(
@@ -231,97 +246,3 @@ def _spread(states_THD: Tensor, place_T: Tensor, positions: int) -> Tensor:
     return states_THD.new_zeros(positions, *states_THD.shape[1:]).index_copy_(
         0, place_T, states_THD
     )
-
-
-class Short(torch.autograd.Function):
-    """Attention among the rows of a group by products of small matrices, in float32."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, query_THD: Tensor, key_TKD: Tensor, value_TKD: Tensor, group: Group, rule: Rule
-    ) -> Tensor:
-        """Give the attention output, [T, H, D]."""
-        heads = query_THD.shape[1]
-        scale = rule.scaling if rule.scaling is not None else query_THD.shape[2] ** -0.5
-        query_MLD, key_MSD, value_MSD = (
-            _by_head(each, group, heads) for each in (query_THD, key_TKD, value_TKD)
-        )
-        share_MLS = _product(query_MLD, key_MSD.mT, scale)
-        hidden = _hidden(group, rule, query_THD.device)
-        if hidden is not None:
-            share_MLS.unflatten(0, (group.rows, heads)).masked_fill_(hidden, -torch.inf)
-        share_MLS = torch.softmax(share_MLS, -1)
-        ctx.save_for_backward(query_MLD, key_MSD, value_MSD, share_MLS)
-        ctx.group, ctx.scale, ctx.kept = group, scale, key_TKD.shape[1]
-        return _by_token(share_MLS @ value_MSD, group, heads, query_THD.dtype)
-
-    @staticmethod
-    def backward(ctx: Any, *given: Tensor) -> tuple[Tensor | None, ...]:
-        """Give the gradients of queries, keys and values."""
-        query_MLD, key_MSD, value_MSD, share_MLS = cast("tuple[Tensor, ...]", ctx.saved_tensors)
-        output_THD, group, scale, kept = given[0], cast(Group, ctx.group), ctx.scale, ctx.kept
-        heads, dtype = output_THD.shape[1], output_THD.dtype
-        if group.place_T is not None:
-            positions = group.rows * group.longest
-            output_THD = _spread(output_THD, group.place_T, positions)
-        output_MLD = _as_heads(output_THD, group, heads)
-        value = share_MLS.mT @ output_MLD
-        score_MLS = _scores(output_MLD @ value_MSD.mT, share_MLS)
-        query = _product(score_MLS, key_MSD, scale)
-        key = _product(score_MLS.mT, query_MLD, scale)
-        return (
-            _by_token(query, group, heads, dtype),
-            _by_token(_joined(key, group, kept), group, kept, dtype),
-            _by_token(_joined(value, group, kept), group, kept, dtype),
-            None,
-            None,
-        )
-
-
-def _scores(share: Tensor, share_MLS: Tensor) -> Tensor:
-    """Give the gradient of scores from that of their softmax."""
-    backward: Any = getattr(torch, "_softmax_backward_data")  # noqa: B009 - it has no stub
-    return backward(share, share_MLS, -1, torch.float32)
-
-
-def _product(left: Tensor, right: Tensor, scale: float) -> Tensor:
-    return torch.baddbmm(left.new_empty(()), left, right, beta=0, alpha=scale)
-
-
-def _by_head(states_THD: Tensor, group: Group, heads: int) -> Tensor:
-    """Give padded states of every row and head, [M, L, D] in float32; few heads are repeated."""
-    if group.token_GL is not None:
-        states_THD = states_THD.index_select(0, group.token_GL.flatten())
-    return _as_heads(states_THD, group, heads)
-
-
-def _as_heads(states_XHD: Tensor, group: Group, heads: int) -> Tensor:
-    states_GHLD = states_XHD.unflatten(0, (group.rows, group.longest)).transpose(1, 2).float()
-    if states_GHLD.shape[1] != heads:
-        states_GHLD = states_GHLD.repeat_interleave(heads // states_GHLD.shape[1], 1)
-    return states_GHLD.reshape(-1, *states_GHLD.shape[2:])
-
-
-def _joined(states_MLD: Tensor, group: Group, kept: int) -> Tensor:
-    """Add up what the repeats of a head got."""
-    if len(states_MLD) == group.rows * kept:
-        return states_MLD
-    return states_MLD.unflatten(0, (group.rows * kept, -1)).sum(1)
-
-
-def _by_token(states_MLD: Tensor, group: Group, heads: int, dtype: torch.dtype) -> Tensor:
-    """Give the states of the real tokens, [T, H, D]."""
-    states_GLHD = states_MLD.unflatten(0, (group.rows, heads)).transpose(1, 2)
-    states_XHD = states_GLHD.to(dtype).reshape(-1, heads, states_MLD.shape[2])
-    return states_XHD if group.place_T is None else states_XHD.index_select(0, group.place_T)
-
-
-def _hidden(group: Group, rule: Rule, device: torch.device) -> Tensor | None:
-    """Say which tokens are hidden from which, of shape [G or 1, 1, L or 1, L]; None for none."""
-    if rule not in group.hidden:
-        seen = _mask(group, rule, device)
-        if seen is None and rule.causal:
-            places_L = torch.arange(group.longest, device=device)
-            seen = places_L[:, None] >= places_L
-        group.hidden[rule] = None if seen is None else ~seen
-    return group.hidden[rule]

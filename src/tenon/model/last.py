@@ -24,6 +24,8 @@ from transformers import PreTrainedModel
 from tenon.adapters.blocks import Block, block_of
 from tenon.adapters.sites import places
 from tenon.core.errors import RunError
+from tenon.model.encoded import Encoded
+from tenon.model.entry import blocks
 from tenon.model.loading import quiet
 from tenon.model.trunk import PROOF_LENGTHS, TOLERANCE, Trunk, proof_row
 from tenon.text.batch import of_ids
@@ -126,8 +128,11 @@ def narrowed(model: nn.Module, names: Sequence[str], places_U: Tensor) -> Iterat
     found = _found(model, names)
     for module in found:
         vars(module)["forward"] = Narrow(module, places_U)
+    layer = vars(blocks(model)[-1]).get("forward") if found else None
+    reading = layer.reading(places_U) if isinstance(layer, Encoded) else contextlib.nullcontext()
     try:
-        yield
+        with reading:
+            yield
     finally:
         for module in found:
             vars(module).pop("forward", None)
@@ -153,8 +158,13 @@ def _found(model: nn.Module, names: Sequence[str]) -> list[nn.Module]:
 
 
 def _otherwise(module: nn.Module) -> bool:
-    """Whether another forward pass than its class's has been given to a module."""
-    return "forward" in vars(module) or vars(module).get("_compiled_call_impl") is not None
+    """Whether another forward pass than its class's has been given to a module.
+
+    A layer that is computed as one function reads by itself the tokens that are read.
+    """
+    given = vars(module).get("forward")
+    other = given is not None and not isinstance(given, Encoded)
+    return other or vars(module).get("_compiled_call_impl") is not None
 
 
 def _hooked(module: nn.Module) -> bool:

@@ -25,7 +25,8 @@ from transformers import AttentionInterface
 from tenon.adapters.prefix_attention import Seen
 from tenon.adapters.transparent import uncompiled
 from tenon.core.errors import RunError
-from tenon.model.groups import Group, Rule, attend, groups_of
+from tenon.model.groups import Group, attend, groups_of, learned, learned_groups
+from tenon.model.rule import Rule
 from tenon.model.spans import Spans, spans_of
 from tenon.text.batch import sent
 
@@ -99,6 +100,11 @@ class Borders:
         return groups_of(self.lengths, self.device)
 
     @cached_property
+    def learned(self) -> tuple[Group, ...]:
+        """The same where gradients are asked for on the CPU."""
+        return learned_groups(self.lengths, self.device)
+
+    @cached_property
     def sorted(self) -> Sorted | None:
         """The rows by length, if that makes fewer groups of them: they may lie by adapter."""
         rows = sorted(range(len(self.lengths)), key=self.lengths.__getitem__)
@@ -137,7 +143,7 @@ class Borders:
     @property
     def used(self) -> bool:
         """Whether any attention layer has asked for the borders."""
-        return "groups" in self.__dict__ or "starts_B1" in self.__dict__
+        return bool({"groups", "learned", "starts_B1"} & self.__dict__.keys())
 
 
 def packed_attention(
@@ -189,6 +195,8 @@ def packed_attention(
     if kernel is not None:
         return _varlen(kernel, query_1HTD, key_1KTD, value_1KTD, borders, rule), None
     states = [each.squeeze(0).transpose(0, 1) for each in (query_1HTD, key_1KTD, value_1KTD)]
+    if learned(states, rule, prefix):
+        return _grouped(borders.learned, states, rule, None)[None], None
     # What is learned from lies by length already, and is to be computed as it always was.
     laid = None if torch.is_grad_enabled() else borders.sorted
     if laid is None:
@@ -202,6 +210,8 @@ def _grouped(
     groups: Sequence[Group], states: Sequence[Tensor], rule: Rule, prefix: Seen | None
 ) -> Tensor:
     """Attend group by group; queries, keys and values as [T, H, D] each."""
+    if len(groups) == 1:
+        return attend(groups[0], (states[0], states[1], states[2]), rule, prefix)
     sizes = [group.stop - group.start for group in groups]
     # Split at once, as the gradient of each of many slices would be a tensor of full size.
     query, key, value = (each.split(sizes) for each in states)

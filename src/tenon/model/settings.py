@@ -28,9 +28,9 @@ class ModelSettings(Settings):
         compile: let torch compile the base's blocks for training on a GPU, which takes about a
             minute once and a third or more off every step; "auto" does so where a run is long
             enough for it to pay.
-        kernels: how passes are computed on a GPU: "auto" computes blocks in few kernels where
-            that is proved equal, and replays passes as CUDA graphs where they can be recorded;
-            "plain" does neither.
+        kernels: how a base is trained: "auto" computes its layers in fewer steps where that is
+            proved equal, of decoders on a GPU and of encoders on a CPU, and replays passes on a
+            GPU as CUDA graphs where they can be recorded; "plain" does none of it.
     """
 
     revision: str = ""

@@ -25,7 +25,7 @@ from tenon.model.loading import Numbers, quiet, read
 from tenon.model.packing import ATTENTION, Borders
 from tenon.model.quantized import count_parameters
 from tenon.model.settings import ModelSettings, Quantize
-from tenon.text.batch import Batch, of_ids
+from tenon.text.batch import Batch, filled, of_ids
 
 LOGITS: dict[str, Callable[[Tensor, float], Tensor]] = {
     "final_logit_softcapping": lambda logits, cap: cap * torch.tanh(logits / cap),
@@ -35,6 +35,8 @@ LOGITS: dict[str, Callable[[Tensor, float], Tensor]] = {
 }
 """Settings of a base's config that change the scores of tokens, as transformers' models do: Gemma,
 Granite, Cohere, Falcon-H1. A base that changes them in another way is found out by proof."""
+EVEN = "_tenon_even"
+"""Where a base keeps of what number the tokens of a pass in training are made a multiple."""
 PROOF_LENGTHS = (3, 7, 5)
 PROVABLE_WINDOW = 1024
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -111,7 +113,10 @@ class Trunk:
         """
         if not self.packed:
             return self._padded_TD(batch)
-        return self.packed_TD(batch, Borders(batch.lengths, batch.ids_T.device))
+        even = vars(self.model).get(EVEN, 1) if torch.is_grad_enabled() else 1
+        laid = filled(batch, -batch.tokens % even, self.pad)
+        hidden_TD = self.packed_TD(laid, Borders(laid.lengths, laid.ids_T.device))
+        return hidden_TD if laid is batch else hidden_TD[: batch.tokens]
 
     @contextlib.contextmanager
     def attending(self) -> Iterator[None]:

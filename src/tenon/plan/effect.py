@@ -115,9 +115,9 @@ def _compiled(plan: Plan, given: Set[str]) -> Iterator[Finding]:
 
 def _kernels(plan: Plan, given: Set[str]) -> Iterator[Finding]:
     del given
-    without = plan.model.device == "cpu" or plan.model.batches == "padded"
-    if plan.model.kernels == "plain" and without:
-        where = "on a CPU" if plan.model.device == "cpu" else "for padded rows"
+    writes = plan.model.device == "cpu" and BY_TASK[plan.data.task].writes
+    if plan.model.kernels == "plain" and (writes or plan.model.batches == "padded"):
+        where = "for a base that writes on a CPU" if writes else "for padded rows"
         what = f'= "plain" has no effect: {where} there are none to choose'
         yield "model.kernels", what, "remove it"
 

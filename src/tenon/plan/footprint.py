@@ -15,6 +15,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from tenon.adapters.pool import POOL
 from tenon.core.errors import PlanError
 from tenon.evaluate.exam import EXAMS
 from tenon.evaluate.predict import by_length
@@ -24,7 +25,7 @@ from tenon.plan.form import Form
 from tenon.plan.kernels import by_borders
 from tenon.plan.ledger import Ledger
 from tenon.plan.plan import Plan
-from tenon.plan.unreal import CountingUnreal, Unreal
+from tenon.plan.unreal import META, CountingUnreal, Unreal
 from tenon.plan.writing import writing
 from tenon.text.batch import Batch, batch
 from tenon.text.order import Order, Rows, micro_batches
@@ -228,6 +229,7 @@ def _scorer(model: Model) -> nn.Module:
 def _computing(model: Model, ledger: Ledger, device: str) -> ExitStack:
     """Compute on shapes as on a type of device."""
     stack = ExitStack()
+    POOL.forget(META.type)  # what another pass on shapes has left there would not be counted
     stack.enter_context(by_borders(device, model.trunk.model.dtype))
     stack.enter_context(Unreal(device))
     stack.enter_context(CountingUnreal(ledger))

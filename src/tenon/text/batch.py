@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -119,6 +119,29 @@ def _joined_below(parts: Sequence[Below | None]) -> Below | None:
     if len(found) < len(parts) or len({part.layers for part in found}) > 1:
         return None
     return Below(found[0].layers, torch.cat([part.states_TD for part in found]))
+
+
+def filled(batch: Batch, tokens: int, token: int) -> Batch:
+    """Lay a row of one token behind a batch, that nobody learns from.
+
+    Args:
+        tokens: how often the token is in it; 0 for no row.
+        token: its id.
+    """
+    if not tokens:
+        return batch
+    more = batch.ids_T.new_full((tokens,), token)
+    types, below = batch.types_T, batch.below
+    if below is not None:
+        states_TD = torch.nn.functional.pad(below.states_TD, (0, 0, 0, tokens))
+        below = Below(below.layers, states_TD)
+    return replace(
+        batch,
+        ids_T=torch.cat([batch.ids_T, more]),
+        types_T=None if types is None else torch.cat([types, torch.zeros_like(more)]),
+        lengths=(*batch.lengths, tokens),
+        below=below,
+    )
 
 
 def of_ids(ids: list[list[int]], types: list[list[int]] | None = None) -> Batch:

@@ -10,6 +10,7 @@ from typing import Any
 from tenon.adapters.wrapped import adapted
 from tenon.core.progress import Progress
 from tenon.data.parts import Parts
+from tenon.model.encoded import FORM
 from tenon.model.fused import fusion_of
 from tenon.model.lower import named_entry
 from tenon.plan.budget import Budget, budget
@@ -207,16 +208,17 @@ def _last_again(space: Workspace) -> bool:
 
 
 def _kernels(space: Workspace, *, several: bool) -> Iterator[str]:
-    """Say how passes over a base on CUDA are computed, once its adapter has been tried.
+    """Say how passes over a base are computed, once its adapter has been tried.
 
     Args:
         several: whether they are of several adapters.
     """
-    if space.trunk.device.type != "cuda":
-        return
-    fusion = fusion_of(space.trunk)
-    if fusion is not None:
+    fusion, cuda = fusion_of(space.trunk), space.trunk.device.type == "cuda"
+    # Other bases than encoders are not computed otherwise on a CPU, with whatever adapter.
+    if fusion is not None and (cuda or fusion.why != FORM):
         yield str(fusion)
+    if not cuda:
+        return
     why = unrecorded(space.plan) or unrecordable(space.trunk, writes=space.writes)
     if several and not why:
         why = unshared(space.plan.adapter.name, adapted(space.trunk.model))
