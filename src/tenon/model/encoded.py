@@ -175,7 +175,7 @@ def _encoding(trunk: Trunk) -> Fusion:
     found = blocks(trunk.model)
     why = _unfit(trunk) or ("" if found else FORM)
     if why:
-        return Fusion(0, len(found), why, WHAT)
+        return Fusion(0, len(found), why, what=WHAT)
     modes = [(module, module.training) for module in trunk.model.modules()]
     trunk.model.eval()
     try:

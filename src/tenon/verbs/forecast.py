@@ -15,7 +15,6 @@ from tenon.evaluate.generate import clipped, generate, room
 from tenon.evaluate.predict import by_length, inference
 from tenon.evaluate.together import together_fault
 from tenon.model.attach import attach, unchanged_random_state
-from tenon.model.fused import fuse
 from tenon.model.lower import Recalled, entry_of, named_entry
 from tenon.model.model import Model
 from tenon.model.models import model_for
@@ -47,7 +46,7 @@ from tenon.train.trunk_cache import Choice
 from tenon.verbs.bared import bared
 from tenon.verbs.decided import Decided, estimated
 from tenon.verbs.heads import new_head
-from tenon.verbs.kernels import fuses, unrecorded
+from tenon.verbs.kernels import quicken, unrecorded
 from tenon.verbs.planned import foresee, form_of
 from tenon.verbs.stored import choice_of
 from tenon.verbs.workspace import Workspace
@@ -212,8 +211,7 @@ def fresh(space: Workspace) -> Model:
     plan = space.plan
     peft = attach(space.trunk, plan.adapter, plan.seed).peft
     recompute(space.trunk, plan.train.recompute)
-    if fuses(plan):
-        fuse(space.trunk)
+    quicken(plan, space.trunk)
     model = model_for(
         plan.data.task, space.trunk, peft, new_head(space), plan.model.pooling,
         trunk_dropout=plan.model.trunk_dropout,

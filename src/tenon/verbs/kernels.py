@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from tenon.model.encoded import encode
+from tenon.model.fused import fuse
+from tenon.model.trunk import Trunk
 from tenon.plan.plan import Plan
 
 
-def fuses(plan: Plan) -> bool:
-    """Whether blocks of the base are to be computed in few kernels, where that is proved."""
-    return plan.model.kernels == "auto" and plan.model.compile is not True
+def quicken(plan: Plan, trunk: Trunk) -> None:
+    """Let a base's layers be computed in fewer steps where that is proved to give the same.
+
+    Args:
+        plan: it lets them, and does not compile them.
+        trunk: with its adapter.
+    """
+    if plan.model.kernels != "auto" or plan.model.compile is True:
+        return
+    if trunk.device.type != "cpu":
+        fuse(trunk)
+    elif not plan.model.trunk_dropout:  # what drops is computed as it is
+        encode(trunk)
 
 
 def unrecorded(plan: Plan) -> str:

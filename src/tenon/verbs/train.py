@@ -26,13 +26,10 @@ from tenon.evaluate.scorers import SCORERS
 from tenon.evaluate.settings import BY_TASK
 from tenon.model.attach import Attached, attach
 from tenon.model.compiled import compile_blocks
-from tenon.model.encoded import encode
-from tenon.model.fused import fuse
 from tenon.model.inputs import FROM_ROWS, begin_from_rows
 from tenon.model.model import Model
 from tenon.model.models import model_for
 from tenon.model.recompute import recompute
-from tenon.model.trunk import Trunk
 from tenon.plan.plan import Plan
 from tenon.train import start as first_weights
 from tenon.train import steplog
@@ -44,7 +41,7 @@ from tenon.verbs.folder import LOCK
 from tenon.verbs.forgetting import forgotten, refuse_unfit
 from tenon.verbs.full import forget, refuse_untrainable, train_full
 from tenon.verbs.heads import from_probe, new_head, start
-from tenon.verbs.kernels import fuses, unrecorded
+from tenon.verbs.kernels import quicken, unrecorded
 from tenon.verbs.names import Names
 from tenon.verbs.outcome import cost_of, judge, write_adapter
 from tenon.verbs.planned import Foretold, foretell
@@ -219,8 +216,8 @@ def build(
     recompute(space.trunk, space.plan.train.recompute)
     if settings.compile is True:
         compile_blocks(space.trunk.model)
-    elif fuses(space.plan):
-        _quicken(space.trunk, drops=settings.trunk_dropout)
+    else:
+        quicken(space.plan, space.trunk)
     model = model_for(
         space.plan.data.task,
         space.trunk,
@@ -232,14 +229,6 @@ def build(
     if first is None:
         compute_first(space, model, attached, out)
     return model, attached
-
-
-def _quicken(trunk: Trunk, *, drops: bool) -> None:
-    """Let a base's layers be computed in fewer steps where that is proved to give the same."""
-    if trunk.device.type != "cpu":
-        fuse(trunk)
-    elif not drops:  # what drops is computed as it is
-        encode(trunk)
 
 
 def compute_first(
