@@ -131,7 +131,7 @@ def test_compiling_is_left_where_it_does_not_pay_and_its_time_is_told(folder, fo
     short = decide(space, CARD)
     assert short.plan.model.compile is False
     assert "compiling takes about 70 s, and 0 s of training" in str(short.notes[-1])
-    long = replace(space, plan=space.plan.decided({"train.epochs": 200_000}, "file"))
+    long = replace(space, plan=space.plan.decided({"train.epochs": 2_000_000}, "file"))
     made = decide(long, CARD)
     assert made.plan.model.compile is True
     assert made.compiling.pays
