@@ -15,7 +15,7 @@ import writers
 from tenon.adapters.kind import settle
 from tenon.adapters.lean import Lean
 from tenon.core.errors import RunError
-from tenon.model import block_math, margin, margin_kernel
+from tenon.model import block_math, margin
 from tenon.model import trunk as trunks
 from tenon.model.attach import attach
 from tenon.model.base import locate
@@ -196,7 +196,7 @@ def test_matrices_are_laid_into_margins_and_taken_out_by_kernels_as_in_torch(cac
     held = margins_of(model.trunk.model, blocks(model.trunk.model), trained)
     back = held._back.normal_()  # noqa: SLF001
     found = []
-    for way in (margin_kernel, margin.Plain):
+    for way in (margin.thin(back), margin.Plain):
         for each in held.margins:
             each.down_SI.fill_(7.0)
             each.up_OS.fill_(7.0)

@@ -103,7 +103,8 @@ def test_only_the_attention_and_the_head_learn(arch, value, made_for, folder_of)
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_packed_equals_padded(arch, made_for, folder_of):
     model = classifier(folder_of(arch), fusion_of(made_for(arch)[1])).eval()
-    shake(model)
+    # Shaken more, its gradients are in the hundreds, and padded ones off by 3e-3 from float64's.
+    shake(model, size=0.1)
     batch = rows_of((1, 9, 4, 4, 17, 2))
     found = []
     for packed in (True, False):

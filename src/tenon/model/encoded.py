@@ -193,6 +193,8 @@ def _encoding(trunk: Trunk) -> Fusion:
 
 def _unfit(trunk: Trunk) -> str:
     """Say why no layer of a trunk can be; empty where one may be."""
+    if trunk.seq2seq:
+        return FORM
     if not trunk.packed:
         return "rows are padded"
     if trunk.model.dtype not in FORMATS:

@@ -256,6 +256,8 @@ def _fusion(trunk: Trunk, *, anywhere: bool, margins: bool) -> Fusion:
 
 def _unfit(trunk: Trunk, *, anywhere: bool) -> str:
     """Say why no block of a trunk can be; empty where one may be."""
+    if trunk.seq2seq:
+        return FORM
     if not trunk.packed or not trunk.decoder:
         return "rows are padded" if trunk.decoder else "it is no decoder"
     if trunk.model.dtype not in FORMATS:
