@@ -10,12 +10,12 @@ Legend: T tokens, H heads, K key heads, S query heads that share a key head, D c
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from tenon.model.kernels import kernels_of
 from tenon.model.packing import Borders
 from tenon.model.spans import Spans
 
@@ -177,11 +177,6 @@ def _on(states: Tensor) -> Any:
     return (kernels() or Plain) if states.is_cuda else Plain
 
 
-@lru_cache(maxsize=1)
 def kernels() -> Any | None:
     """Give the module with the kernels of CUDA, where a Triton is installed that has all of it."""
-    try:
-        from tenon.model import attention_kernel
-    except ImportError:
-        return None
-    return attention_kernel
+    return kernels_of("attention_kernel")

@@ -13,12 +13,13 @@ Source: Zhang and Sennrich 2019, RMSNorm (arXiv:1910.07467); Su et al. 2021, RoF
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from tenon.model.kernels import kernels_of
 
 Angles = tuple[Tensor, Tensor]
 Norms = tuple[tuple[Tensor, float], tuple[Tensor, float]] | None
@@ -284,11 +285,6 @@ def functions(states: Tensor) -> Any:
     return (kernels() or Plain) if states.is_cuda else Plain
 
 
-@lru_cache(maxsize=1)
 def kernels() -> Any | None:
     """Give the module with the kernels of CUDA, where Triton is installed."""
-    try:
-        from tenon.model import block_kernel
-    except ImportError:
-        return None
-    return block_kernel
+    return kernels_of("block_kernel")

@@ -10,8 +10,8 @@ Legend: T tokens, U tokens whose output is asked for, D channels.
 from __future__ import annotations
 
 import contextlib
-from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -25,7 +25,7 @@ from tenon.model.attending import attention
 from tenon.model.encoder_layer import EncoderLayer, Norm, Parts, Read
 from tenon.model.entry import blocks
 from tenon.model.fused import FUSION, Fusion
-from tenon.model.noting import noted_calls
+from tenon.model.noting import commonest, tried
 from tenon.model.packing import ATTENTION
 from tenon.model.proving import CLOSE, differ, passed
 from tenon.model.trunk import EVEN, Trunk
@@ -176,19 +176,10 @@ def _encoding(trunk: Trunk) -> Fusion:
     why = _unfit(trunk) or ("" if found else FORM)
     if why:
         return Fusion(0, len(found), why, what=WHAT)
-    modes = [(module, module.training) for module in trunk.model.modules()]
-    trunk.model.eval()
-    try:
-        calls, asked = noted_calls(trunk, found)
-        whys = [_encoded(trunk, block, calls.get(block), asked) for block in found]
-    finally:
-        for module, mode in modes:
-            module.training = mode
+    whys = tried(trunk, found, partial(_encoded, trunk))
     if not all(whys) and trunk.model.dtype == torch.bfloat16:
         vars(trunk.model)[EVEN] = ROUND
-    faults = Counter(why for why in whys if why)
-    most = faults.most_common(1)[0][0] if faults else ""
-    return Fusion(len(found) - faults.total(), len(found), most, what=WHAT)
+    return Fusion(whys.count(""), len(found), commonest(whys), what=WHAT)
 
 
 def _unfit(trunk: Trunk) -> str:

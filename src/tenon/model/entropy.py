@@ -11,11 +11,12 @@ Source: Hsu et al. 2024, Liger Kernel (arXiv:2410.10989), section 3.2.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+
+from tenon.model.kernels import kernels_of
 
 
 class FrozenEntropy(torch.autograd.Function):
@@ -69,11 +70,6 @@ def entropy_of(scores_UV: Tensor, ids_U: Tensor) -> tuple[Tensor, Tensor]:
     return nats_U, exact_UV.to(scores_UV.dtype)
 
 
-@lru_cache(maxsize=1)
 def _kernel() -> Any | None:
     """Give the module with the kernel of CUDA, where Triton is installed."""
-    try:
-        from tenon.model import entropy_kernel
-    except ImportError:
-        return None
-    return entropy_kernel
+    return kernels_of("entropy_kernel")

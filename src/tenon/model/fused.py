@@ -13,7 +13,6 @@ Legend: T tokens, N positions, H heads, D channels.
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, cast
@@ -29,7 +28,7 @@ from tenon.model.block_math import Gated, Normed, SumNormed, Turned, kernels
 from tenon.model.compiled import FAST, Fast
 from tenon.model.entry import blocks
 from tenon.model.margined import Margined, keep, margined_at, proved
-from tenon.model.noting import noted_calls
+from tenon.model.noting import commonest, tried
 from tenon.model.packing import ATTENTION, packed_attention
 from tenon.model.proving import CLOSE, differ, faults, passed
 from tenon.model.sized import unfit
@@ -238,20 +237,11 @@ def _fusion(trunk: Trunk, *, anywhere: bool, margins: bool) -> Fusion:
     why = _unfit(trunk, anywhere=anywhere) or ("" if found else FORM)
     if why:
         return Fusion(0, len(found), why)
-    modes = [(module, module.training) for module in trunk.model.modules()]
-    trunk.model.eval()
-    try:
-        calls, asked = noted_calls(trunk, found)
-        whys = [_fused(trunk, block, calls.get(block), asked, margins=margins) for block in found]
-    finally:
-        for module, mode in modes:
-            module.training = mode
-    faults = Counter(why for why in whys if why)
-    most = faults.most_common(1)[0][0] if faults else ""
+    whys = tried(trunk, found, partial(_fused, trunk, margins=margins))
     made = [vars(block)[FAST].compiled for block, why in zip(found, whys, strict=True) if not why]
     with_margins = sum(margined_at(block) is not None for block in found)
     tiled = sum(each.tiled for each in made)
-    return Fusion(len(made), len(found), most, with_margins, tiled)
+    return Fusion(len(made), len(found), commonest(whys), with_margins, tiled)
 
 
 def _unfit(trunk: Trunk, *, anywhere: bool) -> str:

@@ -9,16 +9,11 @@ Legend: B rows, T tokens with filling, D hidden, X targets of all rows.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor
 
-from tenon.model.attending import attention
-from tenon.model.compiled import compiled_named
-from tenon.model.packing import ATTENTION
-from tenon.model.sized import Fixed, Size, filling_of
+from tenon.model.sized import Size, filling_of, fixed
 from tenon.model.trunk import Trunk
 from tenon.text.batch import Batch, sent
 
@@ -75,21 +70,8 @@ class LaidRows:
 
     def hidden_TD(self) -> Tensor:
         """Give the last hidden state of every token, of filling too."""
-        trunk, size = self.trunk, self.size
-        borders = Fixed(
-            self.lengths, self.starts.device, starts=self.starts.int(), most=size.longest
-        )
-        more: dict[str, Any] = {"use_cache": False} if trunk.decoder else {}
-        with attention(trunk.model, ATTENTION):
-            states = trunk.model(
-                input_ids=self.ids_T[None],
-                position_ids=self.positions_T[None],
-                borders=borders,
-                **compiled_named(trunk.model, borders),
-                **trunk.typed(self.types_T),
-                **more,
-            )
-        return states.last_hidden_state[0]
+        borders = fixed(self.lengths, self.starts, self.size)
+        return self.trunk.placed_TD(self.ids_T, self.positions_T, self.types_T, borders)
 
     @property
     def first_B(self) -> Tensor:

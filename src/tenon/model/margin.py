@@ -21,7 +21,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import accumulate
 from typing import Any, cast
 
@@ -29,6 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from tenon.adapters.lean import FORMATS, Lean, watched
+from tenon.model.kernels import kernels_of
 
 ROOM = 64
 """Columns and rows of a margin are a multiple of it, so that each row begins as memory is read."""
@@ -340,11 +340,6 @@ def thin(states: Tensor) -> Any:
     return (_kernels() or Plain) if states.is_cuda else Plain
 
 
-@lru_cache(maxsize=1)
 def _kernels() -> Any | None:
     """Give the module with the kernels of CUDA, where Triton is installed."""
-    try:
-        from tenon.model import margin_kernel
-    except ImportError:
-        return None
-    return margin_kernel
+    return kernels_of("margin_kernel")

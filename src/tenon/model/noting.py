@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -66,3 +68,32 @@ def noted_calls(
         for hook in hooks:
             hook.remove()
     return calls, noting.asked
+
+
+def tried(
+    trunk: Trunk,
+    found: list[nn.Module],
+    change: Callable[[nn.Module, Any, dict[Any, Any]], str],
+) -> list[str]:
+    """Try to let blocks be computed otherwise; each module gets its own mode back.
+
+    Args:
+        trunk: with its adapters.
+        found: its blocks.
+        change: takes a block, what it is called with, and how each layer attends; says why it is
+            left as it is, empty where it is not.
+    """
+    modes = [(module, module.training) for module in trunk.model.modules()]
+    trunk.model.eval()
+    try:
+        calls, asked = noted_calls(trunk, found)
+        return [change(block, calls.get(block), asked) for block in found]
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def commonest(whys: list[str]) -> str:
+    """Give the reason of most blocks that are left as they are; empty where none is."""
+    faults = Counter(why for why in whys if why)
+    return faults.most_common(1)[0][0] if faults else ""

@@ -17,9 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tenon.model.attending import attention
-from tenon.model.compiled import compiled_named
-from tenon.model.packing import ATTENTION, Borders
+from tenon.model.packing import Borders
 from tenon.model.trunk import Trunk
 from tenon.model.writer import chunked_nats_U
 from tenon.text.batch import Batch
@@ -116,6 +114,17 @@ class Fixed(Borders):
         return self.most if self.starts.is_cuda else max(self.lengths)
 
 
+def fixed(lengths: tuple[int, ...], starts: Tensor, size: Size) -> Fixed:
+    """Give the borders of rows that are laid out in a size.
+
+    Args:
+        lengths: of the rows, those of filling among them.
+        starts: int64, [B + 1], in memory that is written over.
+        size: the room.
+    """
+    return Fixed(lengths, starts.device, starts=starts.int(), most=size.longest)
+
+
 class Laid:
     """Memory for micro-batches of one size.
 
@@ -172,9 +181,7 @@ class Laid:
 
     def borders(self) -> Fixed:
         """Give the borders of what is laid out."""
-        return Fixed(
-            self.lengths, self.starts.device, starts=self.starts.int(), most=self.size.longest
-        )
+        return fixed(self.lengths, self.starts, self.size)
 
 
 class Picked(torch.autograd.Function):
@@ -218,16 +225,8 @@ def sized_nats_U(trunk: Trunk, laid: Laid) -> Tensor:
         trunk: of a decoder, with its adapter.
         laid: filled.
     """
-    borders = laid.borders()
-    with attention(trunk.model, ATTENTION):
-        states = trunk.model(
-            input_ids=laid.ids_T[None],
-            position_ids=laid.positions_T[None],
-            borders=borders,
-            use_cache=False,
-            **compiled_named(trunk.model, borders),
-        )
-    hidden_UD = Picked.apply(states.last_hidden_state.squeeze(0), laid.before_U)
+    hidden_TD = trunk.placed_TD(laid.ids_T, laid.positions_T, None, laid.borders())
+    hidden_UD = Picked.apply(hidden_TD, laid.before_U)
     nats_U = chunked_nats_U(trunk, cast(Tensor, hidden_UD), laid.said_U)
     return nats_U * laid.weights[:-1]
 

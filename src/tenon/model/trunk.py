@@ -129,16 +129,24 @@ class Trunk:
 
     def packed_TD(self, batch: Batch, borders: Borders) -> Tensor:
         """Give the last hidden state of every token, attention kept within `borders`."""
-        with attention(self.model, ATTENTION), spared(self.model, batch, packed=True):
+        with spared(self.model, batch, packed=True):
+            return self.placed_TD(batch.ids_T, self.positions_T(batch), batch.types_T, borders)
+
+    def placed_TD(
+        self, ids_T: Tensor, positions_T: Tensor, types_T: Tensor | None, borders: Borders
+    ) -> Tensor:
+        """Give the same of tokens whose positions are known."""
+        with attention(self.model, ATTENTION):
             states = self.model(
-                input_ids=batch.ids_T[None],
-                position_ids=self.positions_T(batch)[None],
+                input_ids=ids_T[None],
+                position_ids=positions_T[None],
                 borders=borders,
                 **compiled_named(self.model, borders),
-                **self.typed(batch.types_T),
+                **self.typed(types_T),
                 **self._no_cache,
             )
-        return states.last_hidden_state[0]
+        # Squeezed, as the gradient of a part would be copied into a tensor of full size.
+        return states.last_hidden_state.squeeze(0)
 
     def _padded_TD(self, batch: Batch) -> Tensor:
         ids_BP, mask_BP, types_BP = padded(batch, self.pad)
