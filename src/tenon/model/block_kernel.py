@@ -18,7 +18,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from tenon.model.part_kernel import parted, parted_back
+from tenon.model.part_kernel import angles_of, parted, parted_back
 
 __all__ = ["gated", "gated_back", "normed", "normed_back", "parted", "parted_back", "turned",
            "turned_back"]  # fmt: skip
@@ -88,11 +88,7 @@ def _turn(x, weight, cos, sin, out, eps, H, D, x_step, NORM: tl.constexpr, HALF:
         wb = tl.load(weight + half + at, mask=near, other=0.0).to(tl.float32)[None, :]
         a = ((a * scale[:, None]).to(kind).to(tl.float32) * wa).to(kind).to(tl.float32)
         b = ((b * scale[:, None]).to(kind).to(tl.float32) * wb).to(kind).to(tl.float32)
-    turn = token * D + at
-    ca = tl.load(cos + turn, mask=near, other=0.0).to(tl.float32)[None, :]
-    cb = tl.load(cos + turn + half, mask=near, other=0.0).to(tl.float32)[None, :]
-    sa = tl.load(sin + turn, mask=near, other=0.0).to(tl.float32)[None, :]
-    sb = tl.load(sin + turn + half, mask=near, other=0.0).to(tl.float32)[None, :]
+    ca, cb, sa, sb = angles_of(cos, sin, token * D + at, half, near)
     first = (a * ca).to(kind).to(tl.float32) - (b * sa).to(kind).to(tl.float32)
     second = (b * cb).to(kind).to(tl.float32) + (a * sb).to(kind).to(tl.float32)
     place = (token * H + heads)[:, None] * D + at[None, :]
@@ -114,11 +110,7 @@ def _turn_back(g, x, weight, cos, sin, out, eps, H, D, x_step, out_step, NORM: t
     kind = out.dtype.element_ty
     p = tl.load(g + place, mask=inside, other=0.0).to(tl.float32)
     q = tl.load(g + place + half, mask=inside, other=0.0).to(tl.float32)
-    turn = token * D + at
-    ca = tl.load(cos + turn, mask=near, other=0.0).to(tl.float32)[None, :]
-    cb = tl.load(cos + turn + half, mask=near, other=0.0).to(tl.float32)[None, :]
-    sa = tl.load(sin + turn, mask=near, other=0.0).to(tl.float32)[None, :]
-    sb = tl.load(sin + turn + half, mask=near, other=0.0).to(tl.float32)[None, :]
+    ca, cb, sa, sb = angles_of(cos, sin, token * D + at, half, near)
     first = p * ca + q * sb
     second = q * cb - p * sa
     if NORM:

@@ -9,7 +9,7 @@ Legend: T tokens, H heads of queries, K of keys and of values, D channels, O all
 from __future__ import annotations
 
 # pyright: basic, reportMissingImports=false, reportUntypedFunctionDecorator=false
-# ruff: noqa: ANN001, ANN202, N803, PLR0913
+# ruff: noqa: ANN001, ANN201, ANN202, N803, PLR0913
 from collections.abc import Sequence
 from typing import Any
 
@@ -38,6 +38,16 @@ def _weights(first, second, query, at, near):
 
 
 @triton.jit
+def angles_of(cos, sin, turn, half, near):
+    """Give cosines and sines of both halves of a token's channels, for all of its heads."""
+    ca = tl.load(cos + turn, mask=near, other=0.0).to(tl.float32)[None, :]
+    cb = tl.load(cos + turn + half, mask=near, other=0.0).to(tl.float32)[None, :]
+    sa = tl.load(sin + turn, mask=near, other=0.0).to(tl.float32)[None, :]
+    sb = tl.load(sin + turn + half, mask=near, other=0.0).to(tl.float32)[None, :]
+    return ca, cb, sa, sb
+
+
+@triton.jit
 def _part(x, first, second, cos, sin, out, eps, eps2, tokens, H, K, D, x_step, NORM: tl.constexpr,
           HALF: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
     """Scale and turn heads of queries and keys, and copy those of values."""
@@ -60,11 +70,7 @@ def _part(x, first, second, cos, sin, out, eps, eps2, tokens, H, K, D, x_step, N
         wb = _weights(first + half, second + half, query, at, near)
         p = ((a * scale[:, None]).to(kind).to(tl.float32) * wa).to(kind).to(tl.float32)
         q = ((b * scale[:, None]).to(kind).to(tl.float32) * wb).to(kind).to(tl.float32)
-    turn = token * D + at
-    ca = tl.load(cos + turn, mask=near, other=0.0).to(tl.float32)[None, :]
-    cb = tl.load(cos + turn + half, mask=near, other=0.0).to(tl.float32)[None, :]
-    sa = tl.load(sin + turn, mask=near, other=0.0).to(tl.float32)[None, :]
-    sb = tl.load(sin + turn + half, mask=near, other=0.0).to(tl.float32)[None, :]
+    ca, cb, sa, sb = angles_of(cos, sin, token * D + at, half, near)
     one = (p * ca).to(kind).to(tl.float32) - (q * sa).to(kind).to(tl.float32)
     two = (q * cb).to(kind).to(tl.float32) + (p * sb).to(kind).to(tl.float32)
     there = out + _places(token, heads, tokens, H, K)[:, None] * D + at[None, :]
@@ -98,11 +104,7 @@ def _part_back(query, key, value, x, first, second, cos, sin, out, eps, eps2, H,
     kind = out.dtype.element_ty
     p = _given(query, key, value, token, heads, at, near, H, K, D)
     q = _given(query + half, key + half, value + half, token, heads, at, near, H, K, D)
-    turn = token * D + at
-    ca = tl.load(cos + turn, mask=near, other=0.0).to(tl.float32)[None, :]
-    cb = tl.load(cos + turn + half, mask=near, other=0.0).to(tl.float32)[None, :]
-    sa = tl.load(sin + turn, mask=near, other=0.0).to(tl.float32)[None, :]
-    sb = tl.load(sin + turn + half, mask=near, other=0.0).to(tl.float32)[None, :]
+    ca, cb, sa, sb = angles_of(cos, sin, token * D + at, half, near)
     one = p * ca + q * sb
     two = q * cb - p * sa
     if NORM:
