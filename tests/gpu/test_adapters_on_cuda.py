@@ -35,7 +35,7 @@ every_arch = pytest.mark.parametrize("arch", ["bert", "llama"])
 
 
 def on_cuda(lengths=LENGTHS):
-    return rows_of(lengths).to("cuda")
+    return rows_of(lengths).to(torch.device("cuda"))
 
 
 def error(found: torch.Tensor, expected: torch.Tensor) -> float:

@@ -92,7 +92,7 @@ def test_rows_do_not_see_each_other(quantize, folder_of):
     model = classifier_on(folder_of("bert"), quantize, "float32", "lora")
     shake(model.cpu())
     model.to("cuda").eval()
-    both = model.logits_BL(rows_of([7, 5]).to("cuda"))
+    both = model.logits_BL(rows_of([7, 5]).to(torch.device("cuda")))
     assert both.isfinite().all()
     for layer in quantized(model.trunk.model).values():
         hidden_TI = torch.randn(5, layer.pieces.shape[1], device="cuda")

@@ -15,12 +15,12 @@ import writers
 from tenon.adapters.kind import settle
 from tenon.adapters.lean import Lean
 from tenon.core.errors import RunError
-from tenon.model import block_math, margin
+from tenon.model import block_math, kernels, margin
 from tenon.model import trunk as trunks
 from tenon.model.attach import attach
 from tenon.model.base import locate
 from tenon.model.compiled import compile_blocks
-from tenon.model.entropy import FrozenEntropy
+from tenon.model.entropy import FrozenEntropy, entropy_of
 from tenon.model.entry import blocks
 from tenon.model.fused import fuse
 from tenon.model.margined import Margins, margins_of
@@ -62,6 +62,17 @@ def gradients(model, cache) -> dict[str, torch.Tensor]:
 def apart(one, other) -> float:
     sizes = [(float((one[n] - other[n]).norm()), float(other[n].norm())) for n in other]
     return max(error / max(size, 1e-6) for error, size in sizes)
+
+
+def test_where_a_device_refuses_a_kernel_torch_computes(monkeypatch):
+    scores_UV, ids_U = torch.randn(5, 96, device="cuda"), torch.arange(5, device="cuda")
+    expected = [each.clone() for each in entropy_of(scores_UV.clone(), ids_U)]
+    monkeypatch.setattr(kernels, "_known", {})
+    monkeypatch.setattr(kernels.kernels_of("entropy_kernel"), "BLOCK", 1 << 24)
+    found = entropy_of(scores_UV.clone(), ids_U)
+    assert list(kernels._known.values()) == [None]
+    for one, other in zip(found, expected, strict=True):
+        assert torch.allclose(one, other, atol=1e-5)
 
 
 @pytest.mark.parametrize("vocabulary", [90, 8192, 20_001])

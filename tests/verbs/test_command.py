@@ -94,6 +94,16 @@ def test_another_plan_is_refused_there(capsys):
     assert "holds a run of another plan" in capsys.readouterr().err
 
 
+def test_a_setting_that_the_base_refuses_is_corrected_where_it_was(project, capsys):
+    words = ["train", "mail.csv", *SETTINGS, "--out", "corrected", "--quiet"]
+    assert command(*words, 'adapters.mail.sites=["attention.exit"]') == 2
+    assert "attention.exit is no site" in capsys.readouterr().err
+    assert "attention.exit" in (project / "corrected/run.toml").read_text()
+    assert command(*words) == 0
+    assert "attention.exit" not in (project / "corrected/run.toml").read_text()
+    assert command("train", "corrected/run.toml", "--out", "corrected", "--quiet") == 0
+
+
 def test_a_dry_run_writes_nothing(project, folder_of, capsys):
     base = f"base={folder_of('bert')}"
     assert command("train", "mail.csv", base, "--dry-run", "--out", "other", "--json") == 0

@@ -331,6 +331,17 @@ class TestRefusals:
         assert "--resume never" in told
         assert {p: p.read_bytes() for p in run.rglob("*") if p.is_file()} == before
 
+    def test_a_run_that_took_no_step_gives_way_to_another_plan(self, tmp_path, folder_of):
+        out, base = tmp_path / "run", folder_of("bert")
+        wrong = project(tmp_path, base, adapter={"kind": "lora.v1", "sites": ["attention.exit"]})
+        with pytest.raises(PlanError, match=r"attention\.exit is no site"):
+            train(wrong, out)
+        right = project(tmp_path, base, train__epochs=1)
+        assert train(right, out).report.cost["steps"]
+        assert Plan.read(out / "plan.json").adapter.sites == right.adapter.sites
+        with pytest.raises(RunError, match="holds a run of another plan"):
+            train(wrong, out)
+
     def test_many_differences_are_counted(self, copied):
         given, run = copied
         other = given.decided(

@@ -16,7 +16,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from tenon.model.kernels import kernels_of
+from tenon.model.kernels import trusted
+
+CLOSE = 1e-4
+"""Nats by which a kernel may differ from torch, of the same scores."""
 
 
 class FrozenEntropy(torch.autograd.Function):
@@ -58,9 +61,13 @@ def entropy_of(scores_UV: Tensor, ids_U: Tensor) -> tuple[Tensor, Tensor]:
         scores_UV: of all tokens of the vocabulary; they may be written over.
         ids_U: the tokens.
     """
-    kernel = _kernel() if scores_UV.is_cuda else None
+    kernel: Any = trusted("entropy_kernel", scores_UV.device, scores_UV.dtype, _agrees)
     if kernel is not None:
         return kernel.entropy_of(scores_UV, ids_U), scores_UV
+    return _plain(scores_UV, ids_U)
+
+
+def _plain(scores_UV: Tensor, ids_U: Tensor) -> tuple[Tensor, Tensor]:
     exact_UV = scores_UV.float()
     ids_U1 = ids_U[:, None]
     whole_U1 = exact_UV.logsumexp(1, keepdim=True)
@@ -70,6 +77,12 @@ def entropy_of(scores_UV: Tensor, ids_U: Tensor) -> tuple[Tensor, Tensor]:
     return nats_U, exact_UV.to(scores_UV.dtype)
 
 
-def _kernel() -> Any | None:
-    """Give the module with the kernel of CUDA, where Triton is installed."""
-    return kernels_of("entropy_kernel")
+def _agrees(kernels: Any, device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether the kernel gives what torch does."""
+    scores_UV = torch.sin(torch.arange(128.0, device=device)).view(2, 64).to(dtype)
+    ids_U = torch.tensor([5, 63], device=device)
+    expected_U, expected_UV = _plain(scores_UV.clone(), ids_U)
+    nats_U = kernels.entropy_of(scores_UV, ids_U)
+    apart = float((scores_UV.float() - expected_UV.float()).abs().max())
+    near = float((nats_U - expected_U).abs().max()) <= CLOSE
+    return near and apart <= CLOSE + 2 * torch.finfo(dtype).eps

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -17,9 +17,12 @@ from torch.nn import functional
 
 from tenon.adapters.bottleneck_config import ACTIVATIONS
 from tenon.core.errors import RunError
+from tenon.model.kernels import trusted
 from tenon.model.stacked import Form, Stacked
 
 FIRST_SLOTS = 4
+CLOSE = 1e-4
+"""By which the kernel's numbers of about 1 may differ from torch's."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,8 +197,9 @@ class Pool:
         """
         stack = self.stacks[path]
         dense = states_NI.stride(1) == said_NO.stride(1) == 1
-        kernel = _kernel() if said_NO.is_cuda and stack.gain_SO is None and dense else None
-        if kernel is None:
+        fit = said_NO.is_cuda and stack.gain_SO is None and dense
+        kernel: Any = fit and trusted("slot_kernel", said_NO.device, said_NO.dtype, _agrees)
+        if not kernel:
             return False
         narrow_NW = kernel.narrowed(states_NI, slots_N, stack.down_SWI, stack.bias_SW)
         if self.activation is not None:
@@ -240,14 +244,18 @@ def _gain(gain_SO: Tensor, slots_N: Tensor | Mixed | int) -> Tensor:
     return gain_SO[slots_N.slots_T] if isinstance(slots_N, Mixed) else gain_SO[slots_N, None]
 
 
-@cache
-def _kernel() -> Any | None:
-    """Give the kernel of slots, which needs Triton."""
-    try:
-        from tenon.model import slot_kernel
-    except ImportError:
-        return None
-    return slot_kernel
+def _agrees(kernels: Any, device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether the kernel gives what torch does."""
+    numbers = torch.sin(torch.arange(4096.0, device=device))
+    down_SWI, up_SOW = numbers[:1024].view(2, 16, 32), numbers[1024:3072].view(2, 64, 16)
+    states_NI, said_NO = (numbers[:n].clone().view(3, -1).to(dtype) for n in (96, 192))
+    slots_N = torch.tensor([1, 0, 1], device=device)
+    narrow_NW = torch.einsum("ni,nwi->nw", states_NI.float(), down_SWI[slots_N])
+    expected_NO = said_NO.float() + torch.einsum("nw,now->no", narrow_NW, up_SOW[slots_N])
+    narrow_NW = kernels.narrowed(states_NI, slots_N, down_SWI, None)
+    kernels.widen(narrow_NW, slots_N, up_SOW, None, said_NO)
+    apart = float((said_NO.float() - expected_NO).abs().max())
+    return apart <= 4 * torch.finfo(dtype).eps * float(expected_NO.abs().max()) + CLOSE
 
 
 @dataclass

@@ -160,6 +160,11 @@ def clear(run: Path) -> None:
         remove(folder)
 
 
+def any_in(run: Path) -> bool:
+    """Whether a run has a checkpoint."""
+    return bool(_folders(run))
+
+
 def _folders(run: Path) -> list[Path]:
     return [path for path in run.glob("step-*") if STEP.fullmatch(path.name) and path.is_dir()]
 

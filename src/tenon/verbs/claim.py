@@ -20,8 +20,9 @@ INPUTS = "inputs.json"
 INPUTS_FORMAT = 1
 WORLD_SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 """How launchers tell a process how many there are. Source: accelerate, `state.py`."""
+MADE_BY_STEPS = ("adapter", "report", "full", "seeds")
 LEFT_BY_A_RUN = (
-    *("adapter", "report", "tensorboard", "full", "seeds", "preflight.json"),
+    *(*MADE_BY_STEPS, "tensorboard", "preflight.json"),
     *(baseline.NAME, start.NAME, steplog.NAME, INPUTS),
 )
 
@@ -55,6 +56,9 @@ def refuse_foreign(out: Path) -> None:
 def claim(out: Path, space: Workspace, *, anew: bool) -> None:
     """Make `out` the folder of the plan, or find that it is.
 
+    A run that was stopped before its first step, as by a setting that the base refused, is in
+    nobody's way: another plan takes its place.
+
     Args:
         out: the run's folder, which this process holds the lock of.
         space: of the plan.
@@ -63,21 +67,31 @@ def claim(out: Path, space: Workspace, *, anew: bool) -> None:
     Raises:
         Occupied: it holds a run of another plan, or the data or the base have changed.
     """
-    if anew or not (out / PLAN).exists():
-        _clear(out)
-        space.plan.write(out / PLAN)
-    else:
-        _refuse_another(out, space.plan)
     inputs = {
         "format": INPUTS_FORMAT,
         "data": space.parts.digest,
         "base": space.fingerprint.digest,
         "tokenizer": space.fingerprint.tokenizer_digest,
     }
-    if (out / INPUTS).exists():
-        _refuse_changed(out, inputs)
-    else:
+    if not anew and (out / PLAN).exists():
+        try:
+            _refuse_another(out, space.plan)
+            _refuse_changed(out, inputs)
+        except Occupied:
+            if begun(out):
+                raise
+            anew = True
+    if anew or not (out / PLAN).exists():
+        _clear(out)
+        space.plan.write(out / PLAN)
+    if not (out / INPUTS).exists():
         write_json(out / INPUTS, inputs)
+
+
+def begun(out: Path) -> bool:
+    """Whether the run of a folder has taken a step, or left what only steps make."""
+    made = any((out / name).exists() for name in MADE_BY_STEPS)
+    return made or checkpoint.any_in(out) or bool(steplog.read(out))
 
 
 def _clear(out: Path) -> None:
@@ -96,6 +110,8 @@ def _refuse_another(out: Path, plan: Plan) -> None:
 
 
 def _refuse_changed(out: Path, inputs: Mapping[str, Any]) -> None:
+    if not (out / INPUTS).exists():
+        return
     before = read_json(out / INPUTS)
     changed = [name for name, digest in inputs.items() if before.get(name) != digest]
     if changed:

@@ -77,19 +77,26 @@ class Order:
     def kept(self, *, anew: bool = False) -> Iterator[None]:
         """Leave the inferred run.toml in the run's folder, once that has become one.
 
-        A run.toml that is there stays, unless the run begins anew; a folder that belongs to
-        another run is left alone.
+        A run.toml that is there stays, unless the run begins anew or with another plan; a folder
+        that belongs to another run is left alone.
         """
         path, ours = self.out / PLAN_FILE, True
+        before = _content(self.out / SETTLED)
         try:
             yield
         except Occupied:
             ours = False
             raise
         finally:
-            begun = ours and (self.out / SETTLED).exists()
-            if self.text and begun and (anew or not path.exists()):
+            now = _content(self.out / SETTLED)
+            begun = ours and now is not None
+            if self.text and begun and (anew or now != before or not path.exists()):
                 write_text(path, self.text)
+
+
+def _content(path: Path) -> bytes | None:
+    """Give what a file holds; None where there is none."""
+    return path.read_bytes() if path.is_file() else None
 
 
 def order(target: str, arguments: Sequence[str], out: Path | None) -> Order:

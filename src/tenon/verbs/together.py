@@ -19,7 +19,7 @@ from tenon.model.seq2seq import SEPARATE
 from tenon.plan.plan import Plan
 from tenon.train.joint import Joint
 from tenon.train.loop import Trained
-from tenon.verbs.claim import claim, ended, refuse_foreign, refuse_several_processes
+from tenon.verbs.claim import begun, claim, ended, refuse_foreign, refuse_several_processes
 from tenon.verbs.decided import decide_together, recorded
 from tenon.verbs.folder import LOCK
 from tenon.verbs.forgetting import refuse_unfit
@@ -82,7 +82,8 @@ def train_together(
     refuse_several_processes()
     _refuse_unlike(plans)
     folders = {plan.adapter.name: Path(out) / plan.adapter.name for plan in plans}
-    plans = _in_one_format(plans, {} if resume == "never" else folders)
+    known = {n: f for n, f in folders.items() if resume != "never" and begun(f)}
+    plans = _in_one_format(plans, known)
     for folder in folders.values():
         refuse_foreign(folder)
     spaces = _workspaces(plans, progress)
@@ -93,7 +94,7 @@ def train_together(
             if resume == "never" or ended(folder) is None:
                 refuse_untrainable(spaces[name])
                 refuse_unfit(spaces[name])
-        spaces, foretold = _settled(spaces, folders, anew=resume == "never")
+        spaces, foretold = _settled(spaces, known)
         for name, folder in folders.items():
             claim(folder, spaces[name], anew=resume == "never")
         before = {name: report for name in spaces if (report := ended(folders[name]))}
@@ -175,14 +176,14 @@ def _workspaces(plans: Sequence[Plan], progress: Progress | None) -> dict[str, W
 
 
 def _settled(
-    spaces: Mapping[str, Workspace], folders: Mapping[str, Path], *, anew: bool
+    spaces: Mapping[str, Workspace], begun_in: Mapping[str, Path]
 ) -> tuple[dict[str, Workspace], Foretold | None]:
     """Leave nothing open; runs that have begun go on as they recorded it.
 
     What was foretold is given where all of them begin.
     """
-    known = {n: None if anew else recorded(space, folders[n]) for n, space in spaces.items()}
-    now = {name: known[name] or space for name, space in spaces.items()}
+    known = {n: recorded(s, begun_in[n]) for n, s in spaces.items() if n in begun_in}
+    now = {name: known.get(name) or space for name, space in spaces.items()}
     if any(known.values()):
         return now, None
     return decide_together(now)

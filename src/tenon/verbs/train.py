@@ -35,7 +35,7 @@ from tenon.train import start as first_weights
 from tenon.train import steplog
 from tenon.train.loop import Course, Loop, Trained
 from tenon.verbs.cells import cells_of_part
-from tenon.verbs.claim import claim, ended, refuse_foreign, refuse_several_processes
+from tenon.verbs.claim import begun, claim, ended, refuse_foreign, refuse_several_processes
 from tenon.verbs.decided import settled
 from tenon.verbs.folder import LOCK
 from tenon.verbs.forgetting import forgotten, refuse_unfit
@@ -106,13 +106,14 @@ def train(
     language(lang)
     refuse_several_processes()
     refuse_foreign(out)
-    space = open_run(plan, progress, None if resume == "never" else out)
+    anew = resume == "never" or not begun(out)
+    space = open_run(plan, progress, None if anew else out)
     with locked(out / LOCK):
         sweep(out)
         if resume == "never" or ended(out) is None:
             refuse_untrainable(space)
             refuse_unfit(space)
-        space, foretold = settled(space, out, anew=resume == "never")
+        space, foretold = settled(space, out, anew=anew)
         claim(out, space, anew=resume == "never")
         before = ended(out)
         report = before or _trained(space, out, preflight, progress, foretold)
