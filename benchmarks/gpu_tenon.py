@@ -108,7 +108,11 @@ class WithTenon:
             wait()
             begun = time.perf_counter()
             while time.perf_counter() - begun < seconds:
+                recorded = self.loop.passes.recorded
                 result = self.step()
+                if self.loop.passes.recorded > recorded and CUDA:
+                    # What was allocated while a size was recorded is counted as its memory below.
+                    torch.cuda.reset_peak_memory_stats()
                 turn.tokens += result.tokens
                 turn.learned += result.targets
                 turn.steps += 1

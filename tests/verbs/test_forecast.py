@@ -13,12 +13,15 @@ from rich.console import Console
 from tenon.core.errors import PlanError
 from tenon.plan.devices import CPU
 from tenon.plan.fits import fits
+from tenon.plan.footprint import footprint
 from tenon.plan.memory import ground_here, memory_of
+from tenon.plan.shared import passes, together
 from tenon.terminal.page import render, to_json
+from tenon.verbs import planned
 from tenon.verbs.decided import decide, estimated
 from tenon.verbs.forecast import forecast
 from tenon.verbs.plan import plan
-from tenon.verbs.planned import foresee, foretell, form_of
+from tenon.verbs.planned import foresee, foretell, foretell_together, form_of
 from tenon.verbs.target import explained
 from tenon.verbs.train import train
 from tenon.verbs.workspace import open_workspace
@@ -52,6 +55,31 @@ def opened(mail, *arguments):
 def peak(space, **settings):
     changed = space.plan.decided({n.replace("__", "."): v for n, v in settings.items()})
     return foresee(space, changed, ground_here(space.trunk))[0]
+
+
+@pytest.mark.parametrize("kinds", [("lora.v1", "lora.v1"), ("lora.v1", "bottleneck.v1")])
+def test_of_runs_of_one_form_one_footprint_tells_all(mail, kinds, monkeypatch):
+    more = mail.parent / "more.csv"
+    more.write_text(f"text,label\n{ROWS}{ROWS}")
+    spaces = [
+        opened(file, f"adapters.{file.stem}.kind={kind}", "train.tokens_per_step=150")
+        for file, kind in zip((mail, more), kinds, strict=True)
+    ]
+    each = [footprint(s.plan, form_of(s), s.tokens, "cpu") for s in spaces]
+    sides = passes([s.plan for s in spaces], [s.tokens["train"] for s in spaces])
+    apart = together(each, sides)
+    found = []
+    monkeypatch.setattr(
+        planned, "footprint", lambda *given: found.append(footprint(*given)) or found[-1]
+    )
+    memory = foretell_together(spaces).memory
+    assert len(found) == len(set(kinds))
+    lasting = ("adapter and head", "gradients", "optimizer")
+    told = {name: memory.parts[name] for name in lasting}
+    assert told == dict(
+        zip(lasting, (apart.trained, apart.gradients, apart.optimizer), strict=True)
+    )
+    assert memory.parts["activations"] == pytest.approx(apart.activations, rel=0.1)
 
 
 def printed(value, width=120):

@@ -26,6 +26,8 @@ STEPS = 16
 """Sizes of tokens between a number and its double: at most a 16th of a batch is filling."""
 SHARES = 8
 """Sizes of learned tokens: eighths of all tokens."""
+GROWING = 8
+"""Sizes of tokens between a number and its double, of batches that exceed all others."""
 FEWEST = 64
 """Tokens and rows of the smallest size."""
 LONGEST = 1024
@@ -72,6 +74,18 @@ def size_of(batch: Batch, eighths: int = 1, least: int = 1) -> Size:
     while fours < rows:
         fours *= 4
     return Size(tokens, share * -(-max(1, learned) // share), fours, longest)
+
+
+def grown_size_of(batch: Batch, eighths: int = 1) -> Size:
+    """Give the size for a batch of more tokens than all before: it has room for a few more.
+
+    The largest of many steps is exceeded often, and by little.
+
+    Args:
+        batch: what is laid out.
+        eighths: as of `size_of`.
+    """
+    return size_of(batch, eighths, rounded(size_of(batch, eighths).tokens + 1, GROWING))
 
 
 def filling_of(size: Size, batch: Batch) -> list[int]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -21,8 +22,9 @@ from tenon.evaluate.exam import EXAMS
 from tenon.evaluate.predict import by_length
 from tenon.evaluate.settings import BY_TASK
 from tenon.model.model import Model
+from tenon.model.sized import grown_size_of
 from tenon.plan.form import Form
-from tenon.plan.kernels import by_borders
+from tenon.plan.kernels import by_borders, replays
 from tenon.plan.ledger import Ledger
 from tenon.plan.plan import Plan
 from tenon.plan.unreal import META, CountingUnreal, Unreal
@@ -131,7 +133,9 @@ def footprint(plan: Plan, form: Form, tokens: dict[str, Tokens], device: str) ->
         if model.head is not None:
             model.head.constants = dict(EXAMS.get(plan.data.task).constants(tokens["train"]))
         parts = largest(plan, tokens["train"], micro)
-        most = max((_step(model, p, device, grain) for p in parts), key=lambda s: s.training)
+        filled = partial(_filled, recorded=replays(plan, model.trunk, device))
+        steps = [filled(_step(model, p, device, grain), p) for p in parts]
+        most = max(steps, key=lambda step: step.training)
         judging = _judged(model, *widest(read, size), device, grain)
         writing = max((_written(plan, model, part, device) for part in judged), default=0)
     return Footprint(**{**asdict(most), "judging": judging, "writing": writing})
@@ -198,6 +202,15 @@ def _step(model: Model, part: Batch, device: str, grain: int) -> Footprint:
     activations, scores = at_head - before, max(0, after - at_head)
     passing = max(0, peak - before - activations - scores)
     return Footprint(*parts, gradients, optimizer, activations, scores, passing, 0, 0, part.tokens)
+
+
+def _filled(found: Footprint, part: Batch, *, recorded: bool) -> Footprint:
+    """Give what a step takes with what its micro-batch is filled up with where it is recorded."""
+    if not recorded:
+        return found
+    share = grown_size_of(part).tokens / part.tokens
+    activations, passing = (round(n * share) for n in (found.activations, found.passing))
+    return replace(found, activations=activations, passing=passing)
 
 
 def _updating(trained: Sequence[Tensor], grain: int) -> int:

@@ -20,7 +20,11 @@ from torch.utils._python_dispatch import (
 )
 from transformers import AttentionInterface
 
+from tenon.evaluate.settings import BY_TASK
+from tenon.model.layout import unsized
 from tenon.model.packing import ATTENTION, packed_attention
+from tenon.model.trunk import Trunk
+from tenon.plan.plan import Plan
 
 FLASH = 1
 EVEN = 8
@@ -110,6 +114,24 @@ def _cpu_kernel(
         ]
         real_mask = None if mask is None else torch.empty(mask.shape, dtype=mask.dtype)
         return int(choice(*states, real_mask, dropout, causal, enable_gqa=shared))
+
+
+def replays(plan: Plan, trunk: Trunk, device: str) -> bool:
+    """Whether training on a type of device replays passes that were recorded.
+
+    It goes by the settings and the base alone: stored states, and layers that draw something at
+    random where they are computed again, are computed as ever.
+
+    Args:
+        plan: settled.
+        trunk: of the base.
+        device: "cpu" or "cuda".
+    """
+    writes = BY_TASK[plan.data.task].writes
+    halves = plan.model.dtype != "float32"
+    if device != "cuda" or plan.model.kernels != "auto" or not halves:
+        return False
+    return not unsized(trunk, writes=writes)
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from tenon.evaluate.settings import BY_TASK
 from tenon.model.trunk import Trunk
 from tenon.plan.compiling import Compiling
 from tenon.plan.devices import CPU, Device
+from tenon.plan.kernels import replays
 from tenon.plan.pace import NOTHING, Pace, Span, about
 from tenon.plan.plan import Plan
 from tenon.plan.work import Work, layers_of, passes_of, steps_of
@@ -242,7 +243,8 @@ def paces_of(
     layers = layers_of(trunk)
     started = layers * device.launches
     passes = passes_of(plan.train.recompute, layers, computed.below, computed.spared)
-    first = started / REPLAYED if replays(plan, trunk, device) else started
+    sort = "cpu" if device is CPU else "cuda"
+    first = started / REPLAYED if replays(plan, trunk, sort) else started
     training = Pace(first * passes, slope * passes, FOREIGN)
     item = 2 if halves else 4
     once = work.per_token / 2 * item / device.bandwidth
@@ -250,19 +252,8 @@ def paces_of(
     written = Pace(max(started, once), 0.0, FOREIGN) if writes else None
     return Paces(
         training, Pace(started, slope, FOREIGN), started, written, STARTING_SECONDS, 30.0,
-        timed=False, together=not trunk.seq2seq, device="cpu" if device is CPU else "cuda",
+        timed=False, together=not trunk.seq2seq, device=sort,
     )  # fmt: skip
-
-
-def replays(plan: Plan, trunk: Trunk, device: Device) -> bool:
-    """Whether training on a device replays passes that were recorded."""
-    return (
-        device is not CPU
-        and plan.model.kernels == "auto"
-        and plan.model.dtype != "float32"
-        and trunk.packed
-        and not trunk.seq2seq
-    )
 
 
 def longest_batches(parts: list[Rows], lengths_R: Rows) -> list[Rows]:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tenon.model.sized import Size, rounded, size_of
+from tenon.model.sized import Size, grown_size_of, rounded, size_of
 from tenon.text.batch import Batch
 
 MOST = 64
@@ -24,9 +24,8 @@ MOST = 64
 TOO_MANY = 4 * MOST
 """Recordings after which each must have been replayed a few times, or nothing more is recorded."""
 FEW = 4
-GROWING, COARSE = 8, 4
-"""Sizes between a number and its double: of those that exceed all others, and of those that are met
-seldom."""
+COARSE = 4
+"""Sizes between a number and its double, of those that are met seldom."""
 WORTH = 1 << 13
 """Tokens of filling that take about as long as to record a size."""
 ROOM = 0.25
@@ -69,12 +68,12 @@ class Recorded:
 
         Where more of a batch is learned than ever before, later ones have room for as much. A batch
         of more tokens than all before has room for a few more, as what was recorded of smaller ones
-        is let go of: the largest of many steps is exceeded often, and by little. Others are laid
-        out in coarse sizes, until filling has taken as long as to record a size of their own.
+        is let go of. Others are laid out in coarse sizes, until filling has taken as long as to
+        record a size of their own.
         """
         size = size_of(batch, self._eighths)
         if size.tokens > self._most:
-            size = size_of(batch, self._eighths, rounded(size.tokens + 1, GROWING))
+            size = grown_size_of(batch, self._eighths)
         elif size not in self._kept:
             least = min(self._most, rounded(size.tokens, COARSE))
             coarse = size_of(batch, self._eighths, least)
