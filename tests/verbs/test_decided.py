@@ -13,6 +13,7 @@ from tenon.plan.compiling import MOST_SORTS, PAYS, SAVED, Compiling, compiling, 
 from tenon.plan.devices import CONTEXT, DEVICES
 from tenon.plan.memory import Ground
 from tenon.plan.plan import Plan
+from tenon.train import steplog
 from tenon.verbs.claim import PLAN
 from tenon.verbs.decided import decide, decide_together, recorded
 from tenon.verbs.forecast import forecast
@@ -83,6 +84,7 @@ def test_a_run_goes_on_with_what_it_recorded_and_learns_the_same(folder, folder_
     short = made.plan.decided({"model.dtype": space.plan.model.dtype})
     assert short.train.recompute is not False
     short.write((folder / "short") / PLAN)
+    (folder / "short" / steplog.NAME).write_text('{"step": 0}\n')  # it took one, and was killed
     assert recorded(space, folder / "short").plan.digest == short.digest
     assert recorded(space, folder / "nowhere") is None
     more = {"train__tokens_per_step": 2000, "evaluate__batch_tokens": 300}

@@ -21,6 +21,7 @@ from tenon.core.errors import PlanError
 from tenon.evaluate.exam import EXAMS
 from tenon.evaluate.predict import by_length
 from tenon.evaluate.settings import BY_TASK
+from tenon.evaluate.together import PROMPT_TOKENS
 from tenon.model.model import Model
 from tenon.model.sized import grown_size_of
 from tenon.plan.form import Form
@@ -136,8 +137,12 @@ def footprint(plan: Plan, form: Form, tokens: dict[str, Tokens], device: str) ->
         filled = partial(_filled, recorded=replays(plan, model.trunk, device))
         steps = [filled(_step(model, p, device, grain), p) for p in parts]
         most = max(steps, key=lambda step: step.training)
-        judging = _judged(model, *widest(read, size), device, grain)
+        part, rows = widest(read, size)
+        judging = _judged(model, part, rows, device, grain)
+        # While some answers are written the prompts of others are read.
+        share = min(1.0, PROMPT_TOKENS[device] / (len(rows) * int(part.lengths_R[rows].max())))
         writing = max((_written(plan, model, part, device) for part in judged), default=0)
+        writing += round(share * judging) if writing else 0
     return Footprint(**{**asdict(most), "judging": judging, "writing": writing})
 
 
