@@ -26,6 +26,7 @@ from tenon.model.cached import ATTENTION
 from tenon.model.cells import Cells
 from tenon.model.continuing import continued_TD
 from tenon.model.grid import Entry, Grid, Shape
+from tenon.model.proving import faults
 from tenon.model.rack import Rack
 from tenon.model.route import Route, Segment
 from tenon.model.slots import Pool
@@ -177,7 +178,7 @@ class Recordings:
             # Other threads may use the device meanwhile.
             with torch.cuda.graph(graph, self._memory, capture_error_mode="thread_local"):
                 outputs = self._compute(kept.grid)
-        except (RuntimeError, ValueError, TypeError, KeyError) as error:
+        except (*faults(), KeyError) as error:
             self.why = f"it cannot be recorded ({type(error).__name__}: {str(error)[:200]})"
             return
         kept.graph, kept.outputs = graph, outputs

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tenon.model.proving import faults
 from tenon.model.sized import Size, grown_size_of, rounded, size_of
 from tenon.text.batch import Batch
 
@@ -151,7 +152,7 @@ class Recorded:
                 around(),
             ):
                 compute()
-        except (RuntimeError, ValueError, TypeError, KeyError) as error:
+        except (*faults(), KeyError) as error:
             self.why = f"a pass cannot be recorded ({type(error).__name__}: {str(error)[:200]})"
             # What was recorded holds memory, of which there may be too little.
             self.forget()
