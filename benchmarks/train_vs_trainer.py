@@ -26,6 +26,7 @@ import sys
 import tempfile
 import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import allocator
@@ -236,7 +237,8 @@ def reached(options: argparse.Namespace, dtype: str) -> dict:
     AcceleratorState._reset_state(reset_partial_state=True)  # noqa: SLF001 - no other way
     setting = Setting(options, dtype)
     space, spent, seen = setting.space, time.process_time(), []
-    known = fit_baselines(space)
+    # What the probe answers on test is looking as well.
+    known = fit_baselines(replace(space, tokens={"train": space.tokens["train"]}))
     model, _ = build(space, known)
     settings = space.plan.train.model_copy(
         update={"epochs": max(1, options.epochs), "schedule": "cosine", "warmup": 0.1}
