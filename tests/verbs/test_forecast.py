@@ -69,9 +69,12 @@ def test_of_runs_of_one_form_one_footprint_tells_all(mail, kinds, monkeypatch):
     sides = passes([s.plan for s in spaces], [s.tokens["train"] for s in spaces])
     apart = together(each, sides)
     found = []
-    monkeypatch.setattr(
-        planned, "footprint", lambda *given: found.append(footprint(*given)) or found[-1]
-    )
+
+    def counted(*given):
+        found.append(footprint(*given))
+        return found[-1]
+
+    monkeypatch.setattr(planned, "footprint", counted)
     memory = foretell_together(spaces).memory
     assert len(found) == len(set(kinds))
     lasting = ("adapter and head", "gradients", "optimizer")

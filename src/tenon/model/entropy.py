@@ -16,10 +16,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from tenon.model.kernels import trusted
-
-CLOSE = 1e-4
-"""Nats by which a kernel may differ from torch, of the same scores."""
+from tenon.model.kernels import agree, trusted
 
 
 class FrozenEntropy(torch.autograd.Function):
@@ -83,6 +80,4 @@ def _agrees(kernels: Any, device: torch.device, dtype: torch.dtype) -> bool:
     ids_U = torch.tensor([5, 63], device=device)
     expected_U, expected_UV = _plain(scores_UV.clone(), ids_U)
     nats_U = kernels.entropy_of(scores_UV, ids_U)
-    apart = float((scores_UV.float() - expected_UV.float()).abs().max())
-    near = float((nats_U - expected_U).abs().max()) <= CLOSE
-    return near and apart <= CLOSE + 2 * torch.finfo(dtype).eps
+    return agree(nats_U, expected_U) and agree(scores_UV, expected_UV)

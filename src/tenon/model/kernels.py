@@ -8,9 +8,12 @@ from importlib import import_module
 from types import ModuleType
 
 import torch
+from torch import Tensor
 
 from tenon.model.proving import faults
 
+CLOSE = 1e-4
+"""By which a kernel's numbers of about 1 may differ from torch's, if rounding explains no more."""
 Sample = Callable[[ModuleType, torch.device, torch.dtype], bool]
 """Says whether kernels give on a device, in a number format, what torch does."""
 _known: dict[tuple[str, torch.device, torch.dtype], ModuleType | None] = {}
@@ -60,3 +63,10 @@ def _right(kernels: ModuleType, device: torch.device, dtype: torch.dtype, sample
             return sample(kernels, device, dtype)
     except faults():
         return False
+
+
+def agree(found: Tensor, expected: Tensor) -> bool:
+    """Whether a kernel's numbers are torch's, but for rounding in their number format."""
+    apart = float((found.float() - expected.float()).abs().max())
+    rounding = 2 * torch.finfo(found.dtype).eps * float(expected.float().abs().max())
+    return apart <= max(CLOSE, rounding)

@@ -17,12 +17,10 @@ from torch.nn import functional
 
 from tenon.adapters.bottleneck_config import ACTIVATIONS
 from tenon.core.errors import RunError
-from tenon.model.kernels import trusted
+from tenon.model.kernels import agree, trusted
 from tenon.model.stacked import Form, Stacked
 
 FIRST_SLOTS = 4
-CLOSE = 1e-4
-"""By which the kernel's numbers of about 1 may differ from torch's."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -254,8 +252,7 @@ def _agrees(kernels: Any, device: torch.device, dtype: torch.dtype) -> bool:
     expected_NO = said_NO.float() + torch.einsum("nw,now->no", narrow_NW, up_SOW[slots_N])
     narrow_NW = kernels.narrowed(states_NI, slots_N, down_SWI, None)
     kernels.widen(narrow_NW, slots_N, up_SOW, None, said_NO)
-    apart = float((said_NO.float() - expected_NO).abs().max())
-    return apart <= 4 * torch.finfo(dtype).eps * float(expected_NO.abs().max()) + CLOSE
+    return agree(said_NO, expected_NO)
 
 
 @dataclass

@@ -10,7 +10,6 @@ import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 from typing import Any, cast
 
 import torch
@@ -134,8 +133,9 @@ def footprint(plan: Plan, form: Form, tokens: dict[str, Tokens], device: str) ->
         if model.head is not None:
             model.head.constants = dict(EXAMS.get(plan.data.task).constants(tokens["train"]))
         parts = largest(plan, tokens["train"], micro)
-        filled = partial(_filled, recorded=replays(plan, model.trunk, device))
-        steps = [filled(_step(model, p, device, grain), p) for p in parts]
+        steps = [_step(model, part, device, grain) for part in parts]
+        if replays(plan, model.trunk, device):
+            steps = [_filled(step, part) for step, part in zip(steps, parts, strict=True)]
         most = max(steps, key=lambda step: step.training)
         part, rows = widest(read, size)
         judging = _judged(model, part, rows, device, grain)
@@ -209,10 +209,8 @@ def _step(model: Model, part: Batch, device: str, grain: int) -> Footprint:
     return Footprint(*parts, gradients, optimizer, activations, scores, passing, 0, 0, part.tokens)
 
 
-def _filled(found: Footprint, part: Batch, *, recorded: bool) -> Footprint:
-    """Give what a step takes with what its micro-batch is filled up with where it is recorded."""
-    if not recorded:
-        return found
+def _filled(found: Footprint, part: Batch) -> Footprint:
+    """Give what a step takes with what its micro-batch is filled up with as it is recorded."""
     share = grown_size_of(part).tokens / part.tokens
     activations, passing = (round(n * share) for n in (found.activations, found.passing))
     return replace(found, activations=activations, passing=passing)

@@ -73,15 +73,11 @@ def claim(out: Path, space: Workspace, *, anew: bool) -> None:
         "base": space.fingerprint.digest,
         "tokenizer": space.fingerprint.tokenizer_digest,
     }
-    if not anew and (out / PLAN).exists():
-        try:
-            _refuse_another(out, space.plan)
-            _refuse_changed(out, inputs)
-        except Occupied:
-            if begun(out):
-                raise
-            anew = True
-    if anew or not (out / PLAN).exists():
+    there = not anew and (out / PLAN).exists()
+    fault = (_another(out, space.plan) or _changed(out, inputs)) if there else ""
+    if fault and begun(out):
+        raise Occupied(fault)
+    if fault or not there:
         _clear(out)
         space.plan.write(out / PLAN)
     if not (out / INPUTS).exists():
@@ -100,26 +96,28 @@ def _clear(out: Path) -> None:
     checkpoint.clear(out)
 
 
-def _refuse_another(out: Path, plan: Plan) -> None:
+def _another(out: Path, plan: Plan) -> str:
+    """Say how the plan of a folder's run differs; empty where it is the same."""
     before = Plan.read(out / PLAN)
-    if before.digest != plan.digest:
-        raise Occupied(
-            f"{out}: holds a run of another plan ({_differences(before, plan)}); choose another "
-            "--out, or start anew there with --resume never"
-        )
+    if before.digest == plan.digest:
+        return ""
+    return (
+        f"{out}: holds a run of another plan ({_differences(before, plan)}); choose another "
+        "--out, or start anew there with --resume never"
+    )
 
 
-def _refuse_changed(out: Path, inputs: Mapping[str, Any]) -> None:
-    if not (out / INPUTS).exists():
-        return
-    before = read_json(out / INPUTS)
+def _changed(out: Path, inputs: Mapping[str, Any]) -> str:
+    """Say which inputs have changed since a folder's run began; empty where none has."""
+    before = read_json(out / INPUTS) if (out / INPUTS).exists() else inputs
     changed = [name for name, digest in inputs.items() if before.get(name) != digest]
-    if changed:
-        what = "the data have" if changed == ["data"] else f"the {changed[-1]} has"
-        raise Occupied(
-            f"{out}: {what} changed since this run began; choose another --out, or start anew "
-            "there with --resume never"
-        )
+    if not changed:
+        return ""
+    what = "the data have" if changed == ["data"] else f"the {changed[-1]} has"
+    return (
+        f"{out}: {what} changed since this run began; choose another --out, or start anew "
+        "there with --resume never"
+    )
 
 
 def _differences(before: Plan, now: Plan) -> str:

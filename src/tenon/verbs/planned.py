@@ -11,14 +11,13 @@ from typing import Any
 import numpy as np
 
 from tenon.core.errors import PlanError
-from tenon.plan.footprint import Footprint, footprint, largest
+from tenon.plan.footprint import Footprint, footprint
 from tenon.plan.form import Form
 from tenon.plan.memory import Ground, Memory, ground_here, memory_of
 from tenon.plan.pace import LEAST_SPREAD
 from tenon.plan.plan import Plan
 from tenon.plan.shared import passes, together
 from tenon.plan.work import steps_of
-from tenon.text.batch import Batch
 from tenon.verbs.workspace import Workspace
 
 FIRST = 0.05
@@ -110,42 +109,41 @@ def foretell_together(spaces: Sequence[Workspace], ground: Ground | None = None)
 
 
 def _together(spaces: Sequence[Workspace], ground: Ground) -> Memory:
-    found = _footprints(spaces, ground.type)
     shared = passes([each.plan for each in spaces], [each.tokens["train"] for each in spaces])
+    found = _footprints(spaces, [max(each) for each in zip(*shared, strict=True)], ground.type)
     halves = spaces[0].plan.model.dtype != "float32"
     lengths = len({sum(each) for each in shared}) if halves else 0
     return memory_of(together(found, shared), ground, lengths)
 
 
-def _footprints(spaces: Sequence[Workspace], device: str) -> list[Footprint]:
+def _footprints(spaces: Sequence[Workspace], most: Sequence[int], device: str) -> list[Footprint]:
     """Give the footprint of each run; of runs of one form that of the one that takes most.
 
     States are taken to grow with the tokens, so that one footprint, which takes seconds to find,
     tells those of others.
+
+    Args:
+        most: tokens of the largest micro-batch of each.
+        device: "cpu" or "cuda".
     """
-    alike: dict[Any, list[Workspace]] = {}
-    for each in spaces:
-        alike.setdefault(_form_key(each), []).append(each)
-    made: dict[Any, Footprint] = {}
-    for key, held in alike.items():
-        one = max(held, key=lambda s: max(b.tokens for b in _largest(s)))
+    alike: dict[str, list[int]] = {}
+    for number, each in enumerate(spaces):
+        alike.setdefault(_form_key(each), []).append(number)
+    made: dict[int, Footprint] = {}
+    for held in alike.values():
+        one = spaces[max(held, key=most.__getitem__)]
         judged = {
             f"{number} {part}": tokens
-            for number, each in enumerate(held)
-            for part, tokens in each.tokens.items()
+            for number in held
+            for part, tokens in spaces[number].tokens.items()
             if part != "train"
         }
         tokens = {"train": one.tokens["train"], **judged}
-        made[key] = footprint(one.plan, form_of(one), tokens, device)
-    return [made[_form_key(each)] for each in spaces]
+        made |= dict.fromkeys(held, footprint(one.plan, form_of(one), tokens, device))
+    return [made[number] for number in range(len(spaces))]
 
 
-def _largest(space: Workspace) -> list[Batch]:
-    plan = space.plan
-    return largest(plan, space.tokens["train"], plan.train.micro_batch_tokens)
-
-
-def _form_key(space: Workspace) -> Any:
+def _form_key(space: Workspace) -> str:
     """Give what decides the shapes of a run: all but its rows, its name and what it draws."""
     plan, form = space.plan, form_of(space)
     held = plan.model_dump(mode="json", exclude={"folder", "origins", "seed", "seeds", "data"})
