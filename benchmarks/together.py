@@ -6,8 +6,8 @@
 All that a user waits for is counted: imports, the base, proofs, recordings, training, report. The
 base has random weights in the shape of a Qwen3, rows are made-up words of lengths that are learned
 by half; each adapter has rows of its own, LoRA of rank 16 on all linear layers and about 1,000
-tokens a step. Of a process the most that torch had allocated on the device is read as it ends; on
-a CPU its resident memory.
+tokens a step. Memory is what the reports tell: the most that torch had allocated on the device, or
+on a CPU the resident memory of the process.
 """
 
 from __future__ import annotations
@@ -26,22 +26,12 @@ from typing import Any
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+from plan_accuracy import toml  # noqa: E402
 from plan_bases import WORDS, base_of, write_rows  # noqa: E402
 
-RUN = """
-import resource, sys, time
-begun = time.perf_counter()
-from tenon.cli import main
-try:
-    main(sys.argv[1:])
-finally:
-    import torch
-    on = torch.cuda.is_available()
-    most = torch.cuda.max_memory_allocated() if on else 0
-    kept = torch.cuda.max_memory_reserved() if on else 0
-    most = most or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print("MOST", most, kept, time.perf_counter() - begun, flush=True)
-"""
+RUN = "from tenon.cli import main; main()"
+TOGETHER: dict[str, str | bool] = {"together": "auto", "recomputed": True}
+"""Ways to train all by one command, and what computes its states again."""
 SITES = [
     *("attention.query", "attention.key", "attention.value", "attention.out"),
     *("mlp.in", "mlp.gate", "mlp.out"),
@@ -57,7 +47,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--many", type=int, default=8)
     parser.add_argument("--steps", type=int, default=300, help="of each")
     parser.add_argument("--ways", default="together,recomputed,apart")
-    parser.add_argument("--deadline", type=float, default=1e9, help="begin no run after it")
+    parser.add_argument("--deadline", type=float, default=1e9, help="seconds; begin no run after")
     parser.add_argument("--out", type=Path)
     return parser.parse_args()
 
@@ -74,74 +64,86 @@ def rows(count: int, seed: int) -> list[dict[str, Any]]:
     return found
 
 
-def plan(options: argparse.Namespace, base: Path, numbers: list[int], recompute: str) -> Path:
-    """Write the plan file of some adapters."""
-    lines = [
-        f'base = "{base}"', "[data]", 'task = "text-generation"', "[model]",
-        f'device = "{options.device}"', "[train]", "epochs = 1", f"tokens_per_step = {EACH}",
-        f"recompute = {recompute}", "[evaluate]", "max_new_tokens = 16",
-    ]  # fmt: skip
-    for number in numbers:
-        name = f"a{number}"
-        lines += [
-            f"[adapters.{name}]", 'kind = "lora.v1"', "rank = 16", f'sites = {json.dumps(SITES)}',
-            f"[adapters.{name}.data]", f'train = "{options.base / name}.jsonl"',
-            f'dev = "{options.base / "dev"}.jsonl"',
-        ]  # fmt: skip
-    file = options.base / f"{'-'.join(map(str, numbers))}-{recompute.strip(chr(34))}.toml"
-    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+def plan(options: argparse.Namespace, base: Path, numbers: list[int], again: object) -> Path:
+    """Write the plan file of some adapters, of which all states are computed again, or not."""
+    own = {"kind": "lora.v1", "rank": 16, "sites": SITES}
+    dev = str(options.base / "dev.jsonl")
+    table = {
+        "base": str(base),
+        "data": {"task": "text-generation"},
+        "model": {"device": options.device},
+        "train": {"epochs": 1, "tokens_per_step": EACH, "recompute": again},
+        "evaluate": {"max_new_tokens": 16},
+        "adapters": {
+            f"a{n}": {**own, "data": {"train": str(options.base / f"a{n}.jsonl"), "dev": dev}}
+            for n in numbers
+        },
+    }
+    file = options.base / f"{'-'.join(map(str, numbers))}-{again}.toml"
+    file.write_text(toml(table), encoding="utf-8")
     return file
 
 
 def train(options: argparse.Namespace, file: Path) -> dict[str, Any]:
     """Train what a plan file says in a process of its own."""
     out = options.base / f"run-{file.stem}"
-    begun = time.perf_counter()
     command = [sys.executable, "-c", RUN, "train", str(file), "--out", str(out), "--quiet"]
+    begun = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     seconds = time.perf_counter() - begun
     if done.returncode:
         raise SystemExit(f"{done.stdout[-2000:]}{done.stderr[-4000:]}")
-    told = next(line for line in reversed(done.stdout.splitlines()) if line.startswith("MOST"))
-    reports = sorted(out.glob("**/report/report.json"))
-    found: dict[str, Any] = {"seconds": seconds, "bytes": int(told.split()[1]), "stepping": 0.0}
-    for file in reports:
-        report = json.loads(file.read_text(encoding="utf-8"))
-        found["stepping"] += report["cost"]["seconds"]
-        found["notes"] = report["notes"]
-        found["steps"] = report["cost"].get("steps")
+    reports = [json.loads(each.read_bytes()) for each in sorted(out.glob("**/report/report.json"))]
+    costs = [report["cost"] for report in reports]
+    found = {
+        "seconds": seconds,
+        "bytes": max(cost["peak_bytes"] for cost in costs),
+        "stepping": sum(cost["seconds"] for cost in costs),
+        "steps": costs[-1]["steps"],
+        "notes": reports[-1]["notes"],
+    }
     print(f"{out.name}: {found}", flush=True)
     return found
+
+
+def apart(
+    options: argparse.Namespace, base: Path, numbers: list[int], until: float
+) -> dict[str, Any]:
+    """Train each adapter by a command of its own; where time is short, some stand for all."""
+    alone: list[dict[str, Any]] = []
+    for number in numbers:
+        if time.perf_counter() > until:
+            break
+        alone.append(train(options, plan(options, base, [number], "auto")))
+    whole = statistics.mean(each["seconds"] for each in alone) * len(numbers)
+    return {"runs": alone, "seconds": whole, "bytes": max(each["bytes"] for each in alone)}
+
+
+def prepare(options: argparse.Namespace) -> Path:
+    """Make the base and the rows of all adapters; give the base's folder."""
+    count = round(options.steps * EACH / MEAN)
+    for number in range(options.many):
+        write_rows(options.base / f"a{number}.jsonl", rows(count, number))
+    write_rows(options.base / "dev.jsonl", rows(DEV, 99))
+    return base_of(options.shape, options.base)
 
 
 def main() -> None:
     options = arguments()
     options.base = options.base.resolve()
-    base = base_of(options.shape, options.base)
-    numbers = list(range(options.many))
-    for number in numbers:
-        count = round(options.steps * EACH / MEAN)
-        write_rows(options.base / f"a{number}.jsonl", rows(count, number))
-    write_rows(options.base / "dev.jsonl", rows(DEV, 99))
-    begun, ways = time.perf_counter(), options.ways.split(",")
+    base, numbers, ways = prepare(options), list(range(options.many)), options.ways.split(",")
+    until = time.perf_counter() + options.deadline
     found: dict[str, Any] = {"steps": options.steps, "many": options.many, "shape": options.shape}
-    for way, recompute in (("together", '"auto"'), ("recomputed", "true")):
+    for way, again in TOGETHER.items():
         if way in ways:
-            found[way] = train(options, plan(options, base, numbers, recompute))
+            found[way] = train(options, plan(options, base, numbers, again))
     if "apart" in ways:
-        alone = []
-        for number in numbers:
-            if time.perf_counter() - begun > options.deadline:
-                break
-            alone.append(train(options, plan(options, base, [number], '"auto"')))
-        whole = statistics.mean(each["seconds"] for each in alone) * options.many
-        most = max(each["bytes"] for each in alone)
-        found["apart"] = {"runs": alone, "seconds": whole, "bytes": most}
-        for way in ("together", "recomputed"):
-            if way in found:
-                faster, larger = whole / found[way]["seconds"], found[way]["bytes"] / most
-                found[way] |= {"faster": faster, "memory_to_apart": larger}
-                print(f"{way}: x{faster:.2f} at x{larger:.2f} the memory", flush=True)
+        found["apart"] = apart(options, base, numbers, until)
+        for way in filter(found.__contains__, TOGETHER):
+            faster = found["apart"]["seconds"] / found[way]["seconds"]
+            larger = found[way]["bytes"] / found["apart"]["bytes"]
+            found[way] |= {"faster": faster, "memory_to_apart": larger}
+            print(f"{way}: x{faster:.2f} at x{larger:.2f} the memory", flush=True)
     if options.out:
         options.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
